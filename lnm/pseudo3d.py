@@ -1,0 +1,116 @@
+"""Pseudo-3D layers: a frozen 2D layer followed by a 1D layer in time. Sections 3.2 and 3.3.
+
+Frames ride in the batch, '(b f) c h w', so every 2D layer, GroupNorm included, sees exactly what it saw
+in the image model; only the layers here unfold them. Each starts as the identity: a U-Net inflated with
+them gives, frame by frame, what its 2D parent gave.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from einops import rearrange
+from torch import nn
+
+CONV_PLACEMENTS = ("3x3", "all_but_projections", "all")
+
+
+class FrameCount:
+    """How many frames are folded into the batch just now; one object shared by a U-Net's temporal layers."""
+
+    def __init__(self, value: int = 1):
+        self.value = value
+
+
+class TemporalConv(nn.Conv2d):
+    """Conv_1D of eq. 3: kernel 3 over frames, channels mixed, each pixel on its own.
+
+    (B F, C, H, W) -> the same. A Conv2d with a (3, 1) kernel on (b, c, f, h w) equals a Conv1d on
+    (b h w, c, f) and needs no transpose of the channels.
+    """
+
+    def __init__(self, channels: int, frames: FrameCount):
+        super().__init__(channels, channels, kernel_size=(3, 1), padding=(1, 0))
+        self.frames = frames
+        nn.init.dirac_(self.weight)  # starts as the identity
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        height = x.shape[-2]
+        x = rearrange(x, "(b f) c h w -> b c f (h w)", f=self.frames.value)
+        x = super().forward(x)
+        return rearrange(x, "b c f (h w) -> (b f) c h w", h=height)
+
+
+class Pseudo3DConv(nn.Conv2d):
+    """Conv_P3D(h) = Conv_1D(Conv_2D(h) o T) o T, eq. 3. (B F, C, H, W) -> (B F, C', H', W').
+
+    Made from a Conv2d in place (`inflate_conv`), so the 2D keys keep their names.
+    """
+
+    temporal: TemporalConv
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.temporal(super().forward(x))
+
+
+class TemporalAttention(nn.Module):
+    """ATTN_1D of eq. 4: every spatial position attends over its own frames. (B F, L, C) -> the same.
+
+    Time enters as a learned bias on the attention logits, one number a head and a signed distance in
+    frames, clipped at `max_distance`: any number of frames may be given, and far frames count as far.
+    The output projection is the 3x1x1 convolution of section 3.3, over adjacent frames.
+    """
+
+    def __init__(self, dim: int, heads: int, frames: FrameCount, max_distance: int = 8):
+        super().__init__()
+        self.heads, self.frames, self.max_distance = heads, frames, max_distance
+        self.norm = nn.LayerNorm(dim)
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.distance_bias = nn.Parameter(torch.zeros(heads, 2 * max_distance + 1))
+        self.to_out = nn.Conv2d(dim, dim, kernel_size=(3, 1), padding=(1, 0))
+        nn.init.zeros_(self.to_out.weight)  # starts as the identity, through the residual
+        nn.init.zeros_(self.to_out.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        f = self.frames.value
+        q, k, v = rearrange(self.to_qkv(self.norm(x)), "(b f) l (n h d) -> n b l h f d", f=f, n=3, h=self.heads)
+        time = torch.arange(f, device=x.device)
+        distance = (time[:, None] - time[None]).clamp(-self.max_distance, self.max_distance) + self.max_distance
+        # F is small and B L large: plain products beat fused kernels, whose grids end at 65,535 sequences
+        logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + self.distance_bias[:, distance]  # (B, L, heads, F, F)
+        out = rearrange(logits.softmax(-1) @ v, "b l h f d -> b (h d) f l")
+        return x + rearrange(self.to_out(out), "b c f l -> (b f) l c")
+
+
+class Pseudo3DTransformerBlock(BasicTransformerBlock):
+    """ATTN_P3D of eq. 4: the frozen spatial block (self and cross attention), then temporal attention."""
+
+    temporal: TemporalAttention
+
+    def forward(self, hidden_states: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        return self.temporal(super().forward(hidden_states, *args, **kwargs))
+
+
+def inflate(model: nn.Module, conv_placement: str = "all", temporal_attention: bool = True) -> FrameCount:
+    """Turn a 2D model's layers into pseudo-3D ones, in place, and return their shared frame count.
+
+    conv_placement: which 2D convolutions get a temporal one: "3x3" (kernel 3 only), "all_but_projections"
+    (all but the transformers' proj_in and proj_out) or "all". Raises ValueError for anything else.
+    """
+    if conv_placement not in CONV_PLACEMENTS:
+        raise ValueError(f"conv_placement {conv_placement!r}: choose one of {', '.join(CONV_PLACEMENTS)}")
+    frames = FrameCount()
+    # a list first (a module reachable under two names comes once): what is added must not be inflated again
+    for name, module in list(model.named_modules()):
+        if type(module) is nn.Conv2d:
+            projection = name.endswith(("proj_in", "proj_out"))
+            if (conv_placement == "3x3" and module.kernel_size != (3, 3)) or (
+                    conv_placement == "all_but_projections" and projection):
+                continue
+            module.temporal = TemporalConv(module.out_channels, frames)
+            module.__class__ = Pseudo3DConv
+        elif type(module) is BasicTransformerBlock and temporal_attention:
+            module.temporal = TemporalAttention(module.attn1.query_dim, module.attn1.heads, frames)
+            module.__class__ = Pseudo3DTransformerBlock
+    return frames
