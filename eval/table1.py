@@ -1,0 +1,214 @@
+"""Table 1: the paper's published rows as printed, and this run's under the same columns; Table 1b: what was measured.
+
+No vote is ever invented: where nobody has answered the human study, the cell says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from pathlib import Path
+
+from eval.evaluate import summarise
+from eval.figures import read_metrics
+
+PUBLISHED = [  # Table 1 of the paper; FID is given in its section 5.2
+    {"method": "CogVideo", "preferences": "21%", "realism": "24%", "resolution": "480x480", "clipsim": "0.7522",
+     "fid": "384"},
+    {"method": "LateNtMovies (ours)", "preferences": "79%", "realism": "76%", "resolution": "512x512",
+     "clipsim": "0.7597", "fid": "164"},
+]
+NO_VOTES = "no responses yet"
+MEASURED = {  # Table 1b: metric -> heading
+    "motion_ratio": "motion x real", "flow_warp": "flow-warp", "detail_kept": "detail kept", "frame0_db": "frame 0 dB",
+    "fid_train": "FID train", "fid_heldout": "FID held-out", "clipsim": "CLIPSIM",
+}
+
+
+def write(results: Path, videos: list[str], out: Path) -> str:
+    """Writes out/table1.md, .csv and .tex from results/<video>/evaluate/metrics.json; returns the markdown."""
+    tables = {video: read_metrics(results, video) for video in videos}
+    markdown = _markdown(tables)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables)), ("table1.tex", _tex(tables))):
+        part = out / f"{name}.part"
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, out / name)
+    return markdown
+
+
+def rows_of(tables: dict[str, dict]) -> dict[str, str]:
+    """The rows of this run, name -> label: methods first (the user's own among them), then controls, then real."""
+    labels = {name: label for table in tables.values() for name, label in table["labels"].items()}
+    controls = {name for table in tables.values() for name in table["controls"]}
+    order = [name for name in labels if name not in controls] + ["static", "static_noise", "heldout"]
+    return {name: labels[name] for name in order}
+
+
+def mean_over_videos(tables: dict[str, dict], method: str, metric: str) -> dict:
+    """A metric's mean over the videos, with an interval that resamples videos; refused if any video's is."""
+    entries = [table["methods"].get(method, {}).get(metric, {"refused": "not sampled"}) for table in tables.values()]
+    refused = [entry["refused"] for entry in entries if "refused" in entry]
+    how = next(iter(tables.values()))["interval"]
+    values = refused or [entry["value"] for entry in entries]
+    return summarise(values, metric, how["resamples"], how["seed"])
+
+
+def cell(entry: dict) -> str:
+    """`0.97 ±0.05` (half the interval), `0.97` where there is none, `-` where it was refused. Three significant
+    digits of the value and at most four decimals, the same for both."""
+    if "refused" in entry:
+        return "-"
+    value = entry["value"]
+    decimals = min(max(2 - math.floor(math.log10(abs(value))), 0), 4) if value else 2
+    text = f"{value:.{decimals}f}"
+    return text if entry["low"] is None else f"{text} ±{(entry['high'] - entry['low']) / 2:.{decimals}f}"
+
+
+def table1(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) in the paper's columns and two more: published rows, then this run's means over its videos."""
+    header = ["Method", "Preferences", "Realism", "Resolution", "CLIPSIM", "2.5 x cos", "FID train"]
+    rows = [[f"{row['method']}, published", row["preferences"], row["realism"], row["resolution"], row["clipsim"], "",
+             row["fid"]] for row in PUBLISHED]
+    for name, label in rows_of(tables).items():
+        votes = "" if name == "heldout" else NO_VOTES
+        values = [cell(mean_over_videos(tables, name, metric)) for metric in ("clipsim", "clipscore", "fid_train")]
+        rows.append([label, votes, votes, resolution(tables), *values])
+    return header, rows
+
+
+def table1b(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of one video, or the means of several: every method, control and the real clip, and for FID what
+    it gives when nothing differs. `n` counts films, or videos."""
+    first = next(iter(tables.values()))
+    rows = []
+    for name, label in (rows_of(tables) | {"heldout_vae": first["labels"]["heldout_vae"]}).items():
+        entries = [first["methods"][name][metric] if len(tables) == 1 else mean_over_videos(tables, name, metric)
+                   for metric in MEASURED]
+        count = max(entry.get("n", 0) for entry in entries)
+        rows.append([label, str(count or "-"), *map(cell, entries)])
+    floors = first["reference"]["fid"]
+    if len(tables) == 1 and "refused" not in floors:
+        alike = {f"fid_{name}": floor["real_vs_real"] for name, floor in floors.items()}
+        rows.append(["real against real", "", *(cell(alike[m]) if m in alike else "" for m in MEASURED)])
+    return ["Method", "n", *MEASURED.values()], rows
+
+
+def groups(tables: dict[str, dict]) -> dict[str, dict[str, dict]]:
+    """Title -> the videos that Table 1b of that title is about: each alone, then all where there are several."""
+    single = {video: {video: table} for video, table in tables.items()}
+    return single | ({f"mean of {len(tables)} videos": tables} if len(tables) > 1 else {})
+
+
+def resolution(tables: dict[str, dict]) -> str:
+    """Width x height of the films, of every size that occurs."""
+    return ", ".join(sorted({f"{width}x{height}" for height, width in (t["size"] for t in tables.values())}))
+
+
+def notes(tables: dict[str, dict]) -> list[str]:
+    """What has to be known to read the tables, one sentence or two each."""
+    first = next(iter(tables.values()))
+    clip, inception = first["backend"]["clip"], first["backend"]["inception"]
+    videos = ", ".join(tables)
+    said = [
+        "Rows marked published are copied from the paper. The others are this run's "
+        f"({first['backend']['prior']}; mean over {len(tables)} videos: {videos}): a demonstration of the method, "
+        "not a reproduction of the paper.",
+        f"'{NO_VOTES}': nobody has been asked about these films.",
+        "The published CLIPSIM values can only be 2.5 x cosine (CLIPScore): as a mean cosine 0.75 is out of CLIP's "
+        "reach, real videos score near 0.24 to 0.30. So read them beside '2.5 x cos'.",
+    ]
+    if "refused" in clip:
+        said.append(f"CLIPSIM refused: {clip['refused']}.")
+    else:
+        mini = "lnm-mini-clip" in clip["name"]
+        said.append(f"CLIPSIM here is by {clip['name']} (weights {clip['sha256'][:12]}); cosines of different CLIP "
+                    "models do not compare" + (", and lnm-mini-clip's with no published value." if mini else "."))
+    if "refused" in inception:
+        said.append(f"FID refused: {inception['refused']}.")
+    else:
+        sizes = "; ".join(f"{video} {t['reference']['fid']['train']['n']} against "
+                          f"{t['reference']['fid']['train']['n_reference']}" for video, t in tables.items())
+        said.append(f"FID is by {inception['name']}, frames against all training frames ({sizes}); the paper's is 5 "
+                    "frames against 1060. So few frames never score near 0: 'real against real' is what random frames "
+                    "of the same clip score against each other at these numbers.")
+    said += [
+        "Motion and flow-warp error are good when near the real clip's, not when low: a frozen film has none of either."
+        " Detail kept is 1 for the VAE's reconstruction of the real clip; noise counts as detail. Frame 0 is PSNR to "
+        "the still (100: equal); the VAE itself reaches "
+        + ", ".join(f"{t['reference']['ceiling_db']:.1f} dB ({video})" for video, t in tables.items()) + ".",
+        "± is half of a 95% bootstrap interval, over videos in a mean and over films (seeds) elsewhere; with one "
+        "there is none; in 'real against real' it is half the range of the draws. '-' is a refusal, with its reason in "
+        "metrics.json, or a method without films for every video. table1.csv has the intervals.",
+    ]
+    return said
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table whose columns also line up in a terminal."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [[text.ljust(width) for text, width in zip(row, widths)] for row in [header, *rows]]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown(tables: dict[str, dict]) -> str:
+    import textwrap
+
+    parts = ["## Table 1. Video generation evaluation", _grid(*table1(tables))]
+    for title, group in groups(tables).items():
+        parts += [f"## Table 1b. {title}: what was measured", _grid(*table1b(group))]
+    wrapped = ["\n  ".join(textwrap.wrap(note, 110)) for note in notes(tables)]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in wrapped)]) + "\n"
+
+
+def _csv(tables: dict[str, dict]) -> str:
+    """One row a method and video ('mean' over videos); value, low, high and n of each metric."""
+    metrics = [*MEASURED, "clipscore", "frame0_db_below_ceiling", "motion_energy", "flicker", "colour_drift",
+               "kid_heldout"]
+    header = ["source", "video", "method", "preferences", "realism", "resolution", "clip_model"]
+    header += [f"{metric}{part}" for metric in metrics for part in ("", "_low", "_high", "_n")]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in PUBLISHED:
+        writer.writerow({"source": "published", "fid_train": row["fid"]}
+                        | {key: row[key] for key in ("method", "preferences", "realism", "resolution", "clipsim")})
+    model = next(iter(tables.values()))["backend"]["clip"].get("name", "")
+    for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
+        for name, label in rows_of(group).items():
+            row = {"source": "this run", "video": video, "method": label, "resolution": resolution(group),
+                   "clip_model": model}
+            row["preferences"] = row["realism"] = "" if name == "heldout" else NO_VOTES
+            for metric in metrics:
+                entry = (mean_over_videos(tables, name, metric) if video == "mean"
+                         else group[video]["methods"][name][metric])
+                if "value" in entry:
+                    row |= {metric: f"{entry['value']:.6g}", f"{metric}_n": entry["n"]}
+                    if entry["low"] is not None:
+                        row |= {f"{metric}_low": f"{entry['low']:.6g}", f"{metric}_high": f"{entry['high']:.6g}"}
+            writer.writerow(row)
+    return stream.getvalue()
+
+
+def _tex(tables: dict[str, dict]) -> str:
+    """Both tables as LaTeX tabulars that need no package."""
+    parts = []
+    for caption, (header, rows) in [("Video generation evaluation", table1(tables))] + [
+        (f"{title}: what was measured", table1b(group)) for title, group in groups(tables).items()
+    ]:
+        lines = [" & ".join(_escape(text) for text in row) + r" \\" for row in [header, *rows]]
+        parts.append("\n".join([
+            r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\hline",
+            lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}", rf"\caption{{{_escape(caption)}}}",
+            r"\end{table}",
+        ]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _escape(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {char: f"\\{char}" for char in "&%$#_{}"}
+    return "".join(special.get(char, char) for char in text)
