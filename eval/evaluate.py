@@ -6,13 +6,12 @@ A number never stands alone: value, interval, n and unit, or a refusal with its 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from eval import controls, fidelity, motion
-from lnm.params import UserError, root
+from lnm.params import UserError, root, write_json
 
 LABELS = {
     "heldout": "real, held out",
@@ -145,8 +144,8 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     ours = metrics["methods"].get("ours", {})
     summary = {name: ours[metric]["value"] for name, metric in SUMMARY.items() if "value" in ours.get(metric, {})}
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "metrics.json", metrics)
-    _write_json(out / "summary.json", summary)
+    write_json(out / "metrics.json", metrics)
+    write_json(out / "summary.json", summary)
     rows = [(LABELS.get(name, name), sets[name][0][:length]) for name in sheet]  # the same steps in every row
     video.contact_sheet(rows, columns=8, path=out / "sheet.png")
     figures.motion(metrics, out / "motion.png")
@@ -300,9 +299,3 @@ def _device(settings: dict) -> str:
 
 def _version(module: str) -> str:
     return __import__(module).__version__
-
-
-def _write_json(path: Path, value: dict) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)

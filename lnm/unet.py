@@ -133,10 +133,10 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
 
         path = Path(path)
         tensors = {k: p.detach().cpu().contiguous() for k, p in self.temporal_parameters().items()}
-        save_file(tensors, path.with_suffix(".part"), metadata={
-            "format": TEMPORAL_FORMAT, "base": self.base_fingerprint(),
-            "conv_placement": self.config.conv_placement,
-            "temporal_attention": json.dumps(self.config.temporal_attention), "note": json.dumps(note or {}, sort_keys=True)})
+        # one key: safetensors writes several in an order of its own, and the same film must give the same bytes
+        metadata = {"format": TEMPORAL_FORMAT, "base": self.base_fingerprint(), "note": note or {},
+                    "conv_placement": self.config.conv_placement, "temporal_attention": self.config.temporal_attention}
+        save_file(tensors, path.with_suffix(".part"), metadata={"lnm": json.dumps(metadata, sort_keys=True)})
         os.replace(path.with_suffix(".part"), path)
 
     def load_temporal(self, path: Path | str) -> dict:
@@ -155,7 +155,7 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         with torch.no_grad():
             for k, v in tensors.items():
                 own[k].copy_(v)
-        return json.loads(metadata["note"])
+        return metadata["note"]
 
 
 def read_temporal(path: Path | str) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -164,7 +164,7 @@ def read_temporal(path: Path | str) -> tuple[dict, dict[str, torch.Tensor]]:
 
     try:
         with safe_open(path, "pt") as f:
-            metadata = f.metadata() or {}
+            metadata = json.loads((f.metadata() or {}).get("lnm", "{}"))
             if metadata.get("format") != TEMPORAL_FORMAT:
                 raise UserError(f"{path}: not a file of temporal layers; give one that a fine-tune wrote")
             return metadata, {k: f.get_tensor(k) for k in f.keys()}

@@ -1,0 +1,69 @@
+"""Which conditioning: mask 0 or mask 1, with or without noise on the still in training. Decided by looking.
+
+    python -m benchmarks.conditioning VIDEO [--steps N] [--out docs/conditioning]
+
+Fine-tunes the temporal layers four times on a prepared video (`dvc repro prepare@VIDEO` first), samples two films of
+each with frame 0 left free, prints a table and writes a contact sheet and conditioning-VIDEO.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from eval import fidelity, motion
+from lnm import finetune, pipeline, video
+from lnm.params import root, settings
+
+CHOICES = [(0, 0.0), (0, 0.1), (1, 0.0), (1, 0.1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.conditioning", description=__doc__.split("\n\n")[0])
+    parser.add_argument("video")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    args = parser.parse_args()
+    prepared = root() / "results" / args.video / "prepare"
+    real, through = (video.read_frames(prepared / name) for name in ("heldout", "heldout_vae"))
+    sampling = settings("sample", args.video)
+    n = min(sampling["num_frames"], len(real))
+    real, through = real[:n], through[:n]
+    ceiling = fidelity.psnr(through[0], real[0])
+    rows, table = [("held out, through the VAE", through)], []
+    for mask, noise in CHOICES:
+        train = settings("finetune", args.video) | {"mask_value": mask, "still_noise": noise, "steps": args.steps,
+                                                    "preview_every": 0}
+        work = root() / "store" / "conditioning" / args.video / f"mask{mask}_noise{noise}_steps{args.steps}"
+        if not (work / "finetune" / "temporal.safetensors").exists():
+            finetune.finetune(train, prepared, work / "finetune", work / "store")
+        pipeline.sample_films(sampling | {"finetune": train | {}}, prepared, work / "finetune", work / "sample")
+        for method in ("ours", "prior"):
+            films = [video.read_frames(work / "sample" / method / f"seed_{k}") for k in range(sampling["seeds"])]
+            if method == "prior" and noise:
+                continue  # the frozen prior was not trained: the same film as without noise
+            mean = lambda f: float(np.mean([f(x) for x in films]))  # noqa: E731
+            table.append({
+                "mask": mask, "still_noise": noise, "method": method,
+                "motion": round(mean(motion.motion_energy) / motion.motion_energy(real), 3),
+                "flow_warp": round(mean(lambda x: motion.flow_warp(x)["error"]), 4),
+                "detail": round(mean(fidelity.detail) / fidelity.detail(through), 3),
+                "frame0_below_ceiling_db": round(ceiling - mean(lambda x: fidelity.psnr(x[0], real[0])), 2),
+                "drift": round(mean(fidelity.colour_drift), 4)})
+            label = f"mask {mask}, still noise {noise}" if method == "ours" else f"mask {mask}: the prior alone"
+            rows.append((label, films[0][:n]))
+    args.out.mkdir(parents=True, exist_ok=True)
+    video.contact_sheet(rows, columns=8, path=args.out / f"conditioning-{args.video}.png")
+    about = {"video": args.video, "steps": args.steps, "seed": sampling["seed"], "flow_warp_real":
+             round(motion.flow_warp(real)["error"], 4), "rows": table}
+    (args.out / f"conditioning-{args.video}.json").write_text(json.dumps(about, indent=2) + "\n")
+    print("  ".join(f"{k:>12}" for k in table[0]))
+    for row in table:
+        print("  ".join(f"{v!s:>12}" for v in row.values()))
+
+
+if __name__ == "__main__":
+    main()

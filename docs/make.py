@@ -1,0 +1,28 @@
+"""The README's pictures, from results/: python docs/make.py (after make repro)."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lnm import video
+from lnm.params import load, root
+
+GAP = 4
+
+
+def main() -> None:
+    docs, results, rows = Path(__file__).parent, root() / "results", []
+    names = [name for name in load().videos if (results / name / "sample").is_dir()]
+    n = min(len(video.read_frames(results / name / "sample" / "ours" / "seed_0")) for name in names)
+    for name in names:
+        films = [results / name / part for part in ("prepare/heldout", "sample/ours/seed_0", "sample/prior/seed_0")]
+        films = [video.read_frames(film)[:n] for film in films]
+        pad = [np.pad(film, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255) for film in films]
+        rows.append(np.concatenate(pad, axis=2))
+        Image.open(results / name / "evaluate" / "sheet.png").save(docs / f"sheet-{name}.png", optimize=True)
+    video.write_gif(docs / "films.gif", np.concatenate(rows, axis=1), fps=8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,481 @@
+"""Trains `lnm-mini`, the built-in prior, and `lnm-mini-clip`, from rendered scenes and open photographs.
+
+The same classes as Stable Diffusion (AutoencoderKL, CLIPTextModel, UNet2DConditionModel with 2C+1 input channels),
+about a hundred times smaller. `python -m lnm.prior train` runs this; every part resumes where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from lnm.latents import to_tensor
+
+SIZE = 128  # pixels
+LATENT_CHANNELS = 16
+MAX_TOKENS = 77
+
+# how lnm-mini was trained
+RECIPE = dict(
+    seed=0,
+    stills={"ocean": 3500, "clouds": 2500},  # rendered; one seed each
+    photo_crops=5,  # crops of each photograph
+    vae_steps=4000, vae_batch=8, vae_lr=1e-3, vae_crop=64, kl_weight=1e-6, gradient_weight=0.5,
+    unet_steps=2000, unet_batch=16, unet_lr=5e-4, prompt_dropout=0.1, ema=0.998,
+    clip_steps=500, clip_batch=96, clip_lr=1e-3,
+)
+
+# what a photograph's caption says plainly of its contents; place names are left out
+PHOTO_WORDS = {
+    "ferry": "a ferry on the sea", "harbour": "a harbour", "waterfall": "a waterfall", "foss": "a waterfall",
+    "lighthouse": "a lighthouse by the sea", "church": "a church", "fjord": "a fjord", "view": "a wide view",
+    "nature reserve": "the coast of a nature reserve", "beach": "a beach", "atlanterhavsvegen": "the coast by the sea",
+    "elva": "a river", "hirtshals": "the sea", "inden": "mountains", "climb": "a mountain path", "museum": "a house",
+}
+
+
+# ---------------------------------------------------------------- training images
+
+
+def render_stills(kind: str, count: int, first_seed: int) -> tuple[np.ndarray, list[str]]:
+    """`count` stills of a scene, seeds from `first_seed`: uint8 (count, 128, 128, 3), captions."""
+    from lnm import scenes
+
+    images, captions = [], []
+    for seed in range(first_seed, first_seed + count):
+        scene = scenes.draw(kind, seed)
+        images.append(scenes.render(scene, [float(seed % 40)], SIZE)[0])
+        captions.append(scene.caption)
+    return np.stack(images), captions
+
+
+def photo_caption(words: str) -> str:
+    """A plain caption from the catalogue's words, or an empty one where they name only a place."""
+    said = [plain for word, plain in PHOTO_WORDS.items() if word in words.lower()]
+    return f"a photo of {said[0]}" if said else ""
+
+
+def crop_photos(photos: list[tuple[Path, str]], crops: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Random square crops, from the whole picture to a third of it: uint8 (N, 128, 128, 3), captions."""
+    from PIL import Image
+
+    images, captions = [], []
+    for i, (path, words) in enumerate(photos):
+        rng = np.random.default_rng([seed, i])
+        picture = Image.open(path).convert("RGB")
+        short = min(picture.size)
+        for c in range(crops):
+            side = short if c == 0 else int(max(SIZE, short * rng.uniform(0.38, 1.0)))
+            x, y = rng.integers(0, picture.width - side + 1), rng.integers(0, picture.height - side + 1)
+            crop = picture.resize((SIZE, SIZE), Image.LANCZOS, box=(x, y, x + side, y + side))
+            images.append(np.asarray(crop))
+            captions.append(photo_caption(words) if side > 0.6 * short else "")
+    return np.stack(images), captions
+
+
+def training_images(work: Path, recipe: dict, photos: list[tuple[Path, str]]) -> tuple[np.ndarray, list[str]]:
+    """All training images and captions, kept in `work` once made."""
+    pixels, words = work / "images.npy", work / "captions.json"
+    if not words.exists():
+        from concurrent.futures import ProcessPoolExecutor
+        from functools import partial
+
+        parts = []
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            for kind, count in recipe["stills"].items():
+                firsts = range(0, count, 100)
+                jobs = pool.map(partial(render_stills, kind, 100), firsts)
+                parts += list(tqdm(jobs, total=len(firsts), desc=f"rendering {kind}, hundreds of stills"))
+        parts.append(crop_photos(photos, recipe["photo_crops"], recipe["seed"]))
+        np.save(pixels, np.concatenate([p[0] for p in parts]))
+        words.write_text(json.dumps([c for p in parts for c in p[1]]))
+    return np.load(pixels, mmap_mode="r"), json.loads(words.read_text())
+
+
+# ---------------------------------------------------------------- resumable training
+
+
+def _loop(name: str, work: Path, modules: dict, optimizer, steps: int, step_fn, save_every: int = 200) -> None:
+    """Run `step_fn(step) -> loss` to `steps`, with checkpoints in safetensors and exact resume."""
+    from safetensors.torch import load_file, save_file
+
+    path, log = work / f"{name}.safetensors", work / f"{name}.csv"
+    start = 0
+    if path.exists():
+        tensors = load_file(path)
+        start = int(tensors.pop("step"))
+        for key, module in modules.items():
+            module.load_state_dict({k[len(key) + 1:]: v for k, v in tensors.items() if k.startswith(key + ".")})
+        state = optimizer.state_dict()
+        for k, v in tensors.items():
+            if k.startswith("optimizer."):
+                _, index, slot = k.split(".")
+                state["state"].setdefault(int(index), {})[slot] = v
+        optimizer.load_state_dict(state)
+    log.touch()
+    bar = tqdm(range(start, steps), initial=start, total=steps, desc=name, mininterval=10)
+    recent = None
+    for step in bar:
+        loss = step_fn(step)
+        recent = loss if recent is None else 0.98 * recent + 0.02 * loss
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
+            with log.open("a") as f:
+                f.write(f"{step},{recent:.6f},{time.time():.0f}\n")
+        if (step + 1) % save_every == 0 or step + 1 == steps:
+            tensors = {"step": torch.tensor(step + 1)}
+            for key, module in modules.items():
+                tensors |= {f"{key}.{k}": v.contiguous().clone() for k, v in module.state_dict().items()}
+            for index, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{index}.{k}": v.contiguous() for k, v in slots.items()}
+            save_file(tensors, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+
+
+def _schedule(optimizer, step: int, steps: int, lr: float, warmup: int = 100) -> None:
+    """Linear warm-up, then a cosine to a twentieth."""
+    scale = min((step + 1) / warmup, 0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
+    for group in optimizer.param_groups:
+        group["lr"] = lr * scale
+
+
+# ---------------------------------------------------------------- the autoencoder
+
+
+def new_vae():
+    """AutoencoderKL at downsampling 8 with 16 channels."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=LATENT_CHANNELS, sample_size=SIZE, norm_num_groups=16,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 64, 128, 128), layers_per_block=1, mid_block_add_attention=False,
+    )
+
+
+def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def train_vae(work: Path, recipe: dict, images: np.ndarray):
+    """L1 on pixels, L1 on their differences (so that water keeps its texture), a little KL."""
+    torch.manual_seed(recipe["seed"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    vae = new_vae().to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=recipe["vae_lr"], weight_decay=1e-4, betas=(0.9, 0.99))
+    crop = recipe["vae_crop"]
+
+    def step_fn(step: int) -> float:
+        rng = np.random.default_rng([recipe["seed"], 1, step])
+        rows = rng.integers(0, len(images), recipe["vae_batch"])
+        corners = rng.integers(0, SIZE - crop + 1, (len(rows), 2))
+        batch = np.stack([images[r][y:y + crop, x:x + crop] for r, (y, x) in zip(rows, corners)])
+        if rng.random() < 0.5:
+            batch = batch[:, :, ::-1]
+        x = to_tensor(batch).to(device, memory_format=torch.channels_last)
+        torch.manual_seed(recipe["seed"] * 1_000_003 + step)
+        _schedule(optimizer, step, recipe["vae_steps"], recipe["vae_lr"])
+        with torch.autocast(device, torch.bfloat16):
+            posterior = vae.encode(x).latent_dist
+            y = vae.decode(posterior.sample()).sample.float()
+        loss = F.l1_loss(y, x) + recipe["kl_weight"] * posterior.kl().float().mean()
+        for dy, dx in zip(_gradients(y), _gradients(x)):
+            loss = loss + recipe["gradient_weight"] * F.l1_loss(dy, dx)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    _loop("vae", work, {"vae": vae}, optimizer, recipe["vae_steps"], step_fn)
+    return vae.eval()
+
+
+# ---------------------------------------------------------------- text
+
+
+def train_tokenizer(folder: Path, captions: list[str]):
+    """CLIP's byte-pair tokenizer with a small vocabulary; the end token has the highest id."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    model = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
+    model.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    words = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    model.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(words), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, end_of_word_suffix="</w>",
+                                  show_progress=False)
+    model.train_from_iterator(captions, trainer)
+    learned = json.loads(model.to_str())["model"]
+    # CLIP's own order: bytes, bytes that end a word, merges, start, end
+    tokens = alphabet + [a + "</w>" for a in alphabet]
+    merges = [m if isinstance(m, str) else " ".join(m) for m in learned["merges"]]
+    for merge in merges:
+        joined = merge.replace(" ", "")
+        if joined not in tokens:
+            tokens.append(joined)
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(tokens)}, ensure_ascii=False))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    end = "<|endoftext|>"
+    special = dict(bos_token="<|startoftext|>", eos_token=end, unk_token=end, pad_token=end)
+    (folder / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "CLIPTokenizer", "model_max_length": MAX_TOKENS, "do_lower_case": True, **special}, indent=2))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2))
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def tokenize(tokenizer, prompts: list[str]) -> torch.Tensor:
+    """Token ids (B, 77); a longer prompt keeps its end token."""
+    return tokenizer(prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
+                     return_tensors="pt").input_ids
+
+
+def new_text_encoder(tokenizer):
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS, projection_dim=128, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+
+
+# ---------------------------------------------------------------- the inpainting U-Net
+
+
+def new_unet():
+    """UNet2DConditionModel with 2C+1 input channels, as Stable Diffusion inpainting has."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8, in_channels=2 * LATENT_CHANNELS + 1, out_channels=LATENT_CHANNELS, layers_per_block=1,
+        block_out_channels=(80, 128, 160), down_block_types=("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2, cross_attention_dim=128, attention_head_dim=4,
+        norm_num_groups=16)
+
+
+def new_scheduler():
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+                         clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+
+
+def random_box(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A random rectangle (x0, y0, x1, y1) of pixels, a side from a quarter to the whole picture."""
+    w, h = rng.integers(SIZE // 4, SIZE + 1, 2)
+    x, y = rng.integers(0, SIZE - w + 1), rng.integers(0, SIZE - h + 1)
+    return x, y, x + w, y + h
+
+
+@torch.no_grad()
+def training_latents(work: Path, recipe: dict, vae, images: np.ndarray) -> dict:
+    """Latents of every image, of every third with a random box blanked, those boxes, and of a blank."""
+    from safetensors.torch import load_file, save_file
+
+    path = work / "latents.safetensors"
+    if not path.exists():
+        device = vae.device
+        latents, masked, boxes = [], [], []
+        for start in tqdm(range(0, len(images), 64), desc="encoding"):
+            x = to_tensor(images[start:start + 64]).to(device)
+            third = range(-start % 3, len(x), 3)
+            hidden = x[third].clone()
+            for i, row in enumerate(third):
+                x0, y0, x1, y1 = random_box(np.random.default_rng([recipe["seed"], 2, start + row]))
+                hidden[i, :, y0:y1, x0:x1] = 0
+                boxes.append((x0, y0, x1, y1))
+            both = torch.cat([x, hidden]).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, torch.bfloat16):
+                mean = vae.encode(both).latent_dist.mode().float().cpu()
+            latents.append(mean[:len(x)].contiguous())
+            masked.append(mean[len(x):].contiguous())
+        blank = vae.encode(torch.zeros(1, 3, SIZE, SIZE, device=device)).latent_dist.mode().float().cpu()
+        save_file({"latents": torch.cat(latents), "masked": torch.cat(masked), "blank": blank.contiguous(),
+                   "boxes": torch.tensor(np.array(boxes))}, path)
+    return load_file(path)
+
+
+def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tokenizer, scaling_factor: float):
+    """Noise prediction on latents with SD inpainting's masks: 20% none, 50% boxes, 30% everything."""
+    torch.manual_seed(recipe["seed"] + 1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    unet = new_unet().to(device)
+    text_encoder = new_text_encoder(tokenizer).to(device)
+    scheduler = new_scheduler()
+    everything = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
+    optimizer = torch.optim.AdamW(everything.parameters(), lr=recipe["unet_lr"], weight_decay=1e-2, betas=(0.9, 0.99))
+    smooth = torch.nn.ModuleDict({"unet": new_unet(), "text_encoder": new_text_encoder(tokenizer)}).to(device)
+    smooth.load_state_dict(everything.state_dict())
+    tokens = tokenize(tokenizer, captions)
+    empty = tokenize(tokenizer, [""])[0]
+    clean, masked = latents["latents"] * scaling_factor, latents["masked"] * scaling_factor
+    blank = latents["blank"][0] * scaling_factor
+    cell = SIZE // clean.shape[-1]
+
+    def step_fn(step: int) -> float:
+        rng = np.random.default_rng([recipe["seed"], 3, step])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        rows = rng.integers(0, len(clean), recipe["unet_batch"])
+        kinds = rng.random(len(rows))
+        rows = np.where((kinds >= 0.3) & (kinds < 0.8), rows // 3 * 3, rows)  # the images whose boxed latents are kept
+        x = clean[rows]
+        hint, mask = x.clone(), torch.zeros(len(rows), 1, *x.shape[-2:])
+        ids = tokens[rows].clone()
+        for i, row in enumerate(rows):
+            if kinds[i] < 0.3:
+                hint[i], mask[i] = blank, 1
+            elif kinds[i] < 0.8:
+                x0, y0, x1, y1 = latents["boxes"][row // 3].tolist()
+                hint[i] = masked[row // 3]
+                pixels = torch.zeros(1, 1, SIZE, SIZE)
+                pixels[..., y0:y1, x0:x1] = 1
+                mask[i] = F.interpolate(pixels, scale_factor=1 / cell)[0]  # nearest, as diffusers does
+            if rng.random() < recipe["prompt_dropout"]:
+                ids[i] = empty
+        flip = rng.random() < 0.5
+        if flip:
+            x, hint, mask = x.flip(-1), hint.flip(-1), mask.flip(-1)
+        noise = torch.randn(x.shape, generator=generator)
+        t = torch.randint(0, 1000, (len(rows),), generator=generator)
+        noisy = scheduler.add_noise(x, noise, t)
+        sample = torch.cat([noisy, mask, hint], 1).to(device)
+        _schedule(optimizer, step, recipe["unet_steps"], recipe["unet_lr"])
+        with torch.autocast(device, torch.bfloat16):
+            words = text_encoder(ids.to(device)).last_hidden_state
+            predicted = unet(sample, t.to(device), words).sample
+        loss = F.mse_loss(predicted.float(), noise.to(device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(everything.parameters(), 1.0)
+        optimizer.step()
+        decay = min(recipe["ema"], (1 + step) / (10 + step))
+        with torch.no_grad():
+            for slow, fast in zip(smooth.parameters(), everything.parameters()):
+                slow.lerp_(fast, 1 - decay)
+        return loss.item()
+
+    _loop("unet", work, {"fast": everything, "smooth": smooth}, optimizer, recipe["unet_steps"], step_fn)
+    return smooth["unet"].eval(), smooth["text_encoder"].eval()
+
+
+# ---------------------------------------------------------------- a small CLIP
+
+
+def new_clip(tokenizer) -> dict:
+    """open_clip's configuration of lnm-mini-clip: a ViT of 4 layers at 128 px, a text transformer of 2."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {"image_size": SIZE, "layers": 4, "width": 128, "head_width": 32, "patch_size": 16},
+        "text_cfg": {"context_length": MAX_TOKENS, "vocab_size": len(tokenizer), "width": 128, "heads": 4, "layers": 2},
+    }
+
+
+CLIP_PIXELS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest",
+               "size": [SIZE, SIZE], "mode": "RGB"}
+
+
+def train_clip(work: Path, recipe: dict, images: np.ndarray, captions: list[str], tokenizer):
+    """open_clip's own classes and contrastive loss, on the captioned images; a caption stands once in a batch."""
+    from open_clip import ClipLoss
+    from open_clip.model import CLIP
+
+    torch.manual_seed(recipe["seed"] + 2)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = CLIP(**new_clip(tokenizer), output_dict=True).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe["clip_lr"], weight_decay=0.1, betas=(0.9, 0.98))
+    captioned = np.array([i for i, c in enumerate(captions) if c])
+    tokens, loss_fn = tokenize(tokenizer, captions), ClipLoss()
+
+    def step_fn(step: int) -> float:
+        rng = np.random.default_rng([recipe["seed"], 4, step])
+        rows, seen = [], set()
+        for row in rng.permutation(captioned)[:4 * recipe["clip_batch"]]:
+            if captions[row] not in seen and len(rows) < recipe["clip_batch"]:
+                seen.add(captions[row])
+                rows.append(row)
+        rows = np.array(rows)
+        x = to_tensor(np.stack([images[r] for r in rows]))
+        if rng.random() < 0.5:
+            x = x.flip(-1)
+        _schedule(optimizer, step, recipe["clip_steps"], recipe["clip_lr"])
+        with torch.autocast(device, torch.bfloat16):
+            out = model(x.to(device), tokens[rows].to(device))
+        loss = loss_fn(out["image_features"].float(), out["text_features"].float(), out["logit_scale"].float())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        return loss.item()
+
+    _loop("clip", work, {"clip": model}, optimizer, recipe["clip_steps"], step_fn)
+    return model.eval()
+
+
+def save_clip(folder: Path, model, tokenizer, tokenizer_folder: Path) -> None:
+    """open_clip's local-dir layout: configuration, safetensors, the tokenizer's files."""
+    import shutil
+
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in tokenizer_folder.iterdir():
+        shutil.copyfile(file, folder / file.name)
+    config = {"model_cfg": new_clip(tokenizer), "preprocess_cfg": CLIP_PIXELS}
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "local-dir", "tokenizer_kwargs": {"clean": "lower"}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file({k: v.half().cpu().contiguous() for k, v in model.state_dict().items()},
+              folder / "open_clip_model.safetensors")
+
+
+# ---------------------------------------------------------------- the whole
+
+
+def save_prior(folder: Path, vae, unet, text_encoder, tokenizer_folder: Path, scaling_factor: float) -> None:
+    """diffusers' Stable Diffusion layout, fp16 safetensors, no file over 14 MB."""
+    import shutil
+
+    vae.register_to_config(scaling_factor=scaling_factor)
+    for name, module in (("vae", vae), ("unet", unet)):
+        module.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size="14MB")
+    text_encoder.to("cpu", torch.float16).save_pretrained(folder / "text_encoder")
+    new_scheduler().save_pretrained(folder / "scheduler")
+    shutil.copytree(tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
+    # the stock pipeline's index, so that diffusers recognises the folder
+    index = {"_class_name": "StableDiffusionInpaintPipeline", "vae": ["diffusers", "AutoencoderKL"],
+             "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+             "unet": ["diffusers", "UNet2DConditionModel"], "scheduler": ["diffusers", "DDIMScheduler"],
+             "safety_checker": [None, None], "feature_extractor": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def train(out: Path, work: Path, recipe: dict = RECIPE) -> None:
+    """Train everything into `out`/lnm-mini and `out`/lnm-mini-clip; what `work` already holds is not done again."""
+    from lnm import footage
+
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "recipe.json").write_text(json.dumps(recipe, indent=2))
+    images, captions = training_images(work, recipe, footage.photos(work / "photos"))
+    images = np.asarray(images)
+    tokenizer = train_tokenizer(work / "tokenizer", captions)
+    vae = train_vae(work, recipe, images)
+    latents = training_latents(work, recipe, vae, images)
+    scaling_factor = 1 / latents["latents"].std().item()
+    unet, text_encoder = train_unet(work, recipe, latents, captions, tokenizer, scaling_factor)
+    clip = train_clip(work, recipe, images, captions, tokenizer)
+    save_prior(out / "lnm-mini", vae, unet, text_encoder, work / "tokenizer", scaling_factor)
+    save_clip(out / "lnm-mini-clip", clip, tokenizer, work / "tokenizer")

@@ -1,0 +1,64 @@
+"""A tiny inpainting checkpoint with random weights, in the on-disk layout of Stable Diffusion's."""
+
+import json
+from pathlib import Path
+
+import torch
+
+CHANNELS, SIZE = 4, 32  # of the latents; pixels
+
+
+def write_tiny_prior(folder: Path, prediction_type: str = "epsilon", **unet_changes) -> Path:
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from lnm.mini import train_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(folder / "tokenizer", ["ocean waves at sunset", "clouds in a blue sky"])
+    AutoencoderKL(
+        latent_channels=CHANNELS, sample_size=SIZE, norm_num_groups=4, block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, scaling_factor=0.5,
+    ).save_pretrained(folder / "vae")
+    UNet2DConditionModel(**dict(
+        sample_size=SIZE // 2, in_channels=2 * CHANNELS + 1, out_channels=CHANNELS, layers_per_block=1,
+        block_out_channels=(16, 32), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=16, attention_head_dim=2,
+        norm_num_groups=8) | unet_changes).save_pretrained(folder / "unet")
+    CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )).save_pretrained(folder / "text_encoder")
+    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                  set_alpha_to_one=False, steps_offset=1, prediction_type=prediction_type,
+                  ).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}))
+    return folder
+
+
+def write_tiny_prepared(folder: Path, prior: Path, frames: int = 12, fps: float = 8.0) -> Path:
+    """What the prepare stage leaves, for a clip of noise that drifts."""
+    import numpy as np
+    from safetensors.torch import save_file
+
+    from lnm.latents import encode
+    from lnm.params import write_json
+    from lnm.prior import open_prior
+
+    picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    clip = np.stack([np.roll(picture, i, axis=1) for i in range(frames)])
+    vae = open_prior(str(prior)).vae
+    folder.mkdir(parents=True)
+    save_file({"train": encode(vae, clip[:-3]), "heldout": encode(vae, clip[-3:]), "still": encode(vae, clip[-3:-2])},
+              folder / "latents.safetensors")
+    write_json(folder / "clip.json", {"video": "drift", "fps": fps})
+    write_json(folder / "prompts.json", {"prompt": "ocean waves"})
+    return folder
+
+
+def tiny_settings(prior: Path, **changes) -> dict:
+    """The finetune stage's settings for a tiny prior."""
+    from lnm.params import Finetune
+
+    return {"video": "drift", "seed": 0, "size": SIZE, "device": "cpu", "prior": str(prior), "revision": None,
+            **Finetune(steps=6, frames=3, checkpoint_every=2, preview_every=0, warmup_steps=2).model_dump(), **changes}
