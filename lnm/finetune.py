@@ -19,7 +19,7 @@ from einops import rearrange
 from tqdm.auto import tqdm
 
 from lnm import latents as latents_
-from lnm.params import UserError
+from lnm.params import UserError, root
 
 # what changes how often a run looks or saves, not what it computes
 COSMETIC = ("checkpoint_every", "device")
@@ -187,7 +187,7 @@ def finetune(settings: dict, prepared: Path, out: Path, store: Path) -> dict:
         torch.manual_seed(settings["seed"])  # the temporal attention's projections
         unet = UNetPseudo3DConditionModel.from_unet2d(prior.unet, conv_placement=settings["conv_placement"]).to(device)
         if settings["init"]:
-            unet.load_temporal(settings["init"])
+            unet.load_temporal(root() / settings["init"])
         unet.freeze_spatial()
         if settings["gradient_checkpointing"]:
             unet.enable_gradient_checkpointing()

@@ -207,9 +207,9 @@ def build(prior, temporal: Path | None, beta_schedule: str = "prior", scheduler:
 def sample_films(settings: dict, prepared: Path, finetuned: Path, out: Path, methods=("ours", "prior")) -> dict:
     """The sample stage of one video: `ours` and the frozen prior frame by frame, `seeds` films of each.
 
-    Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif, sheet.png) and <out>/films.json.
+    Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a contact sheet of each and <out>/films.json.
     """
-    from lnm import latents
+    from lnm import latents, video
     from lnm.params import sha256, write_json
     from lnm.prior import open_prior, pick_device
 
@@ -232,6 +232,7 @@ def sample_films(settings: dict, prepared: Path, finetuned: Path, out: Path, met
                         guidance_scale=settings["guidance_scale"], first_frame=settings["first_frame"],
                         generator=torch.Generator("cpu").manual_seed(seed)).frames[0]
             write_film(out / method / f"seed_{k}", to_uint8(film), fps)
+            video.contact_sheet([(f"{method}, seed {seed}", to_uint8(film))], path=out / f"{method}_seed_{k}.png")
     note = {"video": settings["video"], "prompt": prompt, "fps": fps, **{
         k: settings[k] for k in ("num_frames", "num_inference_steps", "guidance_scale", "first_frame", "prior")},
         "mask_value": shared["mask_value"], "seeds": seeds, "methods": list(methods),
@@ -241,10 +242,9 @@ def sample_films(settings: dict, prepared: Path, finetuned: Path, out: Path, met
 
 
 def write_film(folder: Path, frames: np.ndarray, fps: float) -> None:
-    """A film as frames, mp4, GIF and a contact sheet."""
+    """A film as frames, mp4 and GIF."""
     from lnm import video
 
     video.write_frames(folder, frames)
     video.write_mp4(folder / "film.mp4", frames, fps)
     video.write_gif(folder / "film.gif", frames, fps)
-    video.contact_sheet([("", frames)], columns=min(8, len(frames)), path=folder / "sheet.png")

@@ -1,0 +1,59 @@
+# `make` lists what there is. Needed: Python 3.11 to 3.13 with venv, git, make.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup data repro test lab verify-sd strip clean
+MAKEFLAGS += --no-print-directory
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export JUPYTER_PREFER_ENV_PATH := 1
+unexport PYTHONPATH PYTHONHOME
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+repro: data ## everything: set up, fetch, run the pipeline, print Table 1; interrupted, it goes on where it was
+	@python -m lnm.params videos > /dev/null
+	@dvc repro
+	@echo; cat results/paper/table1.md; echo; echo "report: results/paper/report.html"
+
+test: data ## set up the same way and run the tests
+	@python -m pytest
+
+lab: data ## JupyterLab in this environment, with the notebooks
+	@jupyter lab notebooks/1_prepare.ipynb
+
+verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs the model hub or a local copy)
+	@python -m lnm.prior verify-sd
+
+strip: setup ## take outputs and run metadata out of the notebooks, before a commit
+	@nbstripout --drop-empty-cells notebooks/*.ipynb
+
+clean: ## delete what the pipeline computed; keeps inputs/, data/, prior/, .venv and DVC's cache
+	@rm -rf build results store
+
+setup: .venv/.stamp
+
+# Real footage and Inception weights are a DVC stage; the clips and lnm-mini come from the DVC remote in this repository.
+# DVC killed while it writes its lock file leaves an empty one, and then refuses to start: an empty one goes.
+data: setup
+	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock
+	@dvc pull --quiet data.dvc prior
+	@dvc repro --quiet footage
+
+.venv/.stamp: requirements.txt pyproject.toml
+	@if ! .venv/bin/python -c 'import pip' 2> /dev/null; then \
+	  for python in python3 python3.13 python3.12 python3.11 none; do \
+	    $$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null && break; \
+	  done; \
+	  if [ $$python = none ]; then \
+	    echo "error: no Python 3.11, 3.12 or 3.13 with venv; on Debian and Ubuntu: apt-get install python3 python3-venv" >&2; \
+	    exit 2; \
+	  fi; \
+	  echo "setting up .venv with $$($$python -V)"; \
+	  $$python -m venv --clear .venv; \
+	fi
+	@echo "installing requirements.txt (the first time about 6 GB, some minutes; nothing is shown until it is done)"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
