@@ -58,11 +58,12 @@ class TemporalAttention(nn.Module):
     """ATTN_1D of eq. 4: every spatial position attends over its own frames. (B F, L, C) -> the same.
 
     Time enters as a learned bias on the attention logits, one number a head and a signed distance in
-    frames, clipped at `max_distance`: any number of frames may be given, and far frames count as far.
+    frames, clipped at `max_distance`, the farthest two frames of a stack of 5 are apart: any number of frames may
+    be given, and far frames count as far.
     The output projection is the 3x1x1 convolution of section 3.3, over adjacent frames.
     """
 
-    def __init__(self, dim: int, heads: int, frames: FrameCount, max_distance: int = 8):
+    def __init__(self, dim: int, heads: int, frames: FrameCount, max_distance: int = 4):
         super().__init__()
         self.heads, self.frames, self.max_distance = heads, frames, max_distance
         self.norm = nn.LayerNorm(dim)
