@@ -138,8 +138,10 @@ class Clip:
         elif model not in open_clip.list_models():
             raise UserError(f"no CLIP at {name}: neither a folder nor MODEL/PRETRAINED of open_clip")
         try:
+            # OpenAI's weights were trained with QuickGELU, which the model's plain name does not say
+            known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else None
             self.model, _, self.preprocess = open_clip.create_model_and_transforms(
-                model, pretrained=pretrained, device=device
+                model, pretrained=pretrained, device=device, force_quick_gelu=(known or {}).get("quick_gelu", False)
             )
             self.tokenizer = open_clip.get_tokenizer(model)
         except Exception as error:  # open_clip lets through whatever the hub client raises

@@ -29,8 +29,12 @@ def animate(args: argparse.Namespace) -> Path:
             raise UserError(f"{flag}: {file} does not exist")
     for flag, value in (("--frames", args.frames), ("--fps", args.fps), ("--steps", args.steps),
                         ("--inference-steps", args.inference_steps)):
-        if value is not None and value <= 0:
-            raise UserError(f"{flag} {value}: must be more than 0")
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"{flag} {value}: must be a number above 0")
+    if not args.prompt.strip():
+        raise UserError('--prompt "": say in words what is seen')
+    if args.seed is not None and args.seed < 0:
+        raise UserError(f"--seed {args.seed}: must be 0 or more")
 
     def absolute(file: str) -> str:
         return file if file.startswith("footage:") else str(Path(file).expanduser().absolute())
@@ -58,7 +62,7 @@ def animate(args: argparse.Namespace) -> Path:
     learned = store / _key([motion, stages["finetune"]]) / "finetune"
     if not (learned / "temporal.safetensors").exists():
         finetune.finetune(stages["finetune"], prepared, learned, learned.parent / "store")
-    films = store / "films"
+    films = store / _key([stages["sample"], prepared.parent.name, learned.parent.name]) / "sample"
     pipeline.sample_films(stages["sample"], prepared, learned, films, methods=("ours",))
     made = films / "ours" / "seed_0" / f"film{out.suffix}"
     part = out.with_name(out.name + ".part")

@@ -159,7 +159,6 @@ def finetune(settings: dict, prepared: Path, out: Path, store: Path) -> dict:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    from lnm.params import sha256
     from lnm.pipeline import LateNtMoviesPipeline, to_uint8
     from lnm.prior import make_scheduler, open_prior, pick_device
     from lnm.unet import UNetPseudo3DConditionModel
@@ -175,17 +174,19 @@ def finetune(settings: dict, prepared: Path, out: Path, store: Path) -> dict:
                         f"need {reach}; give a longer clip, a higher fps or smaller strides")
 
     identity = {k: v for k, v in settings.items() if k not in COSMETIC}
-    identity |= {"latents": sha256(prepared / "latents.safetensors"), "prompt": prompt, "fps": fps}
+    seen = [cached["train"]] + ([cached["still"]] if settings["preview_every"] else [])
+    identity |= {"latents": [hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in seen], "prompt": prompt, "fps": fps}
     keep = Store(store, identity)
     finished = False
     try:
         device = pick_device(settings["device"])
-        AcceleratorState._reset_state()  # a kernel may fine-tune twice, in another precision
+        AcceleratorState._reset_state(reset_partial_state=True)  # a kernel may fine-tune twice, in another precision
         accelerator = Accelerator(mixed_precision=settings["mixed_precision"], cpu=device == "cpu")
         prior = open_prior(settings["prior"], settings["revision"], device)
         scheduler = make_scheduler(prior.scheduler, settings["beta_schedule"], "ddim")
         torch.manual_seed(settings["seed"])  # the temporal attention's projections
         unet = UNetPseudo3DConditionModel.from_unet2d(prior.unet, conv_placement=settings["conv_placement"]).to(device)
+        prior.unet = None  # the inflated copy is all that is needed: 3.4 GB of Stable Diffusion's
         if settings["init"]:
             unet.load_temporal(root() / settings["init"])
         unet.freeze_spatial()
@@ -236,7 +237,8 @@ def finetune(settings: dict, prepared: Path, out: Path, store: Path) -> dict:
             if settings["preview_every"] and done % settings["preview_every"] == 0:
                 unet.eval()
                 film = pipe(image_latents=cached["still"], prompt=prompt, num_frames=max(8, settings["frames"]), fps=fps,
-                            generator=torch.Generator("cpu").manual_seed(settings["seed"])).frames[0]
+                            generator=torch.Generator("cpu").manual_seed(settings["seed"]),
+                            decode_chunk_size=8 if settings["size"] < 512 else 1).frames[0]
                 write_gif(keep.folder / "previews" / f"step_{done:05d}.gif", to_uint8(film), fps)
             if done % settings["checkpoint_every"] == 0 or done == settings["steps"]:
                 keep.save(done, modules, optimizer)

@@ -60,7 +60,9 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
         name, tags = f"local-dir:{folder}", {}
     else:
         model_name, _, pretrained = clip.rpartition("/")
-        name, tags = model_name, {"pretrained": pretrained}
+        # OpenAI's weights were trained with QuickGELU, which the model's plain name does not say
+        quick = (open_clip.get_pretrained_cfg(model_name, pretrained) or {}).get("quick_gelu", False)
+        name, tags = model_name, {"pretrained": pretrained, "force_quick_gelu": quick}
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **tags)
     except Exception as error:  # open_clip and the hub raise many kinds

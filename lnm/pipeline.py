@@ -223,16 +223,20 @@ def sample_films(settings: dict, prepared: Path, finetuned: Path, out: Path, met
     seeds = [settings["seed"] + k for k in range(settings["seeds"])]
     for method in methods:
         weights = temporal if method == "ours" else None
-        pipe = build(prior, weights, shared["beta_schedule"], settings["scheduler"], shared["mask_value"])
+        # the untouched prior keeps the noise levels it was trained with
+        pipe = build(prior, weights, shared["beta_schedule"] if weights else "prior", settings["scheduler"],
+                     shared["mask_value"])
         for k, seed in enumerate(seeds):
             pipe.set_progress_bar_config(desc=f"sampling {settings['video']}, {method}, film {k + 1} of {len(seeds)}")
             film = pipe(image_latents=still, prompt=prompt, negative_prompt=settings["negative_prompt"],
                         num_frames=settings["num_frames"], fps=fps if weights else None,
                         num_inference_steps=settings["num_inference_steps"],
                         guidance_scale=settings["guidance_scale"], first_frame=settings["first_frame"],
-                        generator=torch.Generator("cpu").manual_seed(seed)).frames[0]
+                        generator=torch.Generator("cpu").manual_seed(seed),
+                        decode_chunk_size=8 if settings["size"] < 512 else 1).frames[0]
             write_film(out / method / f"seed_{k}", to_uint8(film), fps)
             video.contact_sheet([(f"{method}, seed {seed}", to_uint8(film))], path=out / f"{method}_seed_{k}.png")
+        del pipe  # before the next U-Net is made
     note = {"video": settings["video"], "prompt": prompt, "fps": fps, **{
         k: settings[k] for k in ("num_frames", "num_inference_steps", "guidance_scale", "first_frame", "prior")},
         "mask_value": shared["mask_value"], "seeds": seeds, "methods": list(methods),

@@ -17,12 +17,11 @@ from typing import Any
 
 from lnm.params import UserError, load, root
 
-# the files of a checkpoint that are read; a sharded model has an index and shards in place of its one file
-WANTED = (
-    "model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt",
-    "tokenizer/tokenizer_config.json", "text_encoder/config.json", "text_encoder/model.safetensors",
-    "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
-    "vae/diffusion_pytorch_model.safetensors")
+# the files of a checkpoint that are read
+WANTED = ("scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt",
+          "tokenizer/tokenizer_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
+# and the weights of its models: whole, sharded (an index and shards), or the half-precision variant
+WEIGHTS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 
 SCHEDULERS = {"ddim": "DDIMScheduler", "euler": "EulerDiscreteScheduler", "euler_a": "EulerAncestralDiscreteScheduler",
               "dpm++": "DPMSolverMultistepScheduler", "pndm": "PNDMScheduler", "unipc": "UniPCMultistepScheduler"}
@@ -63,19 +62,35 @@ def locate(name: str, revision: str | None = None) -> Path:
             raise UserError(f"prior.name: there is no folder {name}; `dvc pull prior` brings the built-in prior/lnm-mini")
         from huggingface_hub import snapshot_download
 
-        patterns = [*WANTED, "*/*.safetensors.index.json", "*/*-of-*.safetensors", "tokenizer/special_tokens_map.json"]
+        small = [*WANTED, "model_index.json", "tokenizer/special_tokens_map.json"]
+        half = [f"{part}/{stem}.fp16.safetensors" for part, stem in WEIGHTS.items()]
+        whole = [f"{part}/{stem}.safetensors" for part, stem in WEIGHTS.items()]
         try:
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*small, *half]))
+            if not all((folder / file).is_file() for file in half):  # half the bytes where there are such
+                folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*small, *whole]))
         except Exception as error:  # the hub client raises many kinds
             raise UserError(
                 f"prior.name: {name} cannot be fetched from the model hub ({type(error).__name__}); fetch it where the "
                 f"hub is in reach and put these files into inputs/{name.split('/')[1]}/, then set prior.name to that "
-                f"folder: {', '.join(WANTED)}") from None
+                f"folder: {', '.join([*WANTED, *whole])} (or *.fp16.safetensors)") from None
     for file in WANTED:
-        index = folder / (file + ".index.json")
-        if not (folder / file).is_file() and not index.is_file():
+        if not (folder / file).is_file():
             raise UserError(f"prior.name: {name}: {file} is missing; put it into {folder.name}/{Path(file).parent}")
+    for part in WEIGHTS:
+        _variant(folder, part, name)
     return folder
+
+
+def _variant(folder: Path, part: str, name: str) -> str | None:
+    """Which weights of a model there are: None (plain or sharded) or "fp16". Raises UserError if there are none."""
+    stem = f"{part}/{WEIGHTS[part]}"
+    if (folder / f"{stem}.safetensors").is_file() or (folder / f"{stem}.safetensors.index.json").is_file():
+        return None
+    if (folder / f"{stem}.fp16.safetensors").is_file():
+        return "fp16"
+    raise UserError(f"prior.name: {name}: {stem}.safetensors (or .fp16.safetensors) is missing; put it into "
+                    f"{folder.name}/{part}; .bin files are not opened")
 
 
 def open_prior(name: str, revision: str | None = None, device: str = "cpu", dtype=None) -> Prior:
@@ -90,9 +105,10 @@ def open_prior(name: str, revision: str | None = None, device: str = "cpu", dtyp
     folder = locate(name, revision)
     dtype = dtype or torch.float32
     try:
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, use_safetensors=True)
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, use_safetensors=True)
-        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, use_safetensors=True)
+        variants = {part: {"variant": _variant(folder, part, name), "use_safetensors": True} for part in WEIGHTS}
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **variants["vae"])
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **variants["unet"])
+        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **variants["text_encoder"])
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     except Exception as error:  # safetensors, json and both libraries raise their own
@@ -101,6 +117,9 @@ def open_prior(name: str, revision: str | None = None, device: str = "cpu", dtyp
     if unet.config.in_channels != 2 * unet.config.out_channels + 1:
         raise UserError(f"prior.name: {name}: its U-Net takes {unet.config.in_channels} channels; an inpainting one takes "
                         f"{2 * unet.config.out_channels + 1}, choose an inpainting checkpoint")
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+        raise UserError(f"prior.name: {name} predicts {scheduler.config.prediction_type}; choose a checkpoint that "
+                        "predicts noise (epsilon) or velocity (v_prediction)")
     for module in (vae, unet, text_encoder):
         module.eval().requires_grad_(False).to(device)
     return Prior(vae, unet, text_encoder, tokenizer, scheduler, name)
@@ -113,6 +132,8 @@ def make_scheduler(base, beta_schedule: str = "prior", kind: str = "ddim"):
 
     names = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
     changes = {} if beta_schedule == "prior" else {"beta_schedule": names[beta_schedule]}
+    if kind == "pndm":
+        changes["skip_prk_steps"] = True  # Stable Diffusion's convention: one U-Net call a step
     return getattr(diffusers, SCHEDULERS[kind]).from_config(base.config, **changes)
 
 

@@ -117,14 +117,16 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
 
     @torch.no_grad()
     def base_fingerprint(self) -> str:
-        """Identifies the 2D parent: names and shapes of all its weights, values of its first and last
-        convolution. In half precision, so that the fp16 and fp32 copies of a checkpoint agree."""
+        """Identifies the 2D parent: names and shapes of all its weights, values of its first and last convolution and
+        of the keys of its cross attention. In half precision, so that fp16 and fp32 copies of a checkpoint agree."""
         digest = hashlib.sha256()
         for name, p in self.named_parameters():
             if not is_temporal(name):
                 digest.update(f"{name}{tuple(p.shape)}".encode())
-        for conv in (self.conv_in, self.conv_out):
-            digest.update(conv.weight.to("cpu", torch.float16).contiguous().view(torch.uint8).numpy().tobytes())
+        telling = [self.conv_in.weight, self.conv_out.weight]
+        telling += [p for name, p in self.named_parameters() if name.endswith("attn2.to_k.weight")]
+        for weight in telling:
+            digest.update(weight.to("cpu", torch.float16).contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def save_temporal(self, path: Path | str, note: dict | None = None) -> None:

@@ -31,6 +31,17 @@ def test_a_missing_file_is_named(tiny, tmp_path, file):
         prior.open_prior(str(copy))
 
 
+def test_a_checkpoint_with_half_precision_weights_alone_opens(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    opened = prior.open_prior(str(tiny))
+    for part in ("unet", "vae", "text_encoder"):
+        (copy / part / f"{prior.WEIGHTS[part]}.safetensors").unlink()
+        getattr(opened, part).half().save_pretrained(copy / part, variant="fp16")
+    again = prior.open_prior(str(copy))
+    assert again.unet.dtype == torch.float32 and again.text_encoder.dtype == torch.float32
+    torch.testing.assert_close(again.unet.conv_in.weight, opened.unet.conv_in.weight.float())
+
+
 def test_corrupt_weights_are_one_line(tiny, tmp_path):
     copy = shutil.copytree(tiny, tmp_path / "copy")
     (copy / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"\x00" * 100)
@@ -56,6 +67,7 @@ def test_a_hub_out_of_reach_says_which_files_and_where(monkeypatch):
         prior.open_prior("stable-diffusion-v1-5/stable-diffusion-inpainting", "abc")
     text = str(error.value)
     assert "inputs/stable-diffusion-inpainting/" in text and all(file in text for file in prior.WANTED)
+    assert "unet/diffusion_pytorch_model.safetensors" in text
     assert "\n" not in text
 
 
