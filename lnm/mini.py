@@ -267,10 +267,16 @@ def new_unet():
 
 
 def new_scheduler():
+    """Velocity prediction down to a signal of nothing (Salimans & Ho 2022; Lin et al. 2024).
+
+    With Stable Diffusion's own noise prediction a model this small took its colours from the mean of the noise, which
+    never quite hides the picture: every frame of a film had colours of its own.
+    """
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                         clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+                         clip_sample=False, set_alpha_to_one=True, steps_offset=0, prediction_type="v_prediction",
+                         rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
 
 def random_box(rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -309,7 +315,7 @@ def training_latents(work: Path, recipe: dict, vae, images: np.ndarray) -> dict:
 
 
 def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tokenizer, scaling_factor: float):
-    """Noise prediction on latents with SD inpainting's masks: 20% none, 50% boxes, 30% everything."""
+    """Velocity prediction on latents; the mask holds nothing in 40%, a box in 40%, everything in 20% of samples."""
     torch.manual_seed(recipe["seed"] + 1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     unet = new_unet().to(device)
@@ -330,14 +336,14 @@ def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tok
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         rows = rng.integers(0, len(clean), recipe["unet_batch"])
         kinds = rng.random(len(rows))
-        rows = np.where((kinds >= 0.3) & (kinds < 0.8), rows // 3 * 3, rows)  # the images whose boxed latents are kept
+        rows = np.where((kinds >= 0.2) & (kinds < 0.6), rows // 3 * 3, rows)  # the images whose boxed latents are kept
         x = clean[rows]
         hint, mask = x.clone(), torch.zeros(len(rows), 1, *x.shape[-2:])
         ids = tokens[rows].clone()
         for i, row in enumerate(rows):
-            if kinds[i] < 0.3:
+            if kinds[i] < 0.2:
                 hint[i], mask[i] = blank, 1
-            elif kinds[i] < 0.8:
+            elif kinds[i] < 0.6:
                 x0, y0, x1, y1 = latents["boxes"][row // 3].tolist()
                 hint[i] = masked[row // 3]
                 pixels = torch.zeros(1, 1, SIZE, SIZE)
@@ -356,7 +362,7 @@ def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tok
         with torch.autocast(device, torch.bfloat16):
             words = text_encoder(ids.to(device)).last_hidden_state
             predicted = unet(sample, t.to(device), words).sample
-        loss = F.mse_loss(predicted.float(), noise.to(device))
+        loss = F.mse_loss(predicted.float(), scheduler.get_velocity(x, noise, t).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(everything.parameters(), 1.0)
