@@ -164,4 +164,4 @@ def test_note_says_what_was_trained(tiny, tmp_path):
     from lnm.unet import read_temporal
 
     note = read_temporal(tmp_path / "out" / "temporal.safetensors")[0]["note"]
-    assert note == {"video": "drift", "steps": 6, "prompt": "ocean waves", "mask_value": 1, "fps": 8.0}
+    assert note == {"video": "drift", "steps": 6, "prompt": "ocean waves", "mask_value": 0, "fps": 8.0}

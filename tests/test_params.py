@@ -145,7 +145,7 @@ def every(*stages):
         ("videos:", "evaluate: {fid: false}\nvideos:", every("evaluate")),
         ("videos:", "sample: {guidance_scale: 2.0}\nvideos:", every("sample")),
         ("videos:", "finetune: {steps: 7}\nvideos:", every("finetune")),
-        ("videos:", "finetune: {mask_value: 0}\nvideos:", every("finetune", "sample")),
+        ("videos:", "finetune: {mask_value: 1}\nvideos:", every("finetune", "sample")),
         ("videos:", "prepare: {holdout: 0.5}\nvideos:", every("prepare")),
         ("videos:", "prior: {clip: null}\nvideos:", every("prepare", "evaluate")),
         ("[rain, snow]", "[rain, hail]", {"rain/prepare.json"}),
@@ -164,7 +164,7 @@ def test_no_stage_sees_another_s_choices(project):
         for other in set(params.STAGES) - {stage}:
             assert not seen & (sections[other] - sections[stage]), (stage, other)
     assert "seed" not in settings("prepare", "ocean")
-    assert settings("sample", "ocean")["finetune"] == {"mask_value": 1, "beta_schedule": "prior"}
+    assert settings("sample", "ocean")["finetune"] == {"mask_value": 0, "beta_schedule": "prior"}
 
 
 def test_changed_content_under_the_same_name_is_seen(project):
