@@ -40,7 +40,7 @@ def main() -> None:
         work = root() / "store" / "conditioning" / args.video / f"mask{mask}_noise{noise}_steps{args.steps}"
         if not (work / "finetune" / "temporal.safetensors").exists():
             finetune.finetune(train, prepared, work / "finetune", work / "store")
-        pipeline.sample_films(sampling | {"finetune": train | {}}, prepared, work / "finetune", work / "sample")
+        pipeline.sample_films(sampling | {"finetune": train}, prepared, work / "finetune", work / "sample")
         for method in ("ours", "prior"):
             films = [video.read_frames(work / "sample" / method / f"seed_{k}") for k in range(sampling["seeds"])]
             if method == "prior" and noise:
