@@ -24,11 +24,17 @@ def to_tensor(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def encode_pixels(vae, pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels (N, 3, H, W) in [-1, 1] -> latents (N, C, h, w), not scaled: the posterior's mean where there is one."""
+    encoded = vae.encode(pixels)
+    return encoded.latent_dist.mode() if "latent_dist" in encoded else encoded.latent
+
+
 @torch.no_grad()
 def encode(vae, frames: np.ndarray, chunk_size: int = 8, desc: str | None = None) -> torch.Tensor:
-    """uint8 (N, H, W, 3) -> latents (N, C, h, w) float32 on the CPU: the posterior's mean, times the scaling factor."""
+    """uint8 (N, H, W, 3) -> latents (N, C, h, w) float32 on the CPU, times the scaling factor."""
     chunks = range(0, len(frames), chunk_size)
-    parts = [vae.encode(to_tensor(frames[i:i + chunk_size]).to(vae.device, vae.dtype)).latent_dist.mode().float().cpu()
+    parts = [encode_pixels(vae, to_tensor(frames[i:i + chunk_size]).to(vae.device, vae.dtype)).float().cpu()
              for i in tqdm(chunks, desc=desc, disable=desc is None)]
     return (torch.cat(parts) * vae.config.scaling_factor).contiguous()
 

@@ -1,7 +1,8 @@
 """Trains `lnm-mini`, the built-in prior, and `lnm-mini-clip`, from rendered scenes and open photographs.
 
-The same classes as Stable Diffusion (AutoencoderKL, CLIPTextModel, UNet2DConditionModel with 2C+1 input channels),
-about a hundred times smaller. `python -m lnm.prior train` runs this; every part resumes where it was interrupted.
+Stable Diffusion's layout and classes (CLIPTextModel, UNet2DConditionModel with 2C+1 input channels; for the autoencoder
+AutoencoderDC, see lnm/mini_vae.py), about a hundred times smaller. `python -m lnm.prior train` runs this; every part
+resumes where it was interrupted.
 """
 
 from __future__ import annotations
@@ -17,20 +18,25 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from lnm.latents import to_tensor
+from lnm import mini_vae
+from lnm.latents import encode_pixels, to_tensor
+from lnm.mini_vae import LATENT_CHANNELS
 
 SIZE = 128  # pixels
-LATENT_CHANNELS = 16
 MAX_TOKENS = 77
+SAVE_EVERY = 200  # steps between checkpoints
 
 # how lnm-mini was trained
 RECIPE = dict(
     seed=0,
-    stills={"ocean": 3500, "clouds": 2500},  # rendered; one seed each
+    stills={"ocean": 2600, "clouds": 1800, "sunset": 900, "pond": 500, "dusk": 500},  # rendered; one seed each
     photo_crops=5,  # crops of each photograph
-    vae_steps=4000, vae_batch=8, vae_lr=1e-3, vae_crop=64, kl_weight=1e-6, gradient_weight=0.5,
-    unet_steps=2000, unet_batch=16, unet_lr=5e-4, prompt_dropout=0.1, ema=0.998,
-    clip_steps=500, clip_batch=96, clip_lr=1e-3,
+    vae_stills={"ocean": 1200, "clouds": 800}, vae_photo_crops=8, vae_start=400,
+    vae_steps=2600, vae_batch=8, vae_lr=3e-4, vae_warmup=200, vae_crop=64, vae_mse=1.0, vae_gradient=0.5,
+    vae_texture=0.1, vae_noise=0.03,
+    unet_steps=3600, unet_batch=16, unet_lr=6e-4, masks={"everything": 0.35, "box": 0.35}, prompt_dropout=0.1,
+    ema=0.998,
+    clip_steps=900, clip_batch=96, clip_lr=1e-3,
 )
 
 # what a photograph's caption says plainly of its contents; place names are left out
@@ -81,29 +87,28 @@ def crop_photos(photos: list[tuple[Path, str]], crops: int, seed: int) -> tuple[
     return np.stack(images), captions
 
 
-def training_images(work: Path, recipe: dict, photos: list[tuple[Path, str]]) -> tuple[np.ndarray, list[str]]:
-    """All training images and captions, kept in `work` once made."""
-    pixels, words = work / "images.npy", work / "captions.json"
+def training_images(work: Path, name: str, stills: dict[str, int], photos: list[tuple[Path, str]], crops: int,
+                    seed: int) -> tuple[np.ndarray, list[str]]:
+    """Rendered stills, seeds from 0, and crops of photographs, with captions; kept in `work` once made."""
+    pixels, words = work / f"{name}.npy", work / f"{name}.json"
     if not words.exists():
         from concurrent.futures import ProcessPoolExecutor
-        from functools import partial
 
-        parts = []
+        jobs = [(render_stills, kind, min(100, count - first), first)
+                for kind, count in stills.items() for first in range(0, count, 100)]
+        jobs += [(crop_photos, photos[i:i + 100], crops, seed + i) for i in range(0, len(photos), 100)]
         with ProcessPoolExecutor(os.cpu_count()) as pool:
-            for kind, count in recipe["stills"].items():
-                firsts = range(0, count, 100)
-                jobs = pool.map(partial(render_stills, kind, 100), firsts)
-                parts += list(tqdm(jobs, total=len(firsts), desc=f"rendering {kind}, hundreds of stills"))
-        parts.append(crop_photos(photos, recipe["photo_crops"], recipe["seed"]))
+            parts = [pool.submit(*job) for job in jobs]
+            parts = [part.result() for part in tqdm(parts, desc=f"{name}: hundreds of stills and photographs")]
         np.save(pixels, np.concatenate([p[0] for p in parts]))
         words.write_text(json.dumps([c for p in parts for c in p[1]]))
-    return np.load(pixels, mmap_mode="r"), json.loads(words.read_text())
+    return np.load(pixels), json.loads(words.read_text())
 
 
 # ---------------------------------------------------------------- resumable training
 
 
-def _loop(name: str, work: Path, modules: dict, optimizer, steps: int, step_fn, save_every: int = 200) -> None:
+def _loop(name: str, work: Path, modules: dict, optimizer, steps: int, step_fn) -> None:
     """Run `step_fn(step) -> loss` to `steps`, with checkpoints in safetensors and exact resume."""
     from safetensors.torch import load_file, save_file
 
@@ -130,7 +135,7 @@ def _loop(name: str, work: Path, modules: dict, optimizer, steps: int, step_fn, 
             bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
             with log.open("a") as f:
                 f.write(f"{step},{recent:.6f},{time.time():.0f}\n")
-        if (step + 1) % save_every == 0 or step + 1 == steps:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             tensors = {"step": torch.tensor(step + 1)}
             for key, module in modules.items():
                 tensors |= {f"{key}.{k}": v.contiguous().clone() for k, v in module.state_dict().items()}
@@ -150,53 +155,28 @@ def _schedule(optimizer, step: int, steps: int, lr: float, warmup: int = 100) ->
 # ---------------------------------------------------------------- the autoencoder
 
 
-def new_vae():
-    """AutoencoderKL at downsampling 8 with 16 channels."""
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=LATENT_CHANNELS, sample_size=SIZE, norm_num_groups=16,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 64, 128, 128), layers_per_block=1, mid_block_add_attention=False,
-    )
-
-
-def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
-
-
 def train_vae(work: Path, recipe: dict, images: np.ndarray):
-    """L1 on pixels, L1 on their differences (so that water keeps its texture), a little KL."""
+    """From the linear start on, on crops of `images`; see lnm/mini_vae.py."""
     torch.manual_seed(recipe["seed"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    vae = new_vae().to(device, memory_format=torch.channels_last)
+    vae = mini_vae.new_vae()
+    if not (work / "vae.safetensors").exists():
+        mini_vae.linear_start(vae, images[::len(images) // recipe["vae_start"]])
+    vae = vae.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=recipe["vae_lr"], weight_decay=1e-4, betas=(0.9, 0.99))
-    crop = recipe["vae_crop"]
 
     def step_fn(step: int) -> float:
-        rng = np.random.default_rng([recipe["seed"], 1, step])
-        rows = rng.integers(0, len(images), recipe["vae_batch"])
-        corners = rng.integers(0, SIZE - crop + 1, (len(rows), 2))
-        batch = np.stack([images[r][y:y + crop, x:x + crop] for r, (y, x) in zip(rows, corners)])
-        if rng.random() < 0.5:
-            batch = batch[:, :, ::-1]
-        x = to_tensor(batch).to(device, memory_format=torch.channels_last)
-        torch.manual_seed(recipe["seed"] * 1_000_003 + step)
-        _schedule(optimizer, step, recipe["vae_steps"], recipe["vae_lr"])
-        with torch.autocast(device, torch.bfloat16):
-            posterior = vae.encode(x).latent_dist
-            y = vae.decode(posterior.sample()).sample.float()
-        loss = F.l1_loss(y, x) + recipe["kl_weight"] * posterior.kl().float().mean()
-        for dy, dx in zip(_gradients(y), _gradients(x)):
-            loss = loss + recipe["gradient_weight"] * F.l1_loss(dy, dx)
+        _schedule(optimizer, step, recipe["vae_steps"], recipe["vae_lr"], recipe["vae_warmup"])
+        loss = mini_vae.step(vae, images, recipe, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 0.5)
         optimizer.step()
         return loss.item()
 
     _loop("vae", work, {"vae": vae}, optimizer, recipe["vae_steps"], step_fn)
-    return vae.eval()
+    mini_vae.balance(vae.eval(), images[::len(images) // recipe["vae_start"]])
+    return vae
 
 
 # ---------------------------------------------------------------- text
@@ -214,8 +194,9 @@ def train_tokenizer(folder: Path, captions: list[str]):
     model.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(words), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, end_of_word_suffix="</w>",
-                                  show_progress=False)
+    # bytes that end a word are named beforehand: else their order, and with it that of equal merges, is chance
+    trainer = trainers.BpeTrainer(vocab_size=1200, initial_alphabet=alphabet, end_of_word_suffix="</w>",
+                                  special_tokens=[a + "</w>" for a in alphabet], show_progress=False)
     model.train_from_iterator(captions, trainer)
     learned = json.loads(model.to_str())["model"]
     # CLIP's own order: bytes, bytes that end a word, merges, start, end
@@ -232,7 +213,8 @@ def train_tokenizer(folder: Path, captions: list[str]):
     end = "<|endoftext|>"
     special = dict(bos_token="<|startoftext|>", eos_token=end, unk_token=end, pad_token=end)
     (folder / "tokenizer_config.json").write_text(json.dumps(
-        {"tokenizer_class": "CLIPTokenizer", "model_max_length": MAX_TOKENS, "do_lower_case": True, **special}, indent=2))
+        {"tokenizer_class": "CLIPTokenizer", "model_max_length": MAX_TOKENS, "do_lower_case": True, **special},
+        indent=2))
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2))
     return CLIPTokenizer.from_pretrained(folder)
 
@@ -305,24 +287,25 @@ def training_latents(work: Path, recipe: dict, vae, images: np.ndarray) -> dict:
                 boxes.append((x0, y0, x1, y1))
             both = torch.cat([x, hidden]).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16):
-                mean = vae.encode(both).latent_dist.mode().float().cpu()
+                mean = encode_pixels(vae, both).float().cpu()
             latents.append(mean[:len(x)].contiguous())
             masked.append(mean[len(x):].contiguous())
-        blank = vae.encode(torch.zeros(1, 3, SIZE, SIZE, device=device)).latent_dist.mode().float().cpu()
+        blank = encode_pixels(vae, torch.zeros(1, 3, SIZE, SIZE, device=device)).float().cpu()
         save_file({"latents": torch.cat(latents), "masked": torch.cat(masked), "blank": blank.contiguous(),
                    "boxes": torch.tensor(np.array(boxes))}, path)
     return load_file(path)
 
 
 def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tokenizer, scaling_factor: float):
-    """Velocity prediction on latents; the mask holds nothing in 40%, a box in 40%, everything in 20% of samples."""
+    """Velocity prediction on latents; the mask holds everything, a box, or nothing (recipe["masks"] says how often)."""
     torch.manual_seed(recipe["seed"] + 1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     unet = new_unet().to(device)
     text_encoder = new_text_encoder(tokenizer).to(device)
     scheduler = new_scheduler()
     everything = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
-    optimizer = torch.optim.AdamW(everything.parameters(), lr=recipe["unet_lr"], weight_decay=1e-2, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(everything.parameters(), lr=recipe["unet_lr"], weight_decay=1e-2, betas=(0.9, 0.99),
+                                  foreach=True)  # one by one, the many small tensors cost a fifth of the time
     smooth = torch.nn.ModuleDict({"unet": new_unet(), "text_encoder": new_text_encoder(tokenizer)}).to(device)
     smooth.load_state_dict(everything.state_dict())
     tokens = tokenize(tokenizer, captions)
@@ -330,20 +313,22 @@ def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tok
     clean, masked = latents["latents"] * scaling_factor, latents["masked"] * scaling_factor
     blank = latents["blank"][0] * scaling_factor
     cell = SIZE // clean.shape[-1]
+    full, box = recipe["masks"]["everything"], recipe["masks"]["box"]
 
     def step_fn(step: int) -> float:
         rng = np.random.default_rng([recipe["seed"], 3, step])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         rows = rng.integers(0, len(clean), recipe["unet_batch"])
         kinds = rng.random(len(rows))
-        rows = np.where((kinds >= 0.2) & (kinds < 0.6), rows // 3 * 3, rows)  # the images whose boxed latents are kept
+        boxed = (kinds >= full) & (kinds < full + box)
+        rows = np.where(boxed, rows // 3 * 3, rows)  # the images whose boxed latents are kept
         x = clean[rows]
         hint, mask = x.clone(), torch.zeros(len(rows), 1, *x.shape[-2:])
         ids = tokens[rows].clone()
         for i, row in enumerate(rows):
-            if kinds[i] < 0.2:
+            if kinds[i] < full:
                 hint[i], mask[i] = blank, 1
-            elif kinds[i] < 0.6:
+            elif kinds[i] < full + box:
                 x0, y0, x1, y1 = latents["boxes"][row // 3].tolist()
                 hint[i] = masked[row // 3]
                 pixels = torch.zeros(1, 1, SIZE, SIZE)
@@ -369,8 +354,7 @@ def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tok
         optimizer.step()
         decay = min(recipe["ema"], (1 + step) / (10 + step))
         with torch.no_grad():
-            for slow, fast in zip(smooth.parameters(), everything.parameters()):
-                slow.lerp_(fast, 1 - decay)
+            torch._foreach_lerp_(list(smooth.parameters()), list(everything.parameters()), 1 - decay)
         return loss.item()
 
     _loop("unet", work, {"fast": everything, "smooth": smooth}, optimizer, recipe["unet_steps"], step_fn)
@@ -462,7 +446,7 @@ def save_prior(folder: Path, vae, unet, text_encoder, tokenizer_folder: Path, sc
     new_scheduler().save_pretrained(folder / "scheduler")
     shutil.copytree(tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
     # the stock pipeline's index, so that diffusers recognises the folder
-    index = {"_class_name": "StableDiffusionInpaintPipeline", "vae": ["diffusers", "AutoencoderKL"],
+    index = {"_class_name": "StableDiffusionInpaintPipeline", "vae": ["diffusers", "AutoencoderDC"],
              "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
              "unet": ["diffusers", "UNet2DConditionModel"], "scheduler": ["diffusers", "DDIMScheduler"],
              "safety_checker": [None, None], "feature_extractor": [None, None]}
@@ -475,10 +459,11 @@ def train(out: Path, work: Path, recipe: dict = RECIPE) -> None:
 
     work.mkdir(parents=True, exist_ok=True)
     (work / "recipe.json").write_text(json.dumps(recipe, indent=2))
-    images, captions = training_images(work, recipe, footage.photos(work / "photos"))
-    images = np.asarray(images)
+    photos, seed = footage.photos(work / "photos"), recipe["seed"]
+    vae_images, _ = training_images(work, "vae_images", recipe["vae_stills"], photos, recipe["vae_photo_crops"], seed)
+    vae = train_vae(work, recipe, vae_images)
+    images, captions = training_images(work, "images", recipe["stills"], photos, recipe["photo_crops"], seed + 1)
     tokenizer = train_tokenizer(work / "tokenizer", captions)
-    vae = train_vae(work, recipe, images)
     latents = training_latents(work, recipe, vae, images)
     scaling_factor = 1 / latents["latents"].std().item()
     unet, text_encoder = train_unet(work, recipe, latents, captions, tokenizer, scaling_factor)

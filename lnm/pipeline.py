@@ -15,6 +15,7 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange, repeat
 
+from lnm.latents import encode_pixels
 from lnm.unet import UNetPseudo3DConditionModel
 
 
@@ -42,7 +43,8 @@ class LateNtMoviesPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
         self.register_to_config(mask_value=mask_value)
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        # AutoencoderDC, as the built-in prior has, says it itself; AutoencoderKL, as Stable Diffusion has, does not
+        self.vae_scale_factor = getattr(vae, "spatial_compression_ratio", None) or 2 ** (len(vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
 
     # ---------------------------------------------------------------- the pieces
@@ -59,7 +61,7 @@ class LateNtMoviesPipeline(DiffusionPipeline):
         """Latents (B, C, h, w) of stills (PIL, arrays or tensors in [0, 1]), times the VAE's scaling factor."""
         pixels = self.image_processor.preprocess(image, height=height, width=width)
         pixels = pixels.to(self._execution_device, self.vae.dtype)
-        return self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
+        return encode_pixels(self.vae, pixels) * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor, chunk_size: int = 8) -> torch.Tensor:

@@ -10,6 +10,7 @@ Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models" (
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,14 +100,15 @@ def open_prior(name: str, revision: str | None = None, device: str = "cpu", dtyp
     dtype: float32 unless given. Raises UserError for one that is missing, incomplete, unreadable or not for inpainting.
     """
     import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from diffusers import AutoencoderDC, AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
     folder = locate(name, revision)
     dtype = dtype or torch.float32
     try:
         variants = {part: {"variant": _variant(folder, part, name), "use_safetensors": True} for part in WEIGHTS}
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **variants["vae"])
+        kind = json.loads((folder / "vae/config.json").read_text()).get("_class_name")
+        vae = (AutoencoderDC if kind == "AutoencoderDC" else AutoencoderKL).from_pretrained(folder / "vae", torch_dtype=dtype, **variants["vae"])
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **variants["unet"])
         text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **variants["text_encoder"])
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")

@@ -1,15 +1,18 @@
 """Rendered natural scenes with captions and a true continuation.
 
-Two scenes, each a deterministic function of (seed, time): an open ocean by a directional wave
-spectrum, and a cloudscape time-lapse. Both serve as the built-in clips (`data/`) and as training
-stills for the built-in prior. Everything about a scene (camera, wind, sun, cover, colours) is drawn
-once from its seed; the caption and the structured description are read off the same numbers.
+Five scenes, each a deterministic function of (seed, time): an open ocean by a directional wave
+spectrum, a cloudscape time-lapse, the sun setting or rising over water, a pond in the rain, and stars
+over hills at dusk. They are training stills for the built-in prior, and two are the built-in clips
+(`data/`). Everything about a scene (camera, wind, sun, cover, colours) is drawn once from its seed;
+the caption and the structured description are read off the same numbers, and `true_motion` says how
+things move in the picture.
 
-    python -m lnm.scenes            remake data/ and draw a contact sheet of it
+    python -m lnm.scenes                          remake data/ and draw a contact sheet of it
+    python -m lnm.scenes --stills 40 --sheet FILE   a sheet of stills of all scenes, and nothing else
 
 Sources: Phillips spectrum and its animation by deep-water dispersion, Tessendorf, "Simulating Ocean
 Water" (2001); Schlick's approximation of Fresnel reflection (1994); fractal fields by spectral
-synthesis, Peitgen & Saupe (1988).
+synthesis, Peitgen & Saupe (1988); capillary-gravity waves of a drop, Lamb, "Hydrodynamics" (1932).
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 GRAVITY = 9.81  # m/s^2
-KINDS = ("ocean", "clouds")
+KINDS = ("ocean", "clouds", "sunset", "pond", "dusk")
 SUPERSAMPLING = 2
-TIME_LAPSE = 40.0  # seconds of sky in one second of a cloudscape film
+# seconds of sky in one second of film; water keeps its own time
+TIME_LAPSE, SUN_LAPSE, STAR_LAPSE = 40.0, 60.0, 200.0
+TURN = 360 / 86164  # degrees a second that the sky turns
+RAIN = 3.0  # seconds that the rings of a drop live
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,45 @@ def draw(kind: str, seed: int) -> Scene:
             "fov": float(u(42, 68)),
             "water": [float(u(0.00, 0.03)), float(u(0.05, 0.14)), float(u(0.09, 0.20))],
         }
+    elif kind == "sunset":
+        n |= {
+            "sun_elevation": float(u(-1.5, 9)),  # at t = 0; below 0 the sun is gone
+            "sun_azimuth": float(u(-20, 20)),
+            "rising": bool(rng.random() < 0.35),
+            "cover": float(u(0.0, 0.6)),
+            "wind": float(u(2.5, 5.5)),
+            "wind_azimuth": float(u(-180, 180)),
+            "camera_height": float(np.exp(u(np.log(2.0), np.log(8)))),
+            "horizon": float(u(0.42, 0.66)),
+            "fov": float(u(36, 55)),
+            "water": [float(u(0.00, 0.02)), float(u(0.03, 0.08)), float(u(0.06, 0.14))],
+        }
+    elif kind == "pond":
+        n |= {
+            "sun_elevation": float(u(12, 60)),
+            "cover": float(u(0.55, 0.95)),
+            "rain": float(np.exp(u(np.log(4), np.log(40)))),  # drops a second and square metre / 4
+            "wind": 2.0,
+            "wind_azimuth": float(u(-180, 180)),
+            "camera_height": float(u(0.7, 1.3)),
+            "pitch": float(u(22, 42)),  # degrees below the horizontal
+            "fov": float(u(40, 60)),
+            "trees": float(u(14, 40)),  # degrees of sky that the trees on the other bank hide
+            "body": [float(u(0.02, 0.07)), float(u(0.05, 0.11)), float(u(0.02, 0.07))],
+        }
+    elif kind == "dusk":
+        n |= {
+            "sun_elevation": float(u(-14, -4)),
+            "sun_azimuth": float(u(-40, 40)),
+            "stars": int(rng.integers(500, 1400)),  # over the whole sky's half
+            "pole_azimuth": float(u(-60, 60)),
+            "pole_elevation": float(u(25, 60)),
+            "horizon": float(u(0.78, 1.0)),
+            "fov": float(u(50, 75)),
+            "hills": float(u(0.03, 0.16)),
+            "wind": 0.0,
+            "wind_azimuth": 0.0,
+        }
     else:
         n |= {
             "cover": float(u(0.3, 0.8)),
@@ -80,6 +125,23 @@ def _caption(kind: str, n: dict, rng: np.random.Generator) -> str:
     """A sentence that is true of the numbers; wording varies with the seed."""
     pick = lambda *options: options[rng.integers(len(options))]  # noqa: E731
     elevation = n["sun_elevation"]
+    if kind == "sunset":
+        event = "sunrise" if n["rising"] else "sunset"
+        sun = (pick(f"the sun just below the horizon at {event}", f"an afterglow over the sea at {event}")
+               if elevation < 0 else
+               pick(f"{event} over the sea", f"the sun over the sea at {event}", f"a golden {event} over calm water"))
+        clear = n["cover"] < 0.25
+        return sun + (pick(" under a clear sky", "") if clear else pick(" with clouds", " under glowing clouds"))
+    if kind == "pond":
+        drops = (pick("a few raindrops on a pond", "rings of raindrops on a quiet pond") if n["rain"] < 9
+                 else pick("rain on a pond", "raindrops making rings on a pond") if n["rain"] < 20
+                 else pick("heavy rain on a pond", "a pond in heavy rain"))
+        return drops + (pick(" in the shade of trees", " with trees reflected in the water") if n["trees"] > 24
+                        else pick(" under a grey sky", " on a grey day"))
+    if kind == "dusk":
+        stars = (pick("the first stars over dark hills", "stars over dark hills") if elevation > -8
+                 else pick("a starry sky over dark hills", "a sky full of stars over hills"))
+        return f"{stars} {pick('at dusk', 'at nightfall') if elevation > -8 else pick('at night', 'at nightfall')}"
     when = (pick("at sunset", "at sunrise", "with the sun low on the horizon") if elevation < 8
             else pick("in the golden evening light", "in the late afternoon") if elevation < 25
             else pick("by day", "at noon", "on a bright day"))
@@ -216,6 +278,14 @@ class Sky:
         self.drift = np.array([np.sin(wind), np.cos(wind)]) * n["wind"]  # m/s
         self.threshold = float(np.quantile(self.large, 1 - n["cover"]))
 
+    def move_sun(self, elevation: float) -> None:
+        """The sun at another elevation (degrees), and the colours that go with it; under the horizon it darkens."""
+        azimuth, low = np.deg2rad(self.n["sun_azimuth"]), np.deg2rad(elevation)
+        self.sun = np.array([np.cos(low) * np.sin(azimuth), np.cos(low) * np.cos(azimuth), np.sin(low)], np.float32)
+        dim = float(0.08 + 0.92 * _smoothstep(-7, 3, elevation))
+        day = _palette(elevation, self.n["haze"])
+        self.colours = {k: v * (dim if k != "sun_power" else 1.0) for k, v in day.items()}
+
     def density(self, x, y, t: float):
         """Optical depth of the cloud layer at ground coordinates (m) and time (s)."""
         x, y = x - self.drift[0] * t, y - self.drift[1] * t
@@ -282,8 +352,10 @@ class Renderer:
 
     def __init__(self, scene: Scene, size: int = 128):
         self.scene, self.size, n = scene, size, scene.numbers
-        d = _rays(size * SUPERSAMPLING, n["fov"], n["horizon"])
-        if scene.kind == "ocean":
+        d = _rays(size * SUPERSAMPLING, n["fov"], n.get("horizon", 0.5))
+        if scene.kind in ("pond", "dusk"):
+            {"pond": self._prepare_pond, "dusk": self._prepare_dusk}[scene.kind](d)
+        elif scene.kind in ("ocean", "sunset"):
             self.sky = Sky(scene, cloud_scale=2600, cloud_height=1100)
             self.waves = WaveField(scene.seed, n["wind"], n["wind_azimuth"])
             self.above = d[..., 2] > 0
@@ -295,29 +367,162 @@ class Renderer:
             cells = [length / WaveField.N for length in WaveField.TILES]
             # what a pixel cannot resolve is taken from the slope and given to the sun's lobe
             self.keep = [np.exp(-(footprint / (c * 14)) ** 0.8).astype(np.float32) for c in cells]
-            self.static_sky = None
         else:
             self.sky = Sky(scene, n["cloud_scale"], n["cloud_height"])
-            self.d = d
-            rng = np.random.default_rng([33, scene.seed])
-            ridge = sum(np.sin(np.linspace(0, 2 * np.pi * f, size * SUPERSAMPLING) + rng.uniform(0, 7)) / f**1.1
-                        for f in (0.7, 1.3, 2.9, 6.1, 13.3, 27.1))
-            rows = (np.arange(size * SUPERSAMPLING) + 0.5) / (size * SUPERSAMPLING)
-            top = n["horizon"] - n["hills"] * (0.5 + 0.35 * ridge)
-            self.ground = _smoothstep(0.0, 0.006, rows[:, None] - top[None, :])[..., None]
+            self.d, self.ground = d, self._hills()
 
     def __call__(self, t: float) -> np.ndarray:
-        return _develop(self._ocean(t) if self.scene.kind == "ocean" else self._clouds(t * TIME_LAPSE), self.size)
+        paint = {"ocean": self._ocean, "clouds": lambda t: self._clouds(t * TIME_LAPSE), "sunset": self._sunset,
+                 "pond": self._pond, "dusk": lambda t: self._dusk(t * STAR_LAPSE)}[self.scene.kind]
+        return _develop(paint(t), self.size)
+
+    def _hills(self) -> np.ndarray:
+        """Where dark ground hides the sky: (size, size, 1) in [0, 1], supersampled."""
+        n, rows = self.scene.numbers, self.size * SUPERSAMPLING
+        rng = np.random.default_rng([33, self.scene.seed])
+        ridge = sum(np.sin(np.linspace(0, 2 * np.pi * f, rows) + rng.uniform(0, 7)) / f**1.1
+                    for f in (0.7, 1.3, 2.9, 6.1, 13.3, 27.1))
+        rows = (np.arange(rows) + 0.5) / rows
+        top = n["horizon"] - n["hills"] * (0.5 + 0.35 * ridge)
+        return _smoothstep(0.0, 0.006, rows[:, None] - top[None, :])[..., None]
+
+    def _sunset(self, t):
+        """An ocean whose sky passes SUN_LAPSE times as fast as its water."""
+        n = self.scene.numbers
+        rate = TURN * SUN_LAPSE * 0.75 * (1 if n["rising"] else -1)  # 0.75: the sun's path is slanted
+        self.sky.move_sun(n["sun_elevation"] + rate * t)
+        return self._ocean(t, sky_time=t * SUN_LAPSE)
+
+    def _prepare_pond(self, d):
+        """The water's plane as the camera sees it, and where and when drops fall: every RAIN seconds anew."""
+        n, seed = self.scene.numbers, self.scene.seed
+        half, pitch = np.tan(np.deg2rad(n["fov"]) / 2), np.deg2rad(n["pitch"])
+        u = (np.arange(len(d), dtype=np.float32) + 0.5) / len(d) * 2 - 1
+        x, v = np.meshgrid(u * half, -u * half)
+        ahead, up = np.cos(pitch) + v * np.sin(pitch), v * np.cos(pitch) - np.sin(pitch)
+        up = np.minimum(up, -0.02)
+        self.d = np.stack([x, ahead, up], -1)
+        self.d /= np.linalg.norm(self.d, axis=-1, keepdims=True)
+        reach = n["camera_height"] / -self.d[..., 2]
+        self.x, self.y = self.d[..., 0] * reach, self.d[..., 1] * reach
+        self.pixel = reach**2 / n["camera_height"] * 2 * half / self.size  # metres a pixel, the longer way
+        self.box = (self.x.min() - 0.5, self.x.max() + 0.5, max(self.y.min() - 0.5, 0), min(self.y.max() + 0.5, 9.0))
+        rng = np.random.default_rng([91, seed])
+        self.leaves = [_spectral_noise(rng, 128, 2.2), _spectral_noise(rng, 128, 3.0)]
+        self.breeze = WaveField(seed, 2.0, n["wind_azimuth"])
+
+    def drops(self, t: float) -> np.ndarray:
+        """The drops whose rings are to be seen at `t` (s): (N, 4) of x (m), y (m), age (s), strength."""
+        x0, x1, y0, y1 = self.box
+        area, found = (x1 - x0) * (y1 - y0), []
+        for period in (int(t // RAIN) - 1, int(t // RAIN)):
+            rng = np.random.default_rng([92, self.scene.seed, period + 1000])
+            fallen = rng.random((rng.poisson(self.scene.numbers["rain"] / 4 * area * RAIN), 4))
+            age = t - (period + fallen[:, 2]) * RAIN
+            keep = (age > 0) & (age < RAIN)
+            found.append(np.stack([x0 + fallen[:, 0] * (x1 - x0), y0 + fallen[:, 1] * (y1 - y0), age,
+                                   0.5 + fallen[:, 3]], 1)[keep])
+        return np.concatenate(found)
+
+    def _pond(self, t):
+        """Rings of capillary-gravity waves on a mirror that shows trees and a grey sky."""
+        n = self.scene.numbers
+        slope_x, slope_y = np.zeros_like(self.x), np.zeros_like(self.x)
+        for x, y, age, strength in self.drops(t):
+            reach = 0.30 * age + 0.25  # a packet of some 4 cm runs at 0.23 to 0.3 m/s
+            inside = (np.abs(self.x - x) < reach) & (np.abs(self.y - y) < reach)
+            rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+            if not len(rows):
+                continue
+            part = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+            dx, dy = self.x[part] - x, self.y[part] - y
+            r = np.sqrt(dx * dx + dy * dy) + 1e-4
+            phase = r - 0.26 * age
+            width = 0.03 + 0.03 * age
+            height = strength * 0.9 * np.exp(-0.8 * age) / (1 + 3 * r) * np.exp(-((phase / width) ** 2))
+            height *= np.exp(-((self.pixel[part] / 0.03) ** 2))  # what a pixel cannot resolve
+            ring = height * np.sin(2 * np.pi * phase / 0.055)
+            slope_x[part] += ring * dx / r
+            slope_y[part] += ring * dy / r
+        calm = self.breeze.slopes(t)[1]
+        breeze = _sample(calm, self.x / 3.0, self.y / 3.0) * 0.10
+        normal = np.stack([-slope_x - breeze[..., 0], -slope_y - breeze[..., 1], np.ones_like(slope_x)], -1)
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+        facing = np.clip(-(self.d * normal).sum(-1), 0.02, 1)
+        mirrored = self.d + 2 * facing[..., None] * normal
+        mirrored /= np.linalg.norm(mirrored, axis=-1, keepdims=True)
+        elevation = np.rad2deg(np.arcsin(np.clip(mirrored[..., 2], 0, 1)))
+        azimuth = np.arctan2(mirrored[..., 0], mirrored[..., 1])
+        crown = n["trees"] * (1 + 0.35 * _sample(self.leaves[1], azimuth / 3 + 0.5, np.full_like(azimuth, 0.3)))
+        leaf = _sample(self.leaves[0], azimuth / 1.6 + 0.5, elevation / 90)
+        tree = _smoothstep(-2.5, 2.5, crown + 2.5 * leaf - elevation)[..., None]
+        grey = np.array([0.66, 0.70, 0.74]) * (0.30 + 0.019 * np.minimum(elevation[..., None], 70))
+        grey = grey * (0.75 + 0.006 * n["sun_elevation"])
+        green = np.array([0.030, 0.055, 0.022]) * (1.3 + 0.5 * leaf[..., None])
+        above = grey * (1 - tree) + green * tree
+        fresnel = (0.02 + 0.98 * (1 - facing) ** 5)[..., None]
+        return (0.30 + 0.70 * fresnel) * above * 1.3 + (1 - fresnel) * np.array(n["body"]) * 0.6
+
+    def _prepare_dusk(self, d):
+        n = self.scene.numbers
+        self.d, self.ground = d, self._hills()
+        self.sky = Sky(self.scene_clear(), cloud_scale=2000, cloud_height=1000)
+        self.sky.move_sun(n["sun_elevation"])
+        rng = np.random.default_rng([44, self.scene.seed])
+        stars = rng.standard_normal((2 * n["stars"], 3))
+        self.stars = (stars / np.linalg.norm(stars, axis=1, keepdims=True)).astype(np.float32)
+        self.magnitude = np.clip(rng.pareto(1.6, len(stars)) * 0.12 + 0.05, 0, 2.0)
+        self.tint = 1 + rng.uniform(-0.18, 0.18, (len(stars), 1)) * np.array([1.0, 0.0, -1.0])
+        a, e = np.deg2rad(n["pole_azimuth"]), np.deg2rad(n["pole_elevation"])
+        self.pole = np.array([np.cos(e) * np.sin(a), np.cos(e) * np.cos(a), np.sin(e)])
+
+    def scene_clear(self) -> Scene:
+        """This scene without clouds."""
+        return Scene(self.scene.kind, self.scene.seed, self.scene.numbers | {"cover": 0.0}, self.scene.caption)
+
+    def _dusk(self, t):
+        """A sky after sunset; stars turn about the pole, fainter where the glow is."""
+        n = self.scene.numbers
+        up = np.clip(self.d[..., 2:], 0, 1)
+        night = 1 - _smoothstep(-14, -3, n["sun_elevation"])
+        zenith = np.array([0.020, 0.035, 0.10]) * (1.6 - 1.2 * night)
+        glow = np.array([0.95, 0.38, 0.12]) * (1 - night) * 0.9 + np.array([0.16, 0.15, 0.30]) * 0.35
+        towards = np.clip((self.d * self.sky.sun).sum(-1, keepdims=True), 0, 1)
+        light = zenith + glow * np.exp(-up * (9 - 3 * n["haze"])) * (0.45 + 0.7 * towards**2)
+        light = light + np.array([0.30, 0.12, 0.25]) * np.exp(-((up - 0.18) / 0.13) ** 2) * (1 - night) * 0.45
+        turn = np.deg2rad(TURN * t)
+        k, v = self.pole, self.stars
+        v = v * np.cos(turn) + np.cross(k, v) * np.sin(turn) + (v @ k)[:, None] * k * (1 - np.cos(turn))  # Rodrigues
+        half, rows = np.tan(np.deg2rad(n["fov"]) / 2), len(self.d)
+        seen = v[:, 1] > 0.05
+        v, magnitude, tint = v[seen], self.magnitude[seen], self.tint[seen]
+        px = (v[:, 0] / v[:, 1] / (2 * half) + 0.5) * rows - 0.5
+        py = (n["horizon"] - v[:, 2] / v[:, 1] / (2 * half)) * rows - 0.5
+        twinkle = 1 + 0.15 * np.sin(t / STAR_LAPSE * (5 + 7 * self.magnitude[seen]) + 40 * self.magnitude[seen])
+        size = 0.6 * rows / (self.size * SUPERSAMPLING) * self.size / 128 * SUPERSAMPLING  # deviation in samples
+        reach = int(np.ceil(3 * size))
+        inside = (px > -reach) & (px < rows + reach) & (py > -reach) & (py < rows + reach) & (v[:, 2] > 0)
+        sky = np.zeros_like(light)
+        for x, y, bright, colour in zip(px[inside], py[inside], (magnitude * twinkle)[inside], tint[inside]):
+            x0, y0 = int(np.floor(x)) - reach, int(np.floor(y)) - reach
+            xs = np.arange(max(x0, 0), min(x0 + 2 * reach + 2, rows))
+            ys = np.arange(max(y0, 0), min(y0 + 2 * reach + 2, rows))
+            if len(xs) and len(ys):
+                spot = np.exp(-((ys[:, None] - y) ** 2 + (xs[None] - x) ** 2) / (2 * size**2))
+                sky[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1] += spot[..., None] * bright * colour
+        faint = np.exp(-light.mean(-1, keepdims=True) * 6) * (0.35 + 0.65 * night) * _smoothstep(0.0, 0.2, up)
+        light = light + 1.5 * sky * faint
+        return light * (1 - self.ground) + (0.10 * glow * 0.3 + 0.004) * self.ground
 
     def _clouds(self, t):
         light = self.sky(self.d, t)
         ground = self.sky.colours["horizon"] * 0.06 + 0.008
         return light * (1 - self.ground) + ground * self.ground
 
-    def _ocean(self, t):
-        n = self.scene.numbers
+    def _ocean(self, t, sky_time: float | None = None):
+        n, sky_time = self.scene.numbers, t if sky_time is None else sky_time
         light = np.empty((self.size * SUPERSAMPLING,) * 2 + (3,), np.float32)
-        light[self.above] = self.sky(self.d_sky, t)
+        light[self.above] = self.sky(self.d_sky, sky_time)
         slope, unresolved = 0.0, 0.0
         for tile, keep, length, deviation in zip(self.waves.slopes(t), self.keep, WaveField.TILES,
                                                  self.waves.slope_deviation):
@@ -331,7 +536,7 @@ class Renderer:
         reflected[:, 2] = np.abs(reflected[:, 2]) + 0.01
         reflected /= np.linalg.norm(reflected, axis=-1, keepdims=True)
         fresnel = (0.02 + 0.98 * (1 - facing) ** 5)[:, None]
-        mirrored = self.sky(reflected, t, sun_width=0.05 + 0.7 * unresolved)
+        mirrored = self.sky(reflected, sky_time, sun_width=0.05 + 0.7 * unresolved)
         body = np.array(n["water"]) * (0.15 + 0.7 * self.sky.colours["zenith"].sum())
         # light through the crests
         crest = np.clip(slope[:, 2] / (4 * 0.021 * n["wind"] ** 2 / GRAVITY + 0.05), -1, 1)[:, None]
@@ -350,6 +555,36 @@ def render(scene: Scene, times, size: int = 128) -> np.ndarray:
     """Render `scene` at `times` (s): uint8 (F, size, size, 3), RGB."""
     renderer = Renderer(scene, size)
     return np.stack([renderer(float(t)) for t in times])
+
+
+def true_motion(scene: Scene, size: int = 128) -> np.ndarray:
+    """How things move in the picture at t = 0: (size, size, 2), pixels to the right and down in a second of film.
+
+    Clouds are carried by the wind, stars turn about the pole, the sea's longest waves run at the speed that deep-water
+    dispersion gives them, sqrt(g / k). NaN where nothing of the kind is seen (ground, or water whose rings run apart).
+    """
+    n = scene.numbers
+    half = np.tan(np.deg2rad(n["fov"]) / 2)
+    d = _rays(size, n["fov"], n.get("horizon", 0.5)).astype(np.float64)
+    velocity = np.full((size, size, 3), np.nan)  # of the point a pixel shows; its depth ahead is the unit of length
+    wind = np.deg2rad(n["wind_azimuth"])
+    wind = np.array([np.sin(wind), np.cos(wind), 0])
+    sky, sea = d[..., 2] > 0.02, d[..., 2] < -1e-3
+    if scene.kind in ("clouds", "sunset", "ocean"):
+        height = n.get("cloud_height", 1100)
+        lapse = {"clouds": TIME_LAPSE, "sunset": SUN_LAPSE, "ocean": 1.0}[scene.kind]
+        velocity[sky] = wind * n["wind"] * lapse * (d[..., 2] / d[..., 1] / height)[sky][:, None]
+    if scene.kind in ("ocean", "sunset"):
+        k = np.sqrt(2 / 3) * GRAVITY / n["wind"] ** 2  # where k times the Phillips spectrum is largest
+        velocity[sea] = wind * np.sqrt(GRAVITY / k) * (-d[..., 2] / d[..., 1] / n["camera_height"])[sea][:, None]
+    if scene.kind == "dusk":
+        a, e = np.deg2rad(n["pole_azimuth"]), np.deg2rad(n["pole_elevation"])
+        pole = np.array([np.cos(e) * np.sin(a), np.cos(e) * np.cos(a), np.sin(e)])
+        velocity[sky] = (np.deg2rad(TURN * STAR_LAPSE) * np.cross(pole, d) / d[..., 1:2])[sky]
+    across, up = d[..., 0] / d[..., 1], d[..., 2] / d[..., 1]
+    right = velocity[..., 0] - across * velocity[..., 1]
+    down = -(velocity[..., 2] - up * velocity[..., 1])
+    return np.stack([right, down], -1) / (2 * half) * size
 
 
 # ---------------------------------------------------------------- the built-in clips
@@ -383,7 +618,19 @@ def main(argv=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lnm.scenes", description="Renders the built-in clips.")
     parser.add_argument("--out", type=Path, default=Path("data"), metavar="FOLDER", help="where to (default: data)")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="contact sheet (default: FOLDER/sheet.png)")
+    parser.add_argument("--stills", type=int, metavar="N", help="only a sheet of N stills of every scene, shuffled")
+    parser.add_argument("--seed", type=int, default=500_000, help="first seed of those stills (default: %(default)s)")
     args = parser.parse_args(argv)
+    if args.stills is not None:
+        if args.stills < 1:
+            parser.error(f"--stills {args.stills}: must be 1 or more")
+        drawn = [draw(KINDS[i % len(KINDS)], args.seed + i) for i in range(args.stills)]
+        drawn = [drawn[i] for i in np.random.default_rng(args.seed).permutation(len(drawn))]
+        stills = np.stack([render(scene, [0.0])[0] for scene in drawn])
+        rows = [(" | ".join(scene.kind for scene in drawn[i:i + 8]), stills[i:i + 8]) for i in range(0, len(drawn), 8)]
+        sheet = video.contact_sheet(rows, path=args.sheet or Path("stills.png"))
+        print(f"{args.sheet or 'stills.png'}: {args.stills} stills")
+        return
     rows, described = [], {}
     for name, clip in CLIPS.items():
         print(f"{name}: rendering {CLIP_FRAMES} frames", flush=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import CHANNELS, SIZE, write_tiny_prior
 
-from lnm import mini, prior
+from lnm import mini, mini_vae, prior
 from lnm.params import UserError
 
 
@@ -104,8 +104,10 @@ def test_the_tokenizer_reads_any_text(tmp_path):
         assert tokenizer.unk_token_id not in tokenizer(text).input_ids[1:-1]
 
 
-def test_training_resumes_where_it_was(tmp_path):
+def test_training_resumes_where_it_was(tmp_path, monkeypatch):
     """mini._loop: cut at a checkpoint and run on, the weights are those of a run in one piece."""
+    monkeypatch.setattr(mini, "SAVE_EVERY", 5)
+
     def train(work, steps):
         work.mkdir(exist_ok=True)
         torch.manual_seed(0)
@@ -120,7 +122,7 @@ def test_training_resumes_where_it_was(tmp_path):
             optimizer.step()
             return loss.item()
 
-        mini._loop("layer", work, {"layer": layer}, optimizer, steps, step_fn, save_every=5)
+        mini._loop("layer", work, {"layer": layer}, optimizer, steps, step_fn)
         return layer.weight.detach()
 
     whole = train(tmp_path / "a", 10)
@@ -136,7 +138,7 @@ def test_photograph_captions_say_only_what_is_seen():
 def test_saved_prior_opens_in_half_the_bytes(tmp_path):
     tokenizer = mini.train_tokenizer(tmp_path / "tokenizer", ["ocean waves"])
     torch.manual_seed(0)
-    vae, unet, text = mini.new_vae(), mini.new_unet(), mini.new_text_encoder(tokenizer)
+    vae, unet, text = mini_vae.new_vae(), mini.new_unet(), mini.new_text_encoder(tokenizer)
     mini.save_prior(tmp_path / "lnm-mini", vae, unet, text, tmp_path / "tokenizer", 0.7)
     files = list((tmp_path / "lnm-mini").rglob("*.safetensors"))
     assert max(f.stat().st_size for f in files) < 15e6 and sum(f.stat().st_size for f in files) <= 24e6

@@ -1,0 +1,176 @@
+"""The autoencoder of `lnm-mini`: a small AutoencoderDC that starts as a linear transform and learns from there.
+
+At downsampling 8 with 16 channels, 192 numbers of an 8x8 patch become 16. The best linear way is the Karhunen-Loève
+transform (PCA of patches), and the pixel-shuffling autoencoder of Chen et al., "Deep Compression Autoencoder" (2024)
+can be set to compute it exactly: what training adds can only be better. AutoencoderKL, whose decoder upsamples by
+repeating pixels, was 3 dB below that transform after the same time on a CPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from lnm.latents import encode, encode_pixels, to_tensor
+
+LATENT_CHANNELS, PATCH = 16, 8
+WHITENING = 0.5  # channel k is divided by its deviation to this power: 1 makes all alike, 0 keeps PCA's own
+BALANCE = 0.6  # the same, once trained
+PIXELS = 3 * 4  # channels of half resolution that carry a 2x2 patch
+ANCHORS, LEVEL = slice(2 * PIXELS, 2 * PIXELS + 8), 6.0  # constant channels that keep the last RMS norm from acting
+
+
+def new_vae():
+    """AutoencoderDC at downsampling 8 with 16 channels, 3.6 M parameters; full resolution holds one convolution."""
+    from diffusers import AutoencoderDC
+
+    widths = (64, 64, 128, 128)  # the first is not used where its layers are 0
+    return AutoencoderDC(
+        latent_channels=LATENT_CHANNELS, encoder_block_out_channels=widths, decoder_block_out_channels=widths,
+        encoder_layers_per_block=(0, 1, 1, 2), decoder_layers_per_block=(0, 2, 2, 3),
+        encoder_qkv_multiscales=((),) * 4, decoder_qkv_multiscales=((),) * 4, encoder_out_shortcut=False,
+        decoder_in_shortcut=False,
+    )
+
+
+def _centre(conv, rows, weight: torch.Tensor, bias: torch.Tensor | float = 0.0) -> None:
+    """Let output channels `rows` of a 3x3 convolution see their own pixel only, through `weight` (rows, in)."""
+    conv.weight[rows] = 0
+    conv.weight[rows, :weight.shape[1], 1, 1] = weight
+    conv.bias[rows] = bias
+
+
+def _pixels_last(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 2, 3, 1).flatten(0, 2)  # (B, C, h, w) -> (B h w, C)
+
+
+def _fit(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Least squares y = x w + b in float64, a little ridge -> w (in, out), b (out)."""
+    x, y = x.double(), y.double()
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    gram = x.T @ x
+    w = torch.linalg.solve(gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), x.T @ y)
+    return w.float(), (mean_y - mean_x @ w).float()
+
+
+@torch.no_grad()
+def linear_start(vae, images: np.ndarray) -> None:
+    """Set `vae` to the Karhunen-Loève transform of 8x8 patches of `images`, uint8 (N, H, W, 3); the decoder also uses
+    the 8 patches around. Residual branches start at zero, so that the whole is linear."""
+    for module in vae.modules():
+        if hasattr(module, "conv2"):  # a residual block: x + norm(...)
+            module.norm.weight.zero_()
+            module.norm.bias.zero_()
+    encoder, decoder = vae.encoder, vae.decoder
+    x = to_tensor(images)
+    for conv in (encoder.conv_in.conv, encoder.down_blocks[1][-1].conv, encoder.down_blocks[2][-1].conv,
+                 decoder.conv_in, decoder.up_blocks[2][0].conv, decoder.up_blocks[1][0].conv, decoder.conv_out.conv):
+        conv.weight.mul_(0.1)  # channels that the transform does not use begin small
+
+    _centre(encoder.conv_in.conv, slice(0, 3), torch.eye(3))
+    half = encoder.conv_in(x)  # (N, 64, H/2, W/2), the first 12 channels a 2x2 patch
+    down = encoder.down_blocks[1]
+    _centre(down[-1].conv, slice(0, PIXELS), torch.eye(PIXELS))
+    quarter = down(half)  # (N, 128, H/4, W/4), all of a 4x4 patch among them
+    flat = _pixels_last(quarter).double()
+    basis = torch.linalg.eigh((flat - flat.mean(0)).T @ (flat - flat.mean(0)))[1].flip(1)[:, :32]
+    down = encoder.down_blocks[2]
+    _centre(down[-1].conv, slice(0, 32), basis.T.float())
+    eighth = _pixels_last(down(quarter))  # (N h w, 128)
+    patches = _pixels_last(F.pixel_unshuffle(x, PATCH)).double()  # (N h w, 192)
+    mean = patches.mean(0)
+    values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    values, vectors = values.flip(0)[:LATENT_CHANNELS], vectors.flip(1)[:, :LATENT_CHANNELS]
+    vectors = vectors * torch.sign(vectors.sum(0))
+    coefficients = (patches - mean) @ vectors * values ** (-WHITENING / 2)
+    weight, bias = _fit(eighth, coefficients)
+    _centre(encoder.conv_out, slice(None), weight.T, bias)
+
+    latents = encoder(x)  # (N, 16, h, w)
+    _centre(decoder.conv_in, slice(0, LATENT_CHANNELS), torch.eye(LATENT_CHANNELS))
+    hidden = decoder.conv_in(latents)
+    around = F.unfold(hidden[:, :LATENT_CHANNELS], 3, padding=1).transpose(1, 2).flatten(0, 1)  # (N h w, 16 * 9)
+    up = decoder.up_blocks[2][0]
+    # a 4x4 patch each of the four, as 48 channels
+    wanted = F.pixel_unshuffle(F.pixel_unshuffle(x, 4), 2)  # (N, 48 * 4, h, w)
+    through = F.pixel_unshuffle(F.pixel_shuffle(hidden.repeat_interleave(up.repeats, 1), 2), 2)[:, :wanted.shape[1]]
+    weight, bias = _fit(around, _pixels_last(wanted - through))
+    up.conv.weight[:192] = 0
+    up.conv.weight[:192, :LATENT_CHANNELS] = weight.T.unflatten(1, (LATENT_CHANNELS, 3, 3))
+    up.conv.bias[:192] = bias
+    hidden = decoder.up_blocks[2](hidden)  # (N, 128, H/4, W/4)
+    up = decoder.up_blocks[1][0]
+    pixels = F.pixel_unshuffle(F.pixel_unshuffle(x, 2), 2)  # (N, 12 * 4, H/4, W/4), of the picture itself
+    guess, _ = _fit(_pixels_last(hidden[:, :48]), _pixels_last(pixels))
+    values = _pixels_last(hidden[:, :48]) @ guess
+    values = values.unflatten(0, hidden.shape[:1] + hidden.shape[2:]).permute(0, 3, 1, 2)
+    level = torch.full_like(values[:, :8 * 4], LEVEL)
+    wanted = torch.cat([values, -values, level], 1)  # both signs for the ReLU, and the anchors
+    rows = wanted.shape[1]
+    through = F.pixel_unshuffle(F.pixel_shuffle(hidden.repeat_interleave(up.repeats, 1), 2), 2)[:, :rows]
+    weight, bias = _fit(_pixels_last(hidden), _pixels_last(wanted - through))
+    _centre(up.conv, slice(0, rows), weight.T, bias)
+    hidden = decoder.up_blocks[1](hidden)
+    decoder.norm_out.weight[:] = hidden.square().mean(1).sqrt().mean()
+    decoder.norm_out.bias.zero_()
+    out = decoder.conv_out.conv
+    both = torch.cat([torch.eye(PIXELS), -torch.eye(PIXELS), torch.zeros(PIXELS, out.in_channels - 2 * PIXELS)], 1)
+    _centre(out, slice(None), both)
+
+
+@torch.no_grad()
+def balance(vae, images: np.ndarray) -> None:
+    """Scale the latent channels towards one deviation (to the power BALANCE), and the decoder the other way: nothing
+    else changes. A channel far weaker than the noise of the last sampling steps would come out as its mean."""
+    deviation = encode(vae, images).std((0, 2, 3)).to(vae.device)
+    scale = (deviation / deviation.mean()) ** -BALANCE
+    vae.encoder.conv_out.weight.mul_(scale[:, None, None, None])
+    vae.encoder.conv_out.bias.mul_(scale)
+    vae.decoder.conv_in.weight.div_(scale[None, :, None, None])
+
+
+def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def _texture(x: torch.Tensor) -> list[torch.Tensor]:
+    """Root of the local energy of fine detail, per channel, at two scales: how rough, wherever exactly."""
+    out = []
+    for _ in range(2):
+        low = F.avg_pool2d(x, 2)
+        fine = x - F.interpolate(low, scale_factor=2.0, mode="nearest")
+        out.append((F.avg_pool2d(fine.square(), 8, 4) + 1e-4).sqrt())
+        x = low
+    return out
+
+
+def loss(y: torch.Tensor, x: torch.Tensor, recipe: dict) -> torch.Tensor:
+    """L1 and squared error on pixels, L1 on their differences and on local roughness, so that water keeps its texture.
+    y, x: (B, 3, H, W) in [-1, 1]."""
+    total = F.l1_loss(y, x) + recipe["vae_mse"] * F.mse_loss(y, x)
+    for dy, dx in zip(_gradients(y), _gradients(x)):
+        total = total + recipe["vae_gradient"] * F.l1_loss(dy, dx)
+    for ry, rx in zip(_texture(y), _texture(x)):
+        total = total + recipe["vae_texture"] * F.l1_loss(ry, rx)
+    return total
+
+
+def step(vae, images: np.ndarray, recipe: dict, index: int) -> torch.Tensor:
+    """The loss of training step `index`: its crops, flips and latent noise follow from (seed, index)."""
+    rng = np.random.default_rng([recipe["seed"], 1, index])
+    crop = recipe["vae_crop"]
+    rows = rng.integers(0, len(images), recipe["vae_batch"])
+    corners = rng.integers(0, images.shape[1] - crop + 1, (len(rows), 2))
+    batch = np.stack([images[r][y:y + crop, x:x + crop] for r, (y, x) in zip(rows, corners)])
+    if rng.random() < 0.5:
+        batch = batch[:, :, ::-1]
+    x = to_tensor(batch).to(vae.device, memory_format=torch.channels_last)
+    with torch.autocast(vae.device.type, torch.bfloat16):
+        latents = encode_pixels(vae, x)
+        # the U-Net's latents will not be quite the encoder's
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(recipe["seed"] * 1_000_003 + index))
+        latents = latents + recipe["vae_noise"] * latents.detach().float().std() * noise.to(latents)
+        y = vae.decode(latents).sample.float()
+    return loss(y, x, recipe)

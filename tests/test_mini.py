@@ -1,0 +1,120 @@
+"""Training the built-in prior: its autoencoder starts as the best linear transform, and the whole is one function of
+its seed, however often it is interrupted."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from lnm import footage, mini, mini_vae, scenes
+from lnm.latents import decode, encode, encode_pixels, to_tensor
+
+
+@pytest.fixture(scope="module")
+def images():
+    drawn = [scenes.draw(kind, seed) for kind in ("ocean", "clouds") for seed in range(12)]
+    return np.stack([scenes.render(scene, [0.0], 64)[0] for scene in drawn])
+
+
+@pytest.fixture(scope="module")
+def started(images):
+    torch.manual_seed(0)
+    vae = mini_vae.new_vae()
+    mini_vae.linear_start(vae, images)
+    return vae.eval()
+
+
+def squared_error(a, b):
+    return np.square(a.astype(float) - b).mean()
+
+
+def test_the_autoencoder_starts_at_least_as_good_as_the_best_linear_transform_of_patches(started, images):
+    patches = images.reshape(24, 8, 8, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 192).astype(float)
+    mean = patches.mean(0)
+    _, _, basis = np.linalg.svd(patches - mean, full_matrices=False)
+    basis = basis[:mini_vae.LATENT_CHANNELS]
+    pca = squared_error(patches, (patches - mean) @ basis.T @ basis + mean)
+    blank = squared_error(patches, mean)
+    ours = squared_error(images, decode(started, encode(started, images)))
+    assert pca < 0.2 * blank, "the images must be such that there is something to compress"
+    assert ours < 1.1 * pca
+
+
+def test_its_encoder_is_linear_at_the_start(started, images):
+    a, b = to_tensor(images[:4]), to_tensor(images[4:8])
+    with torch.no_grad():
+        middle = encode_pixels(started, (a + b) / 2)
+        ends = (encode_pixels(started, a) + encode_pixels(started, b)) / 2
+    torch.testing.assert_close(middle, ends, atol=1e-4, rtol=1e-4)
+
+
+def test_balancing_the_latents_changes_no_picture(started, images):
+    import copy
+
+    vae = copy.deepcopy(started)
+    mini_vae.balance(vae, images)
+    before, after = (encode(v, images).std((0, 2, 3)) for v in (started, vae))
+    assert (after.max() / after.min()).item() == pytest.approx((before.max() / before.min()).item() ** 0.4, rel=0.01)
+    assert np.abs(decode(vae, encode(vae, images)).astype(int) - decode(started, encode(started, images))).max() <= 1
+
+
+def test_residual_branches_start_at_zero_and_still_learn(started, images):
+    """Their last norm has a gradient."""
+    recipe = mini.RECIPE | {"vae_batch": 2, "vae_crop": 32}
+    mini_vae.step(started, images, recipe, 0).backward()
+    norms = [m.norm.weight.grad for m in started.modules() if hasattr(m, "conv2")]
+    assert norms and all(g is not None and g.abs().max() > 0 for g in norms)
+    started.zero_grad()
+
+
+TINY = mini.RECIPE | {
+    "stills": {"ocean": 4, "pond": 3}, "photo_crops": 2, "vae_stills": {"clouds": 4}, "vae_photo_crops": 2,
+    "vae_start": 4, "vae_steps": 3, "vae_batch": 2, "vae_crop": 32, "unet_steps": 3, "unet_batch": 2, "clip_steps": 3, "clip_batch": 4,
+}
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    from PIL import Image
+
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    found = []
+    for i, words in enumerate(["a ferry", "Værøy"]):
+        pixels = np.random.default_rng(i).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        found.append((folder / f"{i}.png", words))
+    monkeypatch.setattr(footage, "photos", lambda into: found)
+
+
+def hashes(folder):
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
+            for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+class Cut(Exception):
+    pass
+
+
+def test_the_whole_recipe_runs_and_an_interrupted_run_gives_the_same_bytes(tmp_path, photographs, monkeypatch):
+    mini.train(tmp_path / "a", tmp_path / "work_a", TINY)
+    made = hashes(tmp_path / "a")
+    assert {"lnm-mini/vae/config.json", "lnm-mini/unet/config.json",
+            "lnm-mini-clip/open_clip_model.safetensors"} <= set(made)
+
+    monkeypatch.setattr(mini, "SAVE_EVERY", 1)
+    real, calls = mini_vae.step, []
+
+    def cut_once(*args):
+        calls.append(args[-1])
+        if len(calls) == 3:
+            raise Cut
+        return real(*args)
+
+    monkeypatch.setattr(mini_vae, "step", cut_once)
+    with pytest.raises(Cut):
+        mini.train(tmp_path / "b", tmp_path / "work_b", TINY)
+    mini.train(tmp_path / "b", tmp_path / "work_b", TINY)
+    assert calls == [0, 1, 2, 2], "it goes on at the step where it was cut"
+    assert hashes(tmp_path / "b") == made
