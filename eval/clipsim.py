@@ -1,4 +1,4 @@
-"""CLIPSIM and CLIPScore: two names for one primitive, the cosine between a prompt's and a frame's CLIP embedding.
+"""CLIPSIM, CLIPScore, RM and image-to-image: views of one primitive, the cosine between two CLIP embeddings.
 
 Cosines of different CLIP models do not compare, so a value is always named by its model.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 CLIPSCORE_WEIGHT = 2.5  # Hessel et al., "CLIPScore" (2021), section 3
+CLIPSCORE_PREFIX = "A photo depicts "  # ibid.: put before the caption
 
 
 def cosines(text: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -21,6 +22,16 @@ def clipsim(text: np.ndarray, images: np.ndarray) -> float:
     return float(cosines(text, images).mean())
 
 
+def clipscores(text: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """CLIPScore of each frame, 2.5 max(cosine, 0) -> (F,). `text` embeds CLIPSCORE_PREFIX + prompt."""
+    return CLIPSCORE_WEIGHT * np.maximum(cosines(text, images), 0)
+
+
 def clipscore(text: np.ndarray, images: np.ndarray) -> float:
-    """CLIPScore view: mean over frames of 2.5 max(cosine, 0). The embeddings are CLIPSIM's: no prompt prefix."""
-    return float(CLIPSCORE_WEIGHT * np.maximum(cosines(text, images), 0).mean())
+    """Mean of `clipscores` over the frames."""
+    return float(clipscores(text, images).mean())
+
+
+def image_cosines(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Mean cosine of each frame (F, d) with a set of images (N, d) -> (F,) in [-1, 1]; any scale of either."""
+    return np.mean([cosines(other, images) for other in others], axis=0)

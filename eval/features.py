@@ -149,6 +149,7 @@ class Clip:
             raise UserError(f"CLIP {name} could not be had: {reason}") from None
         self.model.eval()
         self.name, self.device = name, device
+        self.context_length = self.tokenizer.context_length
         self.sha256 = sha256(folder) if folder.is_dir() else _state_sha256(self.model)
 
     def text(self, prompt: str) -> np.ndarray:
@@ -158,6 +159,12 @@ class Clip:
         with torch.no_grad():
             tokens = self.tokenizer([prompt]).to(self.device)
             return self.model.encode_text(tokens, normalize=True)[0].float().cpu().numpy()
+
+    def truncated(self, prompt: str) -> bool:
+        """Whether the prompt is longer than the context: its last kept token is then the end token, not a word."""
+        length = self.context_length
+        cut, whole = self.tokenizer([prompt])[0], self.tokenizer([prompt], context_length=16 * length)[0]
+        return not bool((cut == whole[:length]).all())
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, 3) -> float32 (N, d), each of length 1; the model's own preprocessing."""

@@ -1,4 +1,5 @@
-"""Table 1: the paper's published rows as printed, and this run's under the same columns; Table 1b: what was measured.
+"""Table 1: the paper's published rows as printed, and this run's under the same columns; Table 1b: what was measured,
+with a dagger where a control beats real frames; Table 1c: ours minus each baseline, paired.
 
 No vote is ever invented: where nobody has answered the human study, the cell says so.
 """
@@ -11,8 +12,9 @@ import math
 import os
 from pathlib import Path
 
-from eval.evaluate import summarise
+from eval.evaluate import LABELS, summarise
 from eval.figures import read_metrics
+from eval.measure import DIRECTIONS, MISMATCHED, UNITS
 
 PUBLISHED = [  # Table 1 of the paper; FID is given in its section 5.2
     {"method": "CogVideo", "preferences": "21%", "realism": "24%", "resolution": "480x480", "clipsim": "0.7522",
@@ -25,14 +27,22 @@ MEASURED = {  # Table 1b: metric -> heading
     "motion_ratio": "motion x real", "flow_warp": "flow-warp", "detail_kept": "detail kept", "frame0_db": "frame 0 dB",
     "fid_train": "FID train", "fid_heldout": "FID held-out", "clipsim": "CLIPSIM",
 }
+COMPARED = {  # Table 1c: metric -> heading; which way is better stands in measure.DIRECTIONS
+    "flow_warp_gap": "flow-warp gap", "spectrum_gap": "spectrum gap", "detail_kept": "detail kept",
+    "frame0_db": "frame 0 dB", "fid_heldout": "FID held-out", "clipsim": "CLIPSIM",
+}
+DAGGER = "†"
+MIN_PAIRS = 6  # 2 x 0.5^6 < 0.05 < 2 x 0.5^5: the sign test's own limit
 
 
 def write(results: Path, videos: list[str], out: Path) -> str:
-    """Writes out/table1.md, .csv and .tex from results/<video>/evaluate/metrics.json; returns the markdown."""
+    """Writes out/table1.md, .csv, .tex and table1c.csv from results/<video>/evaluate/metrics.json; returns the
+    markdown."""
     tables = {video: read_metrics(results, video) for video in videos}
     markdown = _markdown(tables)
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables)), ("table1.tex", _tex(tables))):
+    for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables)), ("table1.tex", _tex(tables)),
+                       ("table1c.csv", _csv_differences(tables))):
         part = out / f"{name}.part"
         part.write_text(text, encoding="utf-8")
         os.replace(part, out / name)
@@ -49,11 +59,29 @@ def rows_of(tables: dict[str, dict]) -> dict[str, str]:
 
 def mean_over_videos(tables: dict[str, dict], method: str, metric: str) -> dict:
     """A metric's mean over the videos, with an interval that resamples videos; refused if any video's is."""
-    entries = [table["methods"].get(method, {}).get(metric, {"refused": "not sampled"}) for table in tables.values()]
+    return _mean([table["methods"].get(method, {}).get(metric, {"refused": "not sampled"})
+                  for table in tables.values()], tables)
+
+
+def difference(tables: dict[str, dict], baseline: str, metric: str) -> dict:
+    """Ours minus a baseline: of one video over its seeds, of several the mean over them, paired by video."""
+    entries = [table["differences"].get(baseline, {}).get(metric, {"refused": "not sampled"})
+               for table in tables.values()]
+    return entries[0] if len(entries) == 1 else _mean(entries, tables)
+
+
+def _mean(entries: list[dict], tables: dict[str, dict]) -> dict:
+    """The mean of one entry a video, with an interval that resamples videos."""
     refused = [entry["refused"] for entry in entries if "refused" in entry]
     how = next(iter(tables.values()))["interval"]
-    values = refused or [entry["value"] for entry in entries]
-    return summarise(values, metric, how["resamples"], how["seed"])
+    return summarise(refused or [entry["value"] for entry in entries], "", how["resamples"], how["seed"])
+
+
+def marked(text: str, tables: dict[str, dict], name: str, metric: str) -> str:
+    """The cell with a dagger where `name` is a control that this metric ranks above real frames, in any video."""
+    found = any(flag["metric"] == metric and flag["control"] == name
+                for table in tables.values() for flag in table["flags"])
+    return text + DAGGER if found else text
 
 
 def cell(entry: dict) -> str:
@@ -69,13 +97,17 @@ def cell(entry: dict) -> str:
 
 def table1(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     """(header, rows) in the paper's columns and two more: published rows, then this run's means over its videos."""
-    header = ["Method", "Preferences", "Realism", "Resolution", "CLIPSIM", "2.5 x cos", "FID train"]
+    header = ["Method", "Preferences", "Realism", "Resolution", "CLIPSIM", "CLIPScore", "FID train"]
     rows = [[f"{row['method']}, published", row["preferences"], row["realism"], row["resolution"], row["clipsim"], "",
              row["fid"]] for row in PUBLISHED]
     for name, label in rows_of(tables).items():
         votes = "" if name == "heldout" else NO_VOTES
-        values = [cell(mean_over_videos(tables, name, metric)) for metric in ("clipsim", "clipscore", "fid_train")]
+        values = [marked(cell(mean_over_videos(tables, name, metric)), tables, name, metric)
+                  for metric in ("clipsim", "clipscore", "fid_train")]
         rows.append([label, votes, votes, resolution(tables), *values])
+    wrong = mean_over_videos(tables, "heldout", "clipsim_mismatched")
+    rows.append([LABELS[MISMATCHED], "", "", resolution(tables), marked(cell(wrong), tables, MISMATCHED, "clipsim"),
+                 "", ""])
     return header, rows
 
 
@@ -88,12 +120,38 @@ def table1b(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
         entries = [first["methods"][name][metric] if len(tables) == 1 else mean_over_videos(tables, name, metric)
                    for metric in MEASURED]
         count = max(entry.get("n", 0) for entry in entries)
-        rows.append([label, str(count or "-"), *map(cell, entries)])
+        cells = [marked(cell(entry), tables, name, metric) for entry, metric in zip(entries, MEASURED)]
+        rows.append([label, str(count or "-"), *cells])
+    wrong = (first["methods"]["heldout"]["clipsim_mismatched"] if len(tables) == 1
+             else mean_over_videos(tables, "heldout", "clipsim_mismatched"))
+    if "value" in wrong:
+        text = marked(cell(wrong), tables, MISMATCHED, "clipsim")
+        rows.append([LABELS[MISMATCHED], str(wrong["n"]), *(text if m == "clipsim" else "" for m in MEASURED)])
     floors = first["reference"]["fid"]
     if len(tables) == 1 and "refused" not in floors:
         alike = {f"fid_{name}": floor["real_vs_real"] for name, floor in floors.items()}
         rows.append(["real against real", "", *(cell(alike[m]) if m in alike else "" for m in MEASURED)])
     return ["Method", "n", *MEASURED.values()], rows
+
+
+def table1c(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows): ours minus each baseline, `*` where the paired 95% interval of at least MIN_PAIRS pairs
+    leaves out 0. `n` counts pairs."""
+    rows = []
+    for name, label in rows_of(tables).items():
+        if name in ("ours", "heldout"):
+            continue
+        entries = [difference(tables, name, metric) for metric in COMPARED]
+        sure = [entry.get("n", 0) >= MIN_PAIRS and (entry["low"] > 0 or entry["high"] < 0) for entry in entries]
+        cells = [cell(entry) + ("*" if apart else "") for entry, apart in zip(entries, sure)]
+        rows.append([label, str(max(entry.get("n", 0) for entry in entries) or "-"), *cells])
+    arrows = {"low": " ↓", "high": " ↑"}
+    return ["Ours minus", "n", *(text + arrows[DIRECTIONS[metric]] for metric, text in COMPARED.items())], rows
+
+
+def table1c_title(tables: dict[str, dict]) -> str:
+    over = next(iter(groups(tables))) if len(tables) == 1 else list(groups(tables))[-1]
+    return f"Table 1c. {over}: ours minus each baseline, paired"
 
 
 def groups(tables: dict[str, dict]) -> dict[str, dict[str, dict]]:
@@ -118,7 +176,8 @@ def notes(tables: dict[str, dict]) -> list[str]:
         "not a reproduction of the paper.",
         f"'{NO_VOTES}': nobody has been asked about these films.",
         "The published CLIPSIM values can only be 2.5 x cosine (CLIPScore): as a mean cosine 0.75 is out of CLIP's "
-        "reach, real videos score near 0.24 to 0.30. So read them beside '2.5 x cos'.",
+        "reach, real videos score near 0.24 to 0.30. So read them beside CLIPScore, which puts 'A photo depicts' "
+        "before the prompt.",
     ]
     if "refused" in clip:
         said.append(f"CLIPSIM refused: {clip['refused']}.")
@@ -143,6 +202,18 @@ def notes(tables: dict[str, dict]) -> list[str]:
         "there is none; in 'real against real' it is half the range of the draws. '-' is a refusal, with its reason in "
         "metrics.json, or a method without films for every video. table1.csv has the intervals.",
     ]
+    if any(table["backend"]["clip"].get("other_prompts") for table in tables.values()):
+        said.append(f"'{LABELS[MISMATCHED]}' is the held-out frames scored with the other prompts that were suggested "
+                    "for the video; CLIPSIM has to tell them from its own.")
+    if any(table["flags"] for table in tables.values()):
+        said.append(f"{DAGGER}: this metric, read as is usual, ranks this control above real held-out frames, in at "
+                    "least one video; it alone does not tell a good film. `flags` in metrics.json lists every case.")
+    said.append("Table 1c pairs film k of ours with film k of a baseline (a baseline of one film with each), and "
+                "videos in a mean. ↓: negative is better for ours, ↑: positive is. * where the interval leaves out 0, "
+                f"from {MIN_PAIRS} pairs on: fewer are all of one sign by chance more often than 1 time in 20. "
+                "table1c.csv has the intervals.")
+    said += [f"{video}: {t['backend']['clip']['note']}." for video, t in tables.items()
+             if "note" in t["backend"]["clip"]]
     return said
 
 
@@ -160,15 +231,15 @@ def _markdown(tables: dict[str, dict]) -> str:
     parts = ["## Table 1. Video generation evaluation", _grid(*table1(tables))]
     for title, group in groups(tables).items():
         parts += [f"## Table 1b. {title}: what was measured", _grid(*table1b(group))]
+    parts += [f"## {table1c_title(tables)}", _grid(*table1c(tables))]
     wrapped = ["\n  ".join(textwrap.wrap(note, 110)) for note in notes(tables)]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in wrapped)]) + "\n"
 
 
 def _csv(tables: dict[str, dict]) -> str:
     """One row a method and video ('mean' over videos); value, low, high and n of each metric."""
-    metrics = [*MEASURED, "clipscore", "frame0_db_below_ceiling", "motion_energy", "flicker", "colour_drift",
-               "kid_heldout"]
-    header = ["source", "video", "method", "preferences", "realism", "resolution", "clip_model"]
+    metrics = [*MEASURED, *(metric for metric in UNITS if metric not in MEASURED)]
+    header = ["source", "video", "method", "preferences", "realism", "resolution", "clip_model", "ranked_above_real"]
     header += [f"{metric}{part}" for metric in metrics for part in ("", "_low", "_high", "_n")]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
@@ -181,6 +252,7 @@ def _csv(tables: dict[str, dict]) -> str:
         for name, label in rows_of(group).items():
             row = {"source": "this run", "video": video, "method": label, "resolution": resolution(group),
                    "clip_model": model}
+            row["ranked_above_real"] = " ".join(metric for metric in metrics if marked("", group, name, metric))
             row["preferences"] = row["realism"] = "" if name == "heldout" else NO_VOTES
             for metric in metrics:
                 entry = (mean_over_videos(tables, name, metric) if video == "mean"
@@ -193,12 +265,27 @@ def _csv(tables: dict[str, dict]) -> str:
     return stream.getvalue()
 
 
+def _csv_differences(tables: dict[str, dict]) -> str:
+    """Ours minus each baseline, a row a video ('mean' over videos), baseline and metric."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["video", "ours_minus", "metric", "value", "low", "high", "n"])
+    for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
+        for name, label in rows_of(group).items():
+            for metric in UNITS if name != "ours" else ():
+                entry = difference(group, name, metric)
+                if "value" in entry:
+                    low, high = ("" if entry[end] is None else f"{entry[end]:.6g}" for end in ("low", "high"))
+                    writer.writerow([video, label, metric, f"{entry['value']:.6g}", low, high, entry["n"]])
+    return stream.getvalue()
+
+
 def _tex(tables: dict[str, dict]) -> str:
     """Both tables as LaTeX tabulars that need no package."""
     parts = []
     for caption, (header, rows) in [("Video generation evaluation", table1(tables))] + [
         (f"{title}: what was measured", table1b(group)) for title, group in groups(tables).items()
-    ]:
+    ] + [(table1c_title(tables).removeprefix("Table 1c. "), table1c(tables))]:
         lines = [" & ".join(_escape(text) for text in row) + r" \\" for row in [header, *rows]]
         parts.append("\n".join([
             r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\hline",
@@ -210,5 +297,6 @@ def _tex(tables: dict[str, dict]) -> str:
 
 def _escape(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {DAGGER: r"$\dagger$", "↓": r"$\downarrow$", "↑": r"$\uparrow$"}
     special |= {char: f"\\{char}" for char in "&%$#_{}"}
     return "".join(special.get(char, char) for char in text)

@@ -100,6 +100,7 @@ class Evaluate(Section):
     fid: Flag = True
     bootstrap: Positive = 1000  # resamples behind each interval
     noise_control: Literal["matched"] | NonNegative = "matched"  # of static + noise: as much motion as real, or a sigma
+    images: Text | None = None  # a folder of natural images for image-to-image; null: the held-out frames
 
 
 class Video(Section):
@@ -288,6 +289,9 @@ def resolve_stage(params: Params, stage: str, video: str) -> dict[str, Any]:
     if stage == "evaluate":  # other methods' frames: inputs/baselines/<method>/<video>, a folder or a video file
         found = sorted(p for p in (here / "inputs" / "baselines").glob("[!.]*/*") if p.name.split(".")[0] == video)
         out["baselines"] = {path.relative_to(here).as_posix(): sha256(path) for path in found}
+        if params.evaluate.images:
+            images = _existing("evaluate.images", params.evaluate.images)
+            out |= {"images": _portable(images), "images_sha256": sha256(images)}
     return out
 
 

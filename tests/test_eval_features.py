@@ -63,10 +63,11 @@ class Counting:
     sha256 = "0"
 
     def __init__(self):
-        self.seen = 0
+        self.seen, self.batches = 0, []
 
     def __call__(self, images):
         self.seen += len(images)
+        self.batches.append(len(images))
         return images.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
 
 
@@ -85,6 +86,24 @@ def test_each_distinct_frame_is_computed_once_and_kept_on_disk(tmp_path):
     other.sha256 = "1"  # other weights: nothing is taken from the store
     Features(other, tmp_path)(film)
     assert other.seen == 20
+
+
+def test_features_come_in_batches_with_progress_and_a_broken_run_leaves_nothing(tmp_path, capsys):
+    features = Features(Counting(), tmp_path)
+    features(frames(40), "of a film")
+    assert features.extractor.batches == [16, 16, 8]
+    assert "Counting of a film" in capsys.readouterr().err
+    features(frames(40), "of a film")
+    assert not capsys.readouterr().err  # nothing left to do
+
+    class Failing(Counting):
+        def __call__(self, images):
+            raise KeyboardInterrupt
+
+    before = set(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        Features(Failing(), tmp_path)(frames(3, seed=1))
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_frames_of_another_shape_with_the_same_bytes_are_other_frames(tmp_path):
@@ -151,6 +170,21 @@ def test_a_long_prompt_keeps_its_end_token(clip):
     tokens = clip.tokenizer(["wave " * 200])[0]
     assert len(tokens) == 77 and tokens[-1] == tokens.max()
     assert np.isfinite(clip.text("wave " * 200)).all()
+
+
+def test_a_prompt_past_the_context_is_known_to_be_cut(clip):
+    assert not clip.truncated("waves on a beach") and not clip.truncated("wave " * 75)  # 75 words and two ends: 77
+    assert clip.truncated("wave " * 76) and clip.truncated("wave " * 200)
+
+
+def test_the_built_in_clip_keeps_the_end_of_a_long_prompt_too():
+    root = Path(__file__).parent.parent
+    if not (root / "prior" / "lnm-mini-clip").is_dir():
+        pytest.skip("no prior/lnm-mini-clip: `dvc pull prior` brings it")
+    model = Clip("prior/lnm-mini-clip", root)
+    tokens = model.tokenizer(["ocean waves " * 100])[0]
+    assert tokens[-1] == tokens.max() and model.truncated("ocean waves " * 100)
+    assert not model.truncated("ocean waves under an open sky at sunset")
 
 
 @pytest.mark.parametrize("name", ["nowhere/at-all", "prior/missing", "weights-only"])

@@ -59,6 +59,66 @@ def test_flow_explains_a_translation_and_not_independent_pictures():
     assert unrelated["error"] > 10 * moving["error"]
 
 
+def test_the_singular_is_the_mean_of_the_steps():
+    film = noise(5)
+    assert motion.motion_energy(film) == pytest.approx(motion.energies(film).mean())
+    assert [len(steps(film)) for steps in (motion.energies, motion.flickers, fidelity.details, fidelity.colour_drifts)
+            ] == [4, 3, 5, 4]
+    warps, means = motion.flow_warps(film), motion.flow_warp(film)
+    assert means == {name: pytest.approx(warps[name].mean()) for name in ("error", "visible", "speed")}
+    np.testing.assert_allclose(warps["directions"].sum(1), warps["speed"], rtol=1e-5)
+
+
+def test_flow_directions_say_where_to_and_their_gap_is_the_angle():
+    left = motion.flow_warps(translated())["directions"].mean(0)  # the window moves right, so the picture moves left
+    up = motion.flow_warps(translated().swapaxes(1, 2))["directions"].mean(0)
+    right = motion.flow_warps(translated()[::-1])["directions"].mean(0)
+    assert left.argmax() == motion.SECTORS // 2 and up.argmax() == 3 * motion.SECTORS // 4
+    assert right.argmax() == 0
+    assert motion.direction_gap(left, up) == pytest.approx(90, abs=10)
+    assert motion.direction_gap(left, right) == pytest.approx(180, abs=10)
+    assert motion.direction_gap(left, 7 * left) == pytest.approx(0, abs=1e-6)  # speed is another matter
+
+
+@pytest.mark.parametrize("turn", [0, 1, 5, 8, 12])
+def test_the_direction_gap_of_single_directions_is_the_shorter_way_round(turn):
+    a, b = np.eye(motion.SECTORS)[3], np.eye(motion.SECTORS)[(3 + turn) % motion.SECTORS]
+    assert motion.direction_gap(a, b) == pytest.approx(min(turn, 16 - turn) * 22.5, abs=1e-6)
+    assert motion.direction_gap(b, a) == pytest.approx(motion.direction_gap(a, b))
+
+
+def sinusoid(cycles, amplitude, count=16):
+    wave = amplitude * np.sin(2 * np.pi * cycles * np.arange(count) / count)
+    return np.rint(128 + wave)[:, None, None, None].astype(np.uint8) * np.ones((1, 8, 8, 3), np.uint8)
+
+
+def test_the_temporal_spectrum_of_a_sinusoid_is_one_line_of_known_power():
+    spectra = motion.spectra(sinusoid(3, 100))
+    assert spectra.shape == (16, 8)
+    power = spectra[0]
+    np.testing.assert_allclose(spectra, np.tile(power, (16, 1)))  # every tile alike
+    assert power.argmax() == 2 and power[2] == pytest.approx((100 / 255) ** 2 * 16 / 4, rel=1e-2)
+    assert np.delete(power, 2).max() < 1e-4 * power[2]
+
+
+def test_the_spectrum_gap_is_in_decibels_and_finite_for_a_frozen_film():
+    a = motion.spectra(noise(8)).mean(0)
+    assert motion.spectrum_gap(a, a) == 0
+    assert motion.spectrum_gap(100 * a, a) == pytest.approx(20)
+    frozen = motion.spectra(controls.static(texture(size=SIZE), 8)).mean(0)
+    np.testing.assert_allclose(frozen, motion.ROUNDING, rtol=1e-5)
+    assert 10 < motion.spectrum_gap(frozen, a) < 100
+    with pytest.raises(UserError, match="got 3"):
+        motion.spectra(noise(3))
+
+
+def test_the_spectrum_tells_shuffled_frames_from_their_order():
+    film = translated(step=1, count=16)
+    real, mixed = (motion.spectra(x).mean(0) for x in (film, controls.shuffled(film, 0)))
+    later = motion.spectra(translated(step=1, count=20)[4:]).mean(0)
+    assert motion.spectrum_gap(mixed, real) > 3 * motion.spectrum_gap(later, real)
+
+
 def test_detail_kept_is_one_for_itself_and_less_for_a_blur():
     import cv2
 
@@ -81,6 +141,28 @@ def test_psnr_is_the_closed_form_and_equals_torchmetrics():
     assert fidelity.psnr(a, a) == fidelity.EQUAL_DB
     with pytest.raises(UserError, match="one size"):
         fidelity.psnr(a, a[:-1])
+
+
+def test_ssim_is_one_for_itself_and_the_closed_form_for_flat_pictures():
+    a, b = (np.full((32, 32, 3), value, np.uint8) for value in (51, 102))  # 0.2 and 0.4; no variance
+    c1 = 0.01**2
+    assert fidelity.ssim(a, b) == pytest.approx((2 * 0.2 * 0.4 + c1) / (0.2**2 + 0.4**2 + c1), abs=1e-4)
+    picture = texture(size=SIZE)
+    assert fidelity.ssim(picture, picture) == pytest.approx(1)
+    noisy = controls.static_noise(picture, 1, 0.1, 0)[0]
+    assert 0 < fidelity.ssim(noisy, picture) < 0.9
+    assert fidelity.ssim(noisy, picture) == pytest.approx(fidelity.ssim(picture, noisy))
+    with pytest.raises(UserError, match="one size"):
+        fidelity.ssim(picture, picture[1:])
+    with pytest.raises(UserError, match="11 pixels"):
+        fidelity.ssim(picture[:8], picture[:8])
+
+
+def test_the_colour_slope_is_that_of_a_steady_fade_and_none_of_change_that_returns():
+    fade = (np.arange(6) * 10).astype(np.uint8)[:, None, None, None] * np.ones((6, 4, 4, 3), np.uint8)
+    assert fidelity.colour_slope(fade) == pytest.approx(10 / 255)
+    assert fidelity.colour_slope(fade[[0, 3, 5, 5, 3, 0]]) == pytest.approx(0, abs=1e-12)
+    assert fidelity.colour_slope(controls.static(texture(size=SIZE), 7)) == 0
 
 
 def test_colour_drift_is_the_distance_from_the_first_frames_mean_colour():
