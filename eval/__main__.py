@@ -1,4 +1,4 @@
-"""`python -m eval score | study | claims`: anybody's frames scored, the human study, the ledger of the paper's claims."""
+"""`python -m eval score | study | claims`: anybody's frames scored, the human study, the paper's claims."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 from pathlib import Path
@@ -39,14 +40,29 @@ def write(results: Path, videos: list[str], out: Path) -> str:
     """Writes out/table1.md, .csv, .tex and table1c.csv from results/<video>/evaluate/metrics.json; returns the
     markdown."""
     tables = {video: read_metrics(results, video) for video in videos}
-    markdown = _markdown(tables)
+    votes = votes_of(results)
+    markdown = _markdown(tables, votes)
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables)), ("table1.tex", _tex(tables)),
+    for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables, votes)), ("table1.tex", _tex(tables, votes)),
                        ("table1c.csv", _csv_differences(tables))):
         part = out / f"{name}.part"
         part.write_text(text, encoding="utf-8")
         os.replace(part, out / name)
     return markdown
+
+
+def votes_of(results: Path) -> dict[str, dict[str, str]]:
+    """What the human study says of each method, by question; {} where nobody has answered."""
+    from eval.human_study import cells  # it reads this file's published rows
+
+    path = results / "human_study" / "summary.json"
+    return cells(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _votes(votes: dict[str, dict[str, str]], name: str) -> list[str]:
+    """The cells of preference and realism; nobody is asked about the real clip unless it is named in the study."""
+    none = "" if name == "heldout" else NO_VOTES
+    return [votes.get(name, {}).get(question, none) for question in ("preference", "realism")]
 
 
 def rows_of(tables: dict[str, dict]) -> dict[str, str]:
@@ -95,16 +111,16 @@ def cell(entry: dict) -> str:
     return text if entry["low"] is None else f"{text} ±{(entry['high'] - entry['low']) / 2:.{decimals}f}"
 
 
-def table1(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) in the paper's columns and two more: published rows, then this run's means over its videos."""
+def table1(tables: dict[str, dict], votes: dict[str, dict[str, str]] | None = None) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) in the paper's columns and two more: published rows, then this run's means over its videos.
+    votes: as `votes_of` gives them."""
     header = ["Method", "Preferences", "Realism", "Resolution", "CLIPSIM", "CLIPScore", "FID train"]
     rows = [[f"{row['method']}, published", row["preferences"], row["realism"], row["resolution"], row["clipsim"], "",
              row["fid"]] for row in PUBLISHED]
     for name, label in rows_of(tables).items():
-        votes = "" if name == "heldout" else NO_VOTES
         values = [marked(cell(mean_over_videos(tables, name, metric)), tables, name, metric)
                   for metric in ("clipsim", "clipscore", "fid_train")]
-        rows.append([label, votes, votes, resolution(tables), *values])
+        rows.append([label, *_votes(votes or {}, name), resolution(tables), *values])
     wrong = mean_over_videos(tables, "heldout", "clipsim_mismatched")
     rows.append([LABELS[MISMATCHED], "", "", resolution(tables), marked(cell(wrong), tables, MISMATCHED, "clipsim"),
                  "", ""])
@@ -174,7 +190,7 @@ def notes(tables: dict[str, dict]) -> list[str]:
         "Rows marked published are copied from the paper. The others are this run's "
         f"({first['backend']['prior']}; mean over {len(tables)} videos: {videos}): a demonstration of the method, "
         "not a reproduction of the paper.",
-        f"'{NO_VOTES}': nobody has been asked about these films.",
+        f"'{NO_VOTES}': nobody has been asked about these films; results/human_study/study.html asks.",
         "The published CLIPSIM values can only be 2.5 x cosine (CLIPScore): as a mean cosine 0.75 is out of CLIP's "
         "reach, real videos score near 0.24 to 0.30. So read them beside CLIPScore, which puts 'A photo depicts' "
         "before the prompt.",
@@ -225,10 +241,10 @@ def _grid(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _markdown(tables: dict[str, dict]) -> str:
+def _markdown(tables: dict[str, dict], votes: dict) -> str:
     import textwrap
 
-    parts = ["## Table 1. Video generation evaluation", _grid(*table1(tables))]
+    parts = ["## Table 1. Video generation evaluation", _grid(*table1(tables, votes))]
     for title, group in groups(tables).items():
         parts += [f"## Table 1b. {title}: what was measured", _grid(*table1b(group))]
     parts += [f"## {table1c_title(tables)}", _grid(*table1c(tables))]
@@ -236,7 +252,7 @@ def _markdown(tables: dict[str, dict]) -> str:
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in wrapped)]) + "\n"
 
 
-def _csv(tables: dict[str, dict]) -> str:
+def _csv(tables: dict[str, dict], votes: dict) -> str:
     """One row a method and video ('mean' over videos); value, low, high and n of each metric."""
     metrics = [*MEASURED, *(metric for metric in UNITS if metric not in MEASURED)]
     header = ["source", "video", "method", "preferences", "realism", "resolution", "clip_model", "ranked_above_real"]
@@ -253,7 +269,7 @@ def _csv(tables: dict[str, dict]) -> str:
             row = {"source": "this run", "video": video, "method": label, "resolution": resolution(group),
                    "clip_model": model}
             row["ranked_above_real"] = " ".join(metric for metric in metrics if marked("", group, name, metric))
-            row["preferences"] = row["realism"] = "" if name == "heldout" else NO_VOTES
+            row["preferences"], row["realism"] = _votes(votes, name)
             for metric in metrics:
                 entry = (mean_over_videos(tables, name, metric) if video == "mean"
                          else group[video]["methods"][name][metric])
@@ -280,10 +296,10 @@ def _csv_differences(tables: dict[str, dict]) -> str:
     return stream.getvalue()
 
 
-def _tex(tables: dict[str, dict]) -> str:
+def _tex(tables: dict[str, dict], votes: dict) -> str:
     """Both tables as LaTeX tabulars that need no package."""
     parts = []
-    for caption, (header, rows) in [("Video generation evaluation", table1(tables))] + [
+    for caption, (header, rows) in [("Video generation evaluation", table1(tables, votes))] + [
         (f"{title}: what was measured", table1b(group)) for title, group in groups(tables).items()
     ] + [(table1c_title(tables).removeprefix("Table 1c. "), table1c(tables))]:
         lines = [" & ".join(_escape(text) for text in row) + r" \\" for row in [header, *rows]]

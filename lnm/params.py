@@ -6,6 +6,7 @@ what that stage uses (with the content hashes of the files it uses), so that a c
 
     python -m lnm.params videos           the names of the videos, one a line; also checks the file
     python -m lnm.params resolve VIDEO    writes build/resolve/VIDEO/{prepare,finetune,sample,evaluate}.json
+    python -m lnm.params resolve-study    writes build/resolve/human_study.json
     python -m lnm.params seal VIDEO       writes build/evaluated/VIDEO.json: hashes of all that was made for it
 """
 
@@ -103,6 +104,16 @@ class Evaluate(Section):
     images: Text | None = None  # a folder of natural images for image-to-image; null: the held-out frames
 
 
+class HumanStudy(Section):
+    methods: Annotated[list[Text], Field(min_length=2)] | None = None  # null: all that have films; also: heldout
+    films: Positive = 1  # a method and video
+    catch: Annotated[int, Field(strict=True, ge=0)] = 2  # trials that show a film beside its broken version
+    ties: Flag = False  # allow "no difference"
+    max_failed: Annotated[int, Field(strict=True, ge=0)] = 0  # catch trials an observer may fail
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0  # of the catch trials and the bootstrap
+    bootstrap: Positive = 2000  # resamples behind each interval
+
+
 class Video(Section):
     path: Text  # a video file, a folder of images, or footage:NAME
     fps: Rate  # the clip is resampled to this; the film plays at it
@@ -130,6 +141,7 @@ class Params(Section):
     finetune: Finetune = Finetune()
     sample: Sample = Sample()
     evaluate: Evaluate = Evaluate()
+    human_study: HumanStudy = HumanStudy()
     videos: Annotated[dict[str, Video], Field(min_length=1)]
 
     @field_validator("videos", mode="before")
@@ -295,6 +307,24 @@ def resolve_stage(params: Params, stage: str, video: str) -> dict[str, Any]:
     return out
 
 
+def study() -> dict[str, Any]:
+    """What the human study needs: `videos` (their names), its section's keys, and {path: hash} of `responses`, the CSV
+    files of inputs/human_study, and of `baselines`, other methods' films. Read as settings() is."""
+    here = root()
+    if os.environ.get("LNM_RESOLVED") == "1":
+        path = here / "build" / "resolve" / "human_study.json"
+        if not path.is_file():
+            raise UserError(f"{path.relative_to(here)} is missing; run `dvc repro resolve_study`")
+        return json.loads(path.read_text(encoding="utf-8"))
+    params = load()
+    files = {
+        "responses": (p for p in here.glob("inputs/human_study/[!.]*") if p.suffix.lower() == ".csv"),
+        "baselines": (p for p in here.glob("inputs/baselines/[!.]*/*") if p.name.split(".")[0] in params.videos),
+    }
+    hashes = {name: {p.relative_to(here).as_posix(): sha256(p) for p in sorted(found)} for name, found in files.items()}
+    return {"videos": list(params.videos), **params.human_study.model_dump(), **hashes}
+
+
 def _existing(key: str, value: str) -> Path:
     path = root() / Path(value).expanduser()
     if not path.exists():
@@ -336,14 +366,16 @@ def _model_hash(key: str, name: str | None) -> str | None:
 
 def resolve(video: str) -> list[Path]:
     """Writes the four json files of a video (only those that differ) and returns the paths written."""
-    written = []
-    for stage in STAGES:
-        data = settings(stage, video)
-        path = root() / "build" / "resolve" / video / f"{stage}.json"
-        if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != data:
-            write_json(path, data)
-            written.append(path)
-    return written
+    paths = {stage: root() / "build" / "resolve" / video / f"{stage}.json" for stage in STAGES}
+    return [path for stage, path in paths.items() if _renew(path, settings(stage, video))]
+
+
+def _renew(path: Path, data: dict[str, Any]) -> bool:
+    """Writes a json file if it differs; returns whether it did."""
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) == data:
+        return False
+    write_json(path, data)
+    return True
 
 
 def seal(video: str) -> Path:
@@ -365,6 +397,7 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("videos", help="check params.yaml and print the videos' names")
     command = commands.add_parser("resolve", help="write build/resolve/VIDEO/*.json")
     command.add_argument("video")
+    commands.add_parser("resolve-study", help="write build/resolve/human_study.json")
     command = commands.add_parser("seal", help="write build/evaluated/VIDEO.json")
     command.add_argument("video")
     args = parser.parse_args(argv)
@@ -374,6 +407,8 @@ def main(argv: list[str] | None = None) -> int:
             print("\n".join(load().videos))
         elif args.command == "resolve":
             resolve(args.video)
+        elif args.command == "resolve-study":
+            _renew(root() / "build" / "resolve" / "human_study.json", study())
         else:
             seal(args.video)
     except UserError as error:

@@ -251,7 +251,7 @@ def test_notebooks_are_stripped_and_have_what_a_stage_needs(path):
             assert not cell.outputs and cell.execution_count is None, cell.id
             assert cell.source.count("\n") < 14, f"{cell.id}: a cell of a dozen lines"
             compile(cell.source, cell.id, "exec")
-    notebook.parameters(path, {} if path.stem == "6_paper" else {"video": "ocean"})
+    notebook.parameters(path, {} if path.stem in ("5_human_study", "6_paper") else {"video": "ocean"})
     assert json.loads(path.read_text())["cells"][0]["id"] == "about-title"
 
 
