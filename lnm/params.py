@@ -58,7 +58,7 @@ class Prepare(Section):
 
 
 class Finetune(Section):
-    steps: Positive = 600
+    steps: Positive = 300
     frames: Positive = 5  # consecutive latents a training sample (the paper's 5)
     strides: Annotated[list[Positive], Field(min_length=1)] = [1, 2]  # drawn at random; what teaches fps
     batch_size: Positive = 1
@@ -122,6 +122,7 @@ class Video(Section):
     crop: Annotated[list[Int], Field(min_length=4, max_length=4)] | None = None  # x, y, w, h; null: centre
     start: NonNegative = 0.0  # seconds
     end: Rate | None = None  # seconds; null: to the end
+    steps: Positive | None = None  # of fine-tuning on this clip; null: finetune.steps
 
     @model_validator(mode="after")
     def _sense(self) -> Video:
@@ -281,7 +282,7 @@ def resolve_stage(params: Params, stage: str, video: str) -> dict[str, Any]:
                 "prior_sha256": _model_hash("prior.name", params.prior.name)}
     if stage == "prepare":
         entry = params.videos[video]
-        out |= entry.model_dump() | {"source": entry.path, "credit": None}
+        out |= entry.model_dump(exclude={"steps"}) | {"source": entry.path, "credit": None}
         path = _source(video, entry)
         out |= {"path": _portable(path), "path_sha256": sha256(path)}
         if entry.path.startswith("footage:"):
@@ -292,7 +293,7 @@ def resolve_stage(params: Params, stage: str, video: str) -> dict[str, Any]:
             still = _existing(f"videos.{video}.still", entry.still)
             out |= {"still": _portable(still), "still_sha256": sha256(still)}
     if stage == "finetune":
-        out["seed"] = params.seed
+        out |= {"seed": params.seed, "steps": params.videos[video].steps or params.finetune.steps}
         init = _existing("finetune.init", params.finetune.init) if params.finetune.init else None
         out["init_sha256"] = sha256(init) if init else None
     if stage == "sample":

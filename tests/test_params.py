@@ -199,7 +199,7 @@ def test_under_the_pipeline_the_resolved_file_counts_not_params_yaml(project, mo
     resolve("ocean")
     edit(project, "videos:", "finetune: {steps: 7}\nvideos:")
     monkeypatch.setenv("LNM_RESOLVED", "1")
-    assert settings("finetune", "ocean")["steps"] == 600
+    assert settings("finetune", "ocean")["steps"] == 300
     with pytest.raises(UserError, match=r"rain: build/resolve/rain/finetune.json is missing; run `dvc repro"):
         settings("finetune", "rain")
     monkeypatch.delenv("LNM_RESOLVED")
@@ -213,3 +213,14 @@ def test_a_seal_changes_when_any_result_does(project):
     before = params.seal("ocean").read_text()
     (project / "results" / "ocean" / "sample" / "x").write_text("2")
     assert params.seal("ocean").read_text() != before
+
+
+def test_a_video_may_have_its_own_number_of_steps_and_only_its_fine_tune_reads_it(project):
+    before = settings("prepare", "ocean")
+    edit(project, "path: inputs/ocean.mp4,", "path: inputs/ocean.mp4, steps: 900,")
+    assert settings("finetune", "ocean")["steps"] == 900
+    assert settings("finetune", "rain")["steps"] == load().finetune.steps != 900
+    assert settings("prepare", "ocean") == before
+    edit(project, "steps: 900", "steps: 0")
+    with pytest.raises(UserError, match="videos.ocean.steps"):
+        load()

@@ -71,7 +71,7 @@ def test_training_depends_on_its_own_choices_and_code_alone(pipeline):
 def test_only_resolve_reads_params_yaml_and_it_does_so_always(pipeline):
     stages, _ = pipeline
     for name, stage in stages.items():
-        assert stage.always_changed == name.startswith("resolve@")
+        assert stage.always_changed == name.startswith("resolve")
         read = [dep.params for dep in stage.params]
         assert read == ([["videos"]] if name == "paper" else []), name
 
