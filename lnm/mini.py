@@ -26,7 +26,7 @@ SIZE = 128  # pixels
 MAX_TOKENS = 77
 SAVE_EVERY = 200  # steps between checkpoints
 
-# how lnm-mini was trained
+# how lnm-mini's successor is trained; the weights in use came by the legs that prior/README.md tells
 RECIPE = dict(
     seed=0,
     stills={"ocean": 2600, "clouds": 1800, "sunset": 900, "pond": 500, "dusk": 500},  # rendered; one seed each

@@ -95,7 +95,7 @@ def linear_start(vae, images: np.ndarray) -> None:
     up = decoder.up_blocks[2][0]
     # a 4x4 patch each of the four, as 48 channels
     wanted = F.pixel_unshuffle(F.pixel_unshuffle(x, 4), 2)  # (N, 48 * 4, h, w)
-    through = F.pixel_unshuffle(F.pixel_shuffle(hidden.repeat_interleave(up.repeats, 1), 2), 2)[:, :wanted.shape[1]]
+    through = hidden.repeat_interleave(up.repeats, 1)[:, :wanted.shape[1]]  # what its shortcut gives
     weight, bias = _fit(around, _pixels_last(wanted - through))
     up.conv.weight[:192] = 0
     up.conv.weight[:192, :LATENT_CHANNELS] = weight.T.unflatten(1, (LATENT_CHANNELS, 3, 3))
@@ -109,7 +109,7 @@ def linear_start(vae, images: np.ndarray) -> None:
     level = torch.full_like(values[:, :8 * 4], LEVEL)
     wanted = torch.cat([values, -values, level], 1)  # both signs for the ReLU, and the anchors
     rows = wanted.shape[1]
-    through = F.pixel_unshuffle(F.pixel_shuffle(hidden.repeat_interleave(up.repeats, 1), 2), 2)[:, :rows]
+    through = hidden.repeat_interleave(up.repeats, 1)[:, :rows]
     weight, bias = _fit(_pixels_last(hidden), _pixels_last(wanted - through))
     _centre(up.conv, slice(0, rows), weight.T, bias)
     hidden = decoder.up_blocks[1](hidden)

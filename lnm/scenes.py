@@ -261,6 +261,12 @@ def _palette(elevation: float, haze: float) -> dict:
     }
 
 
+def _direction(azimuth: float, elevation: float) -> np.ndarray:
+    """The unit vector (x right, y ahead, z up) that two angles in degrees name."""
+    a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
+    return np.array([np.cos(e) * np.sin(a), np.cos(e) * np.cos(a), np.sin(e)])
+
+
 class Sky:
     """Radiance of the sky in a direction: gradient, sun with its glow, one layer of fractal clouds."""
 
@@ -268,9 +274,7 @@ class Sky:
         n = scene.numbers
         rng = np.random.default_rng([55, scene.seed])
         self.n, self.colours = n, _palette(n["sun_elevation"], n["haze"])
-        elevation, azimuth = np.deg2rad(n["sun_elevation"]), np.deg2rad(n["sun_azimuth"])
-        self.sun = np.array([np.cos(elevation) * np.sin(azimuth), np.cos(elevation) * np.cos(azimuth),
-                             np.sin(elevation)], np.float32)
+        self.sun = _direction(n["sun_azimuth"], n["sun_elevation"]).astype(np.float32)
         self.large = _spectral_noise(rng, size, 3.1)
         self.small = _spectral_noise(rng, size, 2.6)
         self.scale, self.height = cloud_scale, cloud_height
@@ -280,8 +284,7 @@ class Sky:
 
     def move_sun(self, elevation: float) -> None:
         """The sun at another elevation (degrees), and the colours that go with it; under the horizon it darkens."""
-        azimuth, low = np.deg2rad(self.n["sun_azimuth"]), np.deg2rad(elevation)
-        self.sun = np.array([np.cos(low) * np.sin(azimuth), np.cos(low) * np.cos(azimuth), np.sin(low)], np.float32)
+        self.sun = _direction(self.n["sun_azimuth"], elevation).astype(np.float32)
         dim = float(0.08 + 0.92 * _smoothstep(-7, 3, elevation))
         day = _palette(elevation, self.n["haze"])
         self.colours = {k: v * (dim if k != "sun_power" else 1.0) for k, v in day.items()}
@@ -466,19 +469,13 @@ class Renderer:
     def _prepare_dusk(self, d):
         n = self.scene.numbers
         self.d, self.ground = d, self._hills()
-        self.sky = Sky(self.scene_clear(), cloud_scale=2000, cloud_height=1000)
-        self.sky.move_sun(n["sun_elevation"])
+        self.sun = _direction(n["sun_azimuth"], n["sun_elevation"]).astype(np.float32)
         rng = np.random.default_rng([44, self.scene.seed])
         stars = rng.standard_normal((2 * n["stars"], 3))
         self.stars = (stars / np.linalg.norm(stars, axis=1, keepdims=True)).astype(np.float32)
         self.magnitude = np.clip(rng.pareto(1.6, len(stars)) * 0.12 + 0.05, 0, 2.0)
         self.tint = 1 + rng.uniform(-0.18, 0.18, (len(stars), 1)) * np.array([1.0, 0.0, -1.0])
-        a, e = np.deg2rad(n["pole_azimuth"]), np.deg2rad(n["pole_elevation"])
-        self.pole = np.array([np.cos(e) * np.sin(a), np.cos(e) * np.cos(a), np.sin(e)])
-
-    def scene_clear(self) -> Scene:
-        """This scene without clouds."""
-        return Scene(self.scene.kind, self.scene.seed, self.scene.numbers | {"cover": 0.0}, self.scene.caption)
+        self.pole = _direction(n["pole_azimuth"], n["pole_elevation"])
 
     def _dusk(self, t):
         """A sky after sunset; stars turn about the pole, fainter where the glow is."""
@@ -487,7 +484,7 @@ class Renderer:
         night = 1 - _smoothstep(-14, -3, n["sun_elevation"])
         zenith = np.array([0.020, 0.035, 0.10]) * (1.6 - 1.2 * night)
         glow = np.array([0.95, 0.38, 0.12]) * (1 - night) * 0.9 + np.array([0.16, 0.15, 0.30]) * 0.35
-        towards = np.clip((self.d * self.sky.sun).sum(-1, keepdims=True), 0, 1)
+        towards = np.clip((self.d * self.sun).sum(-1, keepdims=True), 0, 1)
         light = zenith + glow * np.exp(-up * (9 - 3 * n["haze"])) * (0.45 + 0.7 * towards**2)
         light = light + np.array([0.30, 0.12, 0.25]) * np.exp(-((up - 0.18) / 0.13) ** 2) * (1 - night) * 0.45
         turn = np.deg2rad(TURN * t)
@@ -499,7 +496,7 @@ class Renderer:
         px = (v[:, 0] / v[:, 1] / (2 * half) + 0.5) * rows - 0.5
         py = (n["horizon"] - v[:, 2] / v[:, 1] / (2 * half)) * rows - 0.5
         twinkle = 1 + 0.15 * np.sin(t / STAR_LAPSE * (5 + 7 * self.magnitude[seen]) + 40 * self.magnitude[seen])
-        size = 0.6 * rows / (self.size * SUPERSAMPLING) * self.size / 128 * SUPERSAMPLING  # deviation in samples
+        size = 0.6 * self.size / 128 * SUPERSAMPLING  # deviation in samples
         reach = int(np.ceil(3 * size))
         inside = (px > -reach) & (px < rows + reach) & (py > -reach) & (py < rows + reach) & (v[:, 2] > 0)
         sky = np.zeros_like(light)
@@ -578,8 +575,7 @@ def true_motion(scene: Scene, size: int = 128) -> np.ndarray:
         k = np.sqrt(2 / 3) * GRAVITY / n["wind"] ** 2  # where k times the Phillips spectrum is largest
         velocity[sea] = wind * np.sqrt(GRAVITY / k) * (-d[..., 2] / d[..., 1] / n["camera_height"])[sea][:, None]
     if scene.kind == "dusk":
-        a, e = np.deg2rad(n["pole_azimuth"]), np.deg2rad(n["pole_elevation"])
-        pole = np.array([np.cos(e) * np.sin(a), np.cos(e) * np.cos(a), np.sin(e)])
+        pole = _direction(n["pole_azimuth"], n["pole_elevation"])
         velocity[sky] = (np.deg2rad(TURN * STAR_LAPSE) * np.cross(pole, d) / d[..., 1:2])[sky]
     across, up = d[..., 0] / d[..., 1], d[..., 2] / d[..., 1]
     right = velocity[..., 0] - across * velocity[..., 1]
