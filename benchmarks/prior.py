@@ -2,6 +2,7 @@
 
     python -m benchmarks.prior              autoencoder, text alone, half pictures, CLIP (some minutes on a CPU)
     python -m benchmarks.prior --fid 500    FID of as many samples against held-out stills as well (longer)
+    python -m benchmarks.prior --layouts    nothing but this: how far latents of other layouts reach, what they cost
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from eval.features import Clip, Inception
 from eval.fid import fid_from_features
 from eval.fidelity import psnr
 from lnm import footage, scenes, video
-from lnm.latents import decode, encode
-from lnm.mini import SIZE
+from lnm.latents import decode, encode, to_tensor
+from lnm.mini import GREY, SIZE, tokenize
 from lnm.params import root
 from lnm.prior import open_prior
 
@@ -25,12 +26,17 @@ HELD_OUT = 600_000  # first seed of stills that no training saw
 REAL = {"rapids": "a photo of white water rapids in a river", "waves": "a photo of a beach by the sea",
         "waterfall": "a photo of a waterfall", "cliff": "a photo of the coast by the sea",
         "ferry": "a photo of a ferry on the sea"}
-# prompt -> (scene, what the sun does): twice each makes the twenty samples
-TEXTS = ["ocean waves under a clear sky by day", "ocean waves under an open sky at sunset",
-         "rough ocean waves under a cloudy sky by day", "clouds drifting in a blue sky by day",
-         "clouds drifting in an orange sky at sunset", "a golden sunset over calm water",
-         "an afterglow over the sea at sunset", "rain on a pond in the shade of trees",
-         "a pond in heavy rain under a grey sky", "a starry sky over dark hills at night"]
+# prompt -> scene and time of day; twice each makes the twenty samples
+TEXTS = {"ocean waves under a clear sky by day": "sea by day",
+         "rough ocean waves under a cloudy sky by day": "sea by day",
+         "ocean waves under an open sky at sunset": "sea at sunset",
+         "a golden sunset over calm water": "sea at sunset",
+         "an afterglow over the sea at sunset": "sea at sunset",
+         "clouds drifting in a blue sky by day": "clouds by day",
+         "clouds drifting in an orange sky at sunset": "clouds at sunset",
+         "rain on a pond in the shade of trees": "pond in rain",
+         "a pond in heavy rain under a grey sky": "pond in rain",
+         "a starry sky over dark hills at night": "stars at night"}
 PLAIN = ["a photo of a river", "a photo of a waterfall", "a photo of a beach by the sea", "a photo of mountains",
          "a photo of a harbour", "a photo of a church", "a starry sky at night", "clouds in a blue sky by day"]
 PLAIN_OF = {"rapids": 0, "waves": 2, "waterfall": 1}
@@ -51,8 +57,7 @@ def real(name: str, count: int = 10) -> np.ndarray:
 def sample(prior, prompts: list[str], hint: torch.Tensor, mask: torch.Tensor, seed: int, guidance: float,
            steps: int = 20, batch: int = 16) -> np.ndarray:
     """Inpainted pictures uint8 (N, H, W, 3): hint (N, C, h, w) of the masked picture's latents, mask (N, 1, h, w)."""
-    ids = prior.tokenizer(prompts + [""], padding="max_length", truncation=True, return_tensors="pt").input_ids
-    words = torch.cat([prior.text_encoder(part)[0] for part in ids.split(64)])
+    words = torch.cat([prior.text_encoder(part)[0] for part in tokenize(prior.tokenizer, prompts + [""]).split(64)])
     noise = torch.randn(hint.shape, generator=torch.Generator().manual_seed(seed))
     done = []
     for i in tqdm(range(0, len(hint), batch), desc="sampling"):
@@ -68,75 +73,111 @@ def sample(prior, prompts: list[str], hint: torch.Tensor, mask: torch.Tensor, se
     return decode(prior.vae, torch.cat(done))
 
 
-def autoencoder(prior) -> None:
+def autoencoder(prior) -> dict[str, float]:
+    """PSNR in dB of held-out stills and real frames through the autoencoder, mean over pictures, by scene and clip."""
     images, _ = stills(50)
     kinds = {kind: images[i::len(scenes.KINDS)] for i, kind in enumerate(scenes.KINDS)}
-    print("\nVAE, PSNR in dB on images it never saw (mean over pictures)")
+    found = {}
     for name, frames in (kinds | {name: real(name) for name in REAL}).items():
         again = decode(prior.vae, encode(prior.vae, frames))
-        print(f"  {name:10} {np.mean([psnr(a, b) for a, b in zip(frames, again)]):.1f}")
+        found[name] = float(np.mean([psnr(a, b) for a, b in zip(frames, again)]))
+    return found
 
 
 def blank(prior) -> torch.Tensor:
-    return encode(prior.vae, np.full((1, SIZE, SIZE, 3), 128, np.uint8))
+    return encode(prior.vae, np.full((1, SIZE, SIZE, 3), GREY, np.uint8))
 
 
-def text_alone(prior, clip) -> None:
-    """Two samples of each of ten prompts, and which of the ten lnm-mini-clip takes them for."""
+def text_alone(prior, clip) -> tuple[np.ndarray, np.ndarray]:
+    """Two samples of each of TEXTS, uint8 (2 N, H, W, 3), and which of TEXTS `clip` takes them for, (N, 2)."""
     prompts = [text for text in TEXTS for _ in range(2)]
     hint = blank(prior).expand(len(prompts), -1, -1, -1)
     made = sample(prior, prompts, hint, torch.ones_like(hint[:, :1]), seed=0, guidance=2.0)
-    images, texts = clip(made), np.stack([clip.text(text) for text in TEXTS])
-    images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts))
-    named = (images @ texts.T).argmax(1)
-    right = named == np.repeat(np.arange(len(TEXTS)), 2)
-    print(f"\ntext alone: {right.sum()} of {len(prompts)} named rightly by {clip.name} among the {len(TEXTS)} prompts")
-    for text, pair, ok in zip(TEXTS, named.reshape(-1, 2), right.reshape(-1, 2)):
-        taken = "" if ok.all() else f" -> {[TEXTS[i] for i in pair]}"
-        print(f"  {'yes' if ok.all() else 'half' if ok.any() else 'no':5} {text}{taken}")
-    video.contact_sheet([(" | ".join(TEXTS[i:i + 4]), made[2 * i:2 * i + 8]) for i in range(0, len(TEXTS), 4)],
-                        path=root() / "docs" / "prior-text.png")
+    return made, (clip(made) @ np.stack([clip.text(text) for text in TEXTS]).T).argmax(1).reshape(-1, 2)
 
 
-def half_pictures(prior) -> None:
-    """The right half of ten pictures painted anew; the step across the edge beside the same in the picture itself."""
+def named_rightly(named: np.ndarray) -> np.ndarray:
+    """Which of `text_alone`'s samples are taken for a prompt of their own scene and time of day: bool (N, 2)."""
+    kinds = np.array(list(TEXTS.values()))
+    return kinds[named] == kinds[:, None]
+
+
+def half_pictures(prior) -> tuple[list[np.ndarray], np.ndarray]:
+    """The right half of ten pictures painted anew: [pictures, what was given, what was made], and the step across the
+    seam over the mean step near it, (10,)."""
     images, captions = stills(5, HELD_OUT + 1000)
     images = np.concatenate([images, *(real(name, 1) for name in REAL)])
     hidden = images.copy()
-    hidden[:, :, SIZE // 2:] = 128
+    hidden[:, :, SIZE // 2:] = GREY
     hint = encode(prior.vae, hidden)
     mask = torch.zeros_like(hint[:, :1])
     mask[..., mask.shape[-1] // 2:] = 1
     made = sample(prior, captions + list(REAL.values()), hint, mask, seed=1, guidance=2.0)
     steps = np.abs(np.diff(made[:, :, SIZE // 2 - 9:SIZE // 2 + 9].astype(float), axis=2)).mean((1, 3))  # (10, 17)
-    print("\nhalf pictures: step across the seam over the mean step near it, "
-          f"{np.round(steps[:, 8] / steps.mean(1), 2).tolist()}")
-    video.contact_sheet([("pictures", images), ("left half given", hidden), ("painted", made)], columns=10,
-                        path=root() / "docs" / "prior-inpaint.png")
+    return [images, hidden, made], steps[:, 8] / steps.mean(1)
 
 
-def clip_alone(clip) -> None:
-    """Top-1 of 16 different captions on held-out scenes, plain captions for photographs, and what a score is worth."""
+def clip_alone(clip) -> tuple[float, dict[str, list[float]], dict[str, list[float]]]:
+    """Top-1 of 16 different captions on held-out scenes; the cosines behind it by whose captions; and of each real
+    clip, the cosines with PLAIN."""
     images, captions = stills(200, HELD_OUT + 2000)
     pictures = clip(images)
-    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
     words = {text: clip.text(text) for text in set(captions) | set(PLAIN)}
-    words = {text: v / np.linalg.norm(v) for text, v in words.items()}
-    rng, hits, right, wrong = np.random.default_rng(0), [], [], []
+    kind_of = {caption: scenes.KINDS[i % len(scenes.KINDS)] for i, caption in enumerate(captions)}
+    rng, hits, cosines = np.random.default_rng(0), [], {"its own": [], "its scene's other": [], "other scenes'": []}
     for i, caption in enumerate(captions):
-        others = rng.permutation([c for c in sorted(set(captions)) if c != caption])[:15]
-        scores = [pictures[i] @ words[c] for c in (caption, *others)]
-        hits.append(int(np.argmax(scores) == 0))
-        right.append(scores[0])
-        wrong.append(np.mean(scores[1:]))
-    print(f"\n{clip.name}: top-1 of 16 different captions on {len(captions)} held-out scenes {np.mean(hits):.0%}")
-    print(f"  cosine of the right caption {np.mean(right):.3f} (sd {np.std(right):.3f}), of other scenes' "
-          f"{np.mean(wrong):.3f} (sd {np.std(wrong):.3f})")
-    for name, own in PLAIN_OF.items():
-        x = clip(real(name)).mean(0)
-        scores = [x @ words[c] / np.linalg.norm(x) for c in PLAIN]
-        print(f"  {name}: its caption is number {1 + sum(s > scores[own] for s in scores)} of {len(PLAIN)} "
-              f"(best: {PLAIN[int(np.argmax(scores))]})")
+        others = rng.permutation([c for c in sorted(kind_of) if c != caption])[:15]
+        scores = [float(pictures[i] @ words[c]) for c in (caption, *others)]
+        hits.append(np.argmax(scores) == 0)
+        cosines["its own"].append(scores[0])
+        for other, score in zip(others, scores[1:]):
+            cosines["its scene's other" if kind_of[other] == kind_of[caption] else "other scenes'"].append(score)
+    plain = {name: [float(clip(real(name)).mean(0) @ words[c]) for c in PLAIN] for name in PLAIN_OF}
+    return float(np.mean(hits)), cosines, plain
+
+
+def rank(scores: list[float], own: int) -> int:
+    """1 where nothing scores above number `own`."""
+    return 1 + sum(score > scores[own] for score in scores)
+
+
+def layouts() -> None:
+    """What decides how latents are laid out: how well the best linear transform to each layout gives pictures back, and
+    a fine-tune step of 5 frames with the same U-Net on it. Times are ratios within this run."""
+    import time
+
+    from diffusers import UNet2DConditionModel
+
+    from lnm import mini
+    from lnm.unet import UNetPseudo3DConditionModel
+
+    drawn = [mini.render_stills(kind, 10, 0)[0] for kind in scenes.KINDS]
+    photographs = mini.crop_photos(footage.photos(root() / "store" / "prior" / "photos")[::6], 1, 0)[0]
+    train = np.concatenate([*drawn, photographs])
+    held = stills(50)[0]
+    tests = {kind: held[i::len(scenes.KINDS)] for i, kind in enumerate(scenes.KINDS)} | {n: real(n) for n in REAL}
+    print(f"\n{'latents':18} {'numbers':>8} {'step':>6}  PSNR in dB of the linear transform: " + ", ".join(tests))
+    first = None
+    for factor, channels in ((4, 4), (8, 4), (8, 8), (8, 16)):
+        patches = [torch.nn.functional.pixel_unshuffle(to_tensor(x).double(), factor).permute(0, 2, 3, 1).flatten(0, 2)
+                   for x in (train, *tests.values())]
+        mean = patches[0].mean(0)
+        basis = torch.linalg.eigh((patches[0] - mean).T @ (patches[0] - mean))[1][:, -channels:]
+        errors = [((x - mean) - (x - mean) @ basis @ basis.T).square().mean().item() for x in patches[1:]]
+        side = SIZE // factor
+        unet = UNet2DConditionModel.from_config(dict(mini.new_unet().config) | {
+            "sample_size": side, "in_channels": 2 * channels + 1, "out_channels": channels})
+        unet = UNetPseudo3DConditionModel.from_unet2d(unet)
+        unet.freeze_spatial()
+        clip, words = torch.randn(1, 2 * channels + 1, 5, side, side), torch.randn(1, 77, 128)
+        spent = []
+        for _ in range(4):
+            start = time.perf_counter()
+            unet(clip, 500, words, fps=8).sample.square().mean().backward()
+            spent.append(time.perf_counter() - start)
+        first = first or min(spent)
+        print(f"down {factor}, {channels:2} channels {side * side * channels:8} {min(spent) / first:6.2f}  "
+              + ", ".join(f"{10 * np.log10(4 / e):.1f}" for e in errors), flush=True)
 
 
 def fid(prior, count: int) -> None:
@@ -162,12 +203,35 @@ def main() -> None:
     parser.add_argument("--prior", default="prior/lnm-mini")
     parser.add_argument("--clip", default="prior/lnm-mini-clip")
     parser.add_argument("--fid", type=int, default=0, metavar="N", help="pictures a set")
+    parser.add_argument("--layouts", action="store_true", help="only compare layouts of latents")
     args = parser.parse_args()
-    prior, clip = open_prior(args.prior), Clip(args.clip, root())
-    autoencoder(prior)
-    clip_alone(clip)
-    half_pictures(prior)
-    text_alone(prior, clip)
+    if args.layouts:
+        return layouts()
+    prior, clip, docs = open_prior(args.prior), Clip(args.clip, root()), root() / "docs"
+    print("\nVAE, PSNR in dB on images it never saw: "
+          + ", ".join(f"{name} {value:.1f}" for name, value in autoencoder(prior).items()))
+
+    top, cosines, plain = clip_alone(clip)
+    print(f"\n{clip.name}: top-1 of 16 different captions on held-out scenes {top:.0%}")
+    for what, values in cosines.items():
+        print(f"  cosine of a still with {what} captions: {np.mean(values):.3f} (sd {np.std(values):.3f})")
+    for name, scores in plain.items():
+        print(f"  {name}: its caption is number {rank(scores, PLAIN_OF[name])} of {len(PLAIN)} "
+              f"(best: {PLAIN[int(np.argmax(scores))]})")
+
+    pictures, seams = half_pictures(prior)
+    print(f"\nhalf pictures: step across the seam over the mean step near it {np.round(seams, 2).tolist()}")
+    video.contact_sheet(list(zip(("pictures", "left half given", "painted"), pictures)), columns=10,
+                        path=docs / "prior-inpaint.png")
+
+    made, named = text_alone(prior, clip)
+    right, texts = named_rightly(named), list(TEXTS)
+    print(f"\ntext alone, named by {clip.name} among the {len(texts)} prompts: scene and time of day of {right.sum()} of "
+          f"{right.size} samples, the very prompt of {(named == np.arange(len(texts))[:, None]).sum()}")
+    for text, pair, ok in zip(texts, named, right):
+        print(f"  {ok.sum()} of 2  {text}" + ("" if ok.all() else f" -> {[texts[i] for i in pair]}"))
+    video.contact_sheet([(" | ".join(texts[i:i + 4]), made[2 * i:2 * i + 8]) for i in range(0, len(texts), 4)],
+                        path=docs / "prior-text.png")
     if args.fid:
         fid(prior, args.fid)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from pathlib import Path
 
@@ -19,24 +20,27 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from lnm import mini_vae
-from lnm.latents import encode_pixels, to_tensor
+from lnm.latents import encode, to_tensor
 from lnm.mini_vae import LATENT_CHANNELS
 
 SIZE = 128  # pixels
 MAX_TOKENS = 77
 SAVE_EVERY = 200  # steps between checkpoints
+GREY = 128  # what stands where the mask is
 
-# how lnm-mini's successor is trained; the weights in use came by the legs that prior/README.md tells
+# how lnm-mini is trained: an hour and a half on 2 CPU cores
 RECIPE = dict(
     seed=0,
     stills={"ocean": 2600, "clouds": 1800, "sunset": 900, "pond": 500, "dusk": 500},  # rendered; one seed each
     photo_crops=5,  # crops of each photograph
-    vae_stills={"ocean": 1200, "clouds": 800}, vae_photo_crops=8, vae_start=400,
-    vae_steps=2600, vae_batch=8, vae_lr=3e-4, vae_warmup=200, vae_crop=64, vae_mse=1.0, vae_gradient=0.5,
-    vae_texture=0.1, vae_noise=0.03,
-    unet_steps=3600, unet_batch=16, unet_lr=6e-4, masks={"everything": 0.35, "box": 0.35}, prompt_dropout=0.1,
-    ema=0.998,
-    clip_steps=900, clip_batch=96, clip_lr=1e-3,
+    photo_share=0.3,  # of what the U-Net sees
+    vae_start=400,  # images behind the linear transform
+    vae_steps=1500, vae_batch=8, vae_lr=3e-4, vae_warmup=200, vae_crop=64, vae_mse=1.0, vae_gradient=0.5,
+    vae_texture=0.1, vae_noise=0.1,
+    # a cosine of 3000 steps, left at 2000 for a straight line to nothing at 2400
+    unet_period=3000, unet_steps=2400, unet_cooldown=400, unet_batch=24, unet_lr=4e-3, unet_edge_lr=2e-3,
+    masks={"everything": 0.5, "box": 0.35}, prompt_dropout=0.1, ema=0.998,
+    clip_steps=500, clip_batch=96, clip_lr=3e-3, clip_edge_lr=1e-3,
 )
 
 # what a photograph's caption says plainly of its contents; place names are left out
@@ -87,10 +91,10 @@ def crop_photos(photos: list[tuple[Path, str]], crops: int, seed: int) -> tuple[
     return np.stack(images), captions
 
 
-def training_images(work: Path, name: str, stills: dict[str, int], photos: list[tuple[Path, str]], crops: int,
+def training_images(work: Path, stills: dict[str, int], photos: list[tuple[Path, str]], crops: int,
                     seed: int) -> tuple[np.ndarray, list[str]]:
-    """Rendered stills, seeds from 0, and crops of photographs, with captions; kept in `work` once made."""
-    pixels, words = work / f"{name}.npy", work / f"{name}.json"
+    """Rendered stills, seeds from 0, then crops of photographs, with captions; kept in `work` once made."""
+    pixels, words = work / "images.npy", work / "images.json"
     if not words.exists():
         from concurrent.futures import ProcessPoolExecutor
 
@@ -99,7 +103,7 @@ def training_images(work: Path, name: str, stills: dict[str, int], photos: list[
         jobs += [(crop_photos, photos[i:i + 100], crops, seed + i) for i in range(0, len(photos), 100)]
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             parts = [pool.submit(*job) for job in jobs]
-            parts = [part.result() for part in tqdm(parts, desc=f"{name}: hundreds of stills and photographs")]
+            parts = [part.result() for part in tqdm(parts, desc="hundreds of stills and photographs")]
         np.save(pixels, np.concatenate([p[0] for p in parts]))
         words.write_text(json.dumps([c for p in parts for c in p[1]]))
     return np.load(pixels), json.loads(words.read_text())
@@ -108,7 +112,51 @@ def training_images(work: Path, name: str, stills: dict[str, int], photos: list[
 # ---------------------------------------------------------------- resumable training
 
 
-def _loop(name: str, work: Path, modules: dict, optimizer, steps: int, step_fn) -> None:
+def autocast(device: str):
+    """bfloat16 where the machine has it; elsewhere a CPU's imitation is ten times slower than float32."""
+    there = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device, torch.bfloat16, enabled=there)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update of a matrix has singular values near 1 (Jordan et al. 2024), as large as Adam's would be
+    (Liu et al. 2025, "Muon is Scalable"); a convolution counts as a matrix (out, in * kh * kw).
+
+    Two and a half minutes of the U-Net's training, on 2 cores: loss 0.650 after 110 steps, AdamW's 0.697 after 194.
+    torch.optim.Muon takes no convolutions and computes in bfloat16, which many a CPU only imitates. The Newton-Schulz
+    iteration runs on the small Gram matrix here: a third of the work, the same result.
+    """
+
+    def __init__(self, parameters, lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+        super().__init__(parameters, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                slots = self.state[p]
+                if not slots:
+                    slots["mean"] = torch.zeros_like(p)
+                mean = slots["mean"].lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonal(p.grad.lerp(mean, group["momentum"]).flatten(1))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update.view(p.shape), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """Nearly U V^T of `matrix` = U S V^T: five quintic Newton-Schulz steps; what is large becomes 0.7 to 1.2."""
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonal(matrix.T).T
+    matrix = matrix / (matrix.norm() + 1e-7)
+    gram, eye = matrix @ matrix.T, torch.eye(len(matrix), device=matrix.device)
+    product = eye
+    for _ in range(5):
+        p = 3.4445 * eye - 4.7750 * gram + 2.0315 * gram @ gram
+        product, gram = p @ product, p @ gram @ p
+    return product @ matrix
+
+
+def _loop(name: str, work: Path, modules: dict, optimizers: list, steps: int, step_fn) -> None:
     """Run `step_fn(step) -> loss` to `steps`, with checkpoints in safetensors and exact resume."""
     from safetensors.torch import load_file, save_file
 
@@ -119,12 +167,13 @@ def _loop(name: str, work: Path, modules: dict, optimizer, steps: int, step_fn) 
         start = int(tensors.pop("step"))
         for key, module in modules.items():
             module.load_state_dict({k[len(key) + 1:]: v for k, v in tensors.items() if k.startswith(key + ".")})
-        state = optimizer.state_dict()
-        for k, v in tensors.items():
-            if k.startswith("optimizer."):
-                _, index, slot = k.split(".")
-                state["state"].setdefault(int(index), {})[slot] = v
-        optimizer.load_state_dict(state)
+        for i, optimizer in enumerate(optimizers):
+            state = optimizer.state_dict()
+            for k, v in tensors.items():
+                if k.startswith(f"optimizer{i}."):
+                    _, index, slot = k.split(".")
+                    state["state"].setdefault(int(index), {})[slot] = v
+            optimizer.load_state_dict(state)
     log.touch()
     bar = tqdm(range(start, steps), initial=start, total=steps, desc=name, mininterval=10)
     recent = None
@@ -139,44 +188,64 @@ def _loop(name: str, work: Path, modules: dict, optimizer, steps: int, step_fn) 
             tensors = {"step": torch.tensor(step + 1)}
             for key, module in modules.items():
                 tensors |= {f"{key}.{k}": v.contiguous().clone() for k, v in module.state_dict().items()}
-            for index, slots in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{index}.{k}": v.contiguous() for k, v in slots.items()}
+            for i, optimizer in enumerate(optimizers):
+                for index, slots in optimizer.state_dict()["state"].items():
+                    tensors |= {f"optimizer{i}.{index}.{k}": v.contiguous() for k, v in slots.items()}
             save_file(tensors, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
 
 
-def _schedule(optimizer, step: int, steps: int, lr: float, warmup: int = 100) -> None:
-    """Linear warm-up, then a cosine to a twentieth."""
-    scale = min((step + 1) / warmup, 0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
-    for group in optimizer.param_groups:
-        group["lr"] = lr * scale
+def _update(loss: torch.Tensor, optimizers: list, step: int, period: int, warmup: int = 100, clip: float = 1.0,
+            cooldown: float = 1.0) -> float:
+    """One step down `loss`, at each group's "peak" rate times `cooldown` times a linear warm-up, then a cosine that
+    reaches a twentieth at `period`."""
+    scale = cooldown * min((step + 1) / warmup, 0.05 + 0.475 * (1 + math.cos(math.pi * step / period)))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], clip)
+    for group in groups:
+        group["lr"] = group["peak"] * scale
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+def _adamw(parameters, lr: float, weight_decay: float, betas: tuple[float, float]):
+    # foreach: one by one, the many small tensors cost a fifth of a step's time
+    return torch.optim.AdamW([{"params": list(parameters), "peak": lr}], lr=lr, weight_decay=weight_decay, betas=betas,
+                             foreach=True)
+
+
+def _muon_and_adamw(module, edge: str, lr: float, edge_lr: float) -> list:
+    """Muon for the matrices of `module` but those whose names match `edge` (what comes in, what goes out); AdamW for
+    the rest."""
+    named = dict(module.named_parameters())
+    matrices = [k for k, p in named.items() if p.ndim >= 2 and not re.search(edge, k)]
+    return [Muon([{"params": [named.pop(k) for k in matrices], "peak": lr}], lr=lr),
+            _adamw(named.values(), edge_lr, 1e-2, (0.9, 0.99))]
 
 
 # ---------------------------------------------------------------- the autoencoder
 
 
 def train_vae(work: Path, recipe: dict, images: np.ndarray):
-    """From the linear start on, on crops of `images`; see lnm/mini_vae.py."""
+    """The encoder is a linear transform and stays it; the decoder learns on crops of `images`. See lnm/mini_vae.py."""
     torch.manual_seed(recipe["seed"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     vae = mini_vae.new_vae()
-    if not (work / "vae.safetensors").exists():
-        mini_vae.linear_start(vae, images[::len(images) // recipe["vae_start"]])
+    mini_vae.linear_start(vae, images[::len(images) // recipe["vae_start"]])
+    vae.encoder.requires_grad_(False)
     vae = vae.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=recipe["vae_lr"], weight_decay=1e-4, betas=(0.9, 0.99))
+    optimizers = [_adamw(vae.decoder.parameters(), recipe["vae_lr"], 1e-4, (0.9, 0.99))]
 
     def step_fn(step: int) -> float:
-        _schedule(optimizer, step, recipe["vae_steps"], recipe["vae_lr"], recipe["vae_warmup"])
-        loss = mini_vae.step(vae, images, recipe, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 0.5)
-        optimizer.step()
-        return loss.item()
+        with autocast(device):
+            loss = mini_vae.step(vae, images, recipe, step)
+        return _update(loss, optimizers, step, recipe["vae_steps"], recipe["vae_warmup"], clip=0.5)
 
-    _loop("vae", work, {"vae": vae}, optimizer, recipe["vae_steps"], step_fn)
-    mini_vae.balance(vae.eval(), images[::len(images) // recipe["vae_start"]])
-    return vae
+    _loop("vae", work, {"decoder": vae.decoder}, optimizers, recipe["vae_steps"], step_fn)
+    return vae.eval()
 
 
 # ---------------------------------------------------------------- text
@@ -256,7 +325,9 @@ def new_scheduler():
     """
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+    # beta_start: the last of 15 steps begins at a noise of 0.12, with Stable Diffusion's 0.00085 at 0.28, where the
+    # finest channels are lost already and would come out as their mean
+    return DDIMScheduler(num_train_timesteps=1000, beta_start=0.0001, beta_end=0.012, beta_schedule="scaled_linear",
                          clip_sample=False, set_alpha_to_one=True, steps_offset=0, prediction_type="v_prediction",
                          rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
@@ -270,58 +341,52 @@ def random_box(rng: np.random.Generator) -> tuple[int, int, int, int]:
 
 @torch.no_grad()
 def training_latents(work: Path, recipe: dict, vae, images: np.ndarray) -> dict:
-    """Latents of every image, of every third with a random box blanked, those boxes, and of a blank."""
+    """Scaled latents of every image, of every third with a random box blanked, those boxes, and of a blank."""
     from safetensors.torch import load_file, save_file
 
     path = work / "latents.safetensors"
     if not path.exists():
-        device = vae.device
         latents, masked, boxes = [], [], []
         for start in tqdm(range(0, len(images), 64), desc="encoding"):
-            x = to_tensor(images[start:start + 64]).to(device)
+            x = images[start:start + 64]
             third = range(-start % 3, len(x), 3)
-            hidden = x[third].clone()
+            hidden = x[third].copy()
             for i, row in enumerate(third):
                 x0, y0, x1, y1 = random_box(np.random.default_rng([recipe["seed"], 2, start + row]))
-                hidden[i, :, y0:y1, x0:x1] = 0
+                hidden[i, y0:y1, x0:x1] = GREY
                 boxes.append((x0, y0, x1, y1))
-            both = torch.cat([x, hidden]).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16):
-                mean = encode_pixels(vae, both).float().cpu()
-            latents.append(mean[:len(x)].contiguous())
-            masked.append(mean[len(x):].contiguous())
-        blank = encode_pixels(vae, torch.zeros(1, 3, SIZE, SIZE, device=device)).float().cpu()
-        save_file({"latents": torch.cat(latents), "masked": torch.cat(masked), "blank": blank.contiguous(),
-                   "boxes": torch.tensor(np.array(boxes))}, path)
+            latents.append(encode(vae, x, 64))
+            masked.append(encode(vae, hidden, 64))
+        save_file({"latents": torch.cat(latents), "masked": torch.cat(masked), "boxes": torch.tensor(np.array(boxes)),
+                   "blank": encode(vae, np.full((1, SIZE, SIZE, 3), GREY, np.uint8))}, path)
     return load_file(path)
 
 
-def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tokenizer, scaling_factor: float):
+def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tokenizer):
     """Velocity prediction on latents; the mask holds everything, a box, or nothing (recipe["masks"] says how often)."""
     torch.manual_seed(recipe["seed"] + 1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    unet = new_unet().to(device)
+    unet = new_unet().to(device, memory_format=torch.channels_last)
     text_encoder = new_text_encoder(tokenizer).to(device)
     scheduler = new_scheduler()
     everything = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
-    optimizer = torch.optim.AdamW(everything.parameters(), lr=recipe["unet_lr"], weight_decay=1e-2, betas=(0.9, 0.99),
-                                  foreach=True)  # one by one, the many small tensors cost a fifth of the time
+    optimizers = _muon_and_adamw(everything, "embedding|conv_in|conv_out", recipe["unet_lr"], recipe["unet_edge_lr"])
     smooth = torch.nn.ModuleDict({"unet": new_unet(), "text_encoder": new_text_encoder(tokenizer)}).to(device)
     smooth.load_state_dict(everything.state_dict())
     tokens = tokenize(tokenizer, captions)
     empty = tokenize(tokenizer, [""])[0]
-    clean, masked = latents["latents"] * scaling_factor, latents["masked"] * scaling_factor
-    blank = latents["blank"][0] * scaling_factor
-    cell = SIZE // clean.shape[-1]
+    clean, masked, blank = latents["latents"], latents["masked"], latents["blank"][0]
+    stills, cell = sum(recipe["stills"].values()), SIZE // clean.shape[-1]
     full, box = recipe["masks"]["everything"], recipe["masks"]["box"]
 
     def step_fn(step: int) -> float:
         rng = np.random.default_rng([recipe["seed"], 3, step])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        rows = rng.integers(0, len(clean), recipe["unet_batch"])
+        photo = rng.random(recipe["unet_batch"]) < recipe["photo_share"]
+        rows = rng.integers(np.where(photo, stills, 0), np.where(photo, len(clean), stills))
         kinds = rng.random(len(rows))
         boxed = (kinds >= full) & (kinds < full + box)
-        rows = np.where(boxed, rows // 3 * 3, rows)  # the images whose boxed latents are kept
+        rows = np.where(boxed, rows // 3 * 3, rows)  # the images whose latents with a box are kept
         x = clean[rows]
         hint, mask = x.clone(), torch.zeros(len(rows), 1, *x.shape[-2:])
         ids = tokens[rows].clone()
@@ -342,22 +407,19 @@ def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tok
         noise = torch.randn(x.shape, generator=generator)
         t = torch.randint(0, 1000, (len(rows),), generator=generator)
         noisy = scheduler.add_noise(x, noise, t)
-        sample = torch.cat([noisy, mask, hint], 1).to(device)
-        _schedule(optimizer, step, recipe["unet_steps"], recipe["unet_lr"])
-        with torch.autocast(device, torch.bfloat16):
+        sample = torch.cat([noisy, mask, hint], 1).to(device, memory_format=torch.channels_last)
+        with autocast(device):
             words = text_encoder(ids.to(device)).last_hidden_state
             predicted = unet(sample, t.to(device), words).sample
         loss = F.mse_loss(predicted.float(), scheduler.get_velocity(x, noise, t).to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(everything.parameters(), 1.0)
-        optimizer.step()
+        cooldown = min(1.0, (recipe["unet_steps"] - step) / recipe["unet_cooldown"])
+        value = _update(loss, optimizers, step, recipe["unet_period"], cooldown=cooldown)
         decay = min(recipe["ema"], (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(smooth.parameters()), list(everything.parameters()), 1 - decay)
-        return loss.item()
+        return value
 
-    _loop("unet", work, {"fast": everything, "smooth": smooth}, optimizer, recipe["unet_steps"], step_fn)
+    _loop("unet", work, {"fast": everything, "smooth": smooth}, optimizers, recipe["unet_steps"], step_fn)
     return smooth["unet"].eval(), smooth["text_encoder"].eval()
 
 
@@ -385,7 +447,7 @@ def train_clip(work: Path, recipe: dict, images: np.ndarray, captions: list[str]
     torch.manual_seed(recipe["seed"] + 2)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = CLIP(**new_clip(tokenizer), output_dict=True).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe["clip_lr"], weight_decay=0.1, betas=(0.9, 0.98))
+    optimizers = _muon_and_adamw(model, "embedding|visual.conv1", recipe["clip_lr"], recipe["clip_edge_lr"])
     captioned = np.array([i for i, c in enumerate(captions) if c])
     tokens, loss_fn = tokenize(tokenizer, captions), ClipLoss()
 
@@ -400,19 +462,15 @@ def train_clip(work: Path, recipe: dict, images: np.ndarray, captions: list[str]
         x = to_tensor(np.stack([images[r] for r in rows]))
         if rng.random() < 0.5:
             x = x.flip(-1)
-        _schedule(optimizer, step, recipe["clip_steps"], recipe["clip_lr"])
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             out = model(x.to(device), tokens[rows].to(device))
         loss = loss_fn(out["image_features"].float(), out["text_features"].float(), out["logit_scale"].float())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        value = _update(loss, optimizers, step, recipe["clip_steps"])
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
-        return loss.item()
+        return value
 
-    _loop("clip", work, {"clip": model}, optimizer, recipe["clip_steps"], step_fn)
+    _loop("clip", work, {"clip": model}, optimizers, recipe["clip_steps"], step_fn)
     return model.eval()
 
 
@@ -435,11 +493,10 @@ def save_clip(folder: Path, model, tokenizer, tokenizer_folder: Path) -> None:
 # ---------------------------------------------------------------- the whole
 
 
-def save_prior(folder: Path, vae, unet, text_encoder, tokenizer_folder: Path, scaling_factor: float) -> None:
+def save_prior(folder: Path, vae, unet, text_encoder, tokenizer_folder: Path) -> None:
     """diffusers' Stable Diffusion layout, fp16 safetensors, no file over 14 MB."""
     import shutil
 
-    vae.register_to_config(scaling_factor=scaling_factor)
     for name, module in (("vae", vae), ("unet", unet)):
         module.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size="14MB")
     text_encoder.to("cpu", torch.float16).save_pretrained(folder / "text_encoder")
@@ -459,14 +516,12 @@ def train(out: Path, work: Path, recipe: dict = RECIPE) -> None:
 
     work.mkdir(parents=True, exist_ok=True)
     (work / "recipe.json").write_text(json.dumps(recipe, indent=2))
-    photos, seed = footage.photos(work / "photos"), recipe["seed"]
-    vae_images, _ = training_images(work, "vae_images", recipe["vae_stills"], photos, recipe["vae_photo_crops"], seed)
-    vae = train_vae(work, recipe, vae_images)
-    images, captions = training_images(work, "images", recipe["stills"], photos, recipe["photo_crops"], seed + 1)
+    photos = footage.photos(work / "photos")
+    images, captions = training_images(work, recipe["stills"], photos, recipe["photo_crops"], recipe["seed"] + 1)
+    vae = train_vae(work, recipe, images)
     tokenizer = train_tokenizer(work / "tokenizer", captions)
     latents = training_latents(work, recipe, vae, images)
-    scaling_factor = 1 / latents["latents"].std().item()
-    unet, text_encoder = train_unet(work, recipe, latents, captions, tokenizer, scaling_factor)
+    unet, text_encoder = train_unet(work, recipe, latents, captions, tokenizer)
     clip = train_clip(work, recipe, images, captions, tokenizer)
-    save_prior(out / "lnm-mini", vae, unet, text_encoder, work / "tokenizer", scaling_factor)
+    save_prior(out / "lnm-mini", vae, unet, text_encoder, work / "tokenizer")
     save_clip(out / "lnm-mini-clip", clip, tokenizer, work / "tokenizer")

@@ -1,9 +1,12 @@
-"""The autoencoder of `lnm-mini`: a small AutoencoderDC that starts as a linear transform and learns from there.
+"""The autoencoder of `lnm-mini`: a small AutoencoderDC whose encoder is linear and whose decoder learns.
 
 At downsampling 8 with 16 channels, 192 numbers of an 8x8 patch become 16. The best linear way is the Karhunen-Loève
 transform (PCA of patches), and the pixel-shuffling autoencoder of Chen et al., "Deep Compression Autoencoder" (2024)
-can be set to compute it exactly: what training adds can only be better. AutoencoderKL, whose decoder upsamples by
-repeating pixels, was 3 dB below that transform after the same time on a CPU.
+can be set to compute it exactly. The encoder stays it: what a latent holds is plain, a masked box leaks into no patch
+beside it, and the U-Net meets coarse channels that are strong and fine ones that are weak, as in pixels. The decoder
+starts as the inverse transform and learns what lies between patches, from latents with some noise on them, for those
+that a U-Net makes are never quite an encoder's. AutoencoderKL, whose decoder upsamples by repeating pixels, was 3 dB
+below the transform alone after as much training on a CPU.
 """
 
 from __future__ import annotations
@@ -12,23 +15,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lnm.latents import encode, encode_pixels, to_tensor
+from lnm.latents import encode_pixels, to_tensor
 
 LATENT_CHANNELS, PATCH = 16, 8
-WHITENING = 0.5  # channel k is divided by its deviation to this power: 1 makes all alike, 0 keeps PCA's own
-BALANCE = 0.6  # the same, once trained
+# Channel k is divided by its deviation to this power: 1 makes all alike, 0 keeps the transform's own. Near 1 fine
+# channels weigh as much as coarse ones and patches do not agree; at 0 they drown in the last steps' noise.
+WHITENING = 0.3
 PIXELS = 3 * 4  # channels of half resolution that carry a 2x2 patch
 ANCHORS, LEVEL = slice(2 * PIXELS, 2 * PIXELS + 8), 6.0  # constant channels that keep the last RMS norm from acting
 
 
 def new_vae():
-    """AutoencoderDC at downsampling 8 with 16 channels, 3.6 M parameters; full resolution holds one convolution."""
+    """AutoencoderDC at downsampling 8 with 16 channels; full resolution holds one convolution."""
     from diffusers import AutoencoderDC
 
-    widths = (64, 64, 128, 128)  # the first is not used where its layers are 0
     return AutoencoderDC(
-        latent_channels=LATENT_CHANNELS, encoder_block_out_channels=widths, decoder_block_out_channels=widths,
-        encoder_layers_per_block=(0, 1, 1, 2), decoder_layers_per_block=(0, 2, 2, 3),
+        latent_channels=LATENT_CHANNELS,
+        encoder_block_out_channels=(16, 16, 64, 128), decoder_block_out_channels=(64, 64, 128, 128),
+        encoder_layers_per_block=(0, 1, 1, 0), decoder_layers_per_block=(0, 2, 2, 3),
         encoder_qkv_multiscales=((),) * 4, decoder_qkv_multiscales=((),) * 4, encoder_out_shortcut=False,
         decoder_in_shortcut=False,
     )
@@ -57,8 +61,8 @@ def _fit(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def linear_start(vae, images: np.ndarray) -> None:
-    """Set `vae` to the Karhunen-Loève transform of 8x8 patches of `images`, uint8 (N, H, W, 3); the decoder also uses
-    the 8 patches around. Residual branches start at zero, so that the whole is linear."""
+    """Set `vae` to the Karhunen-Loève transform of 8x8 patches of `images`, uint8 (N, H, W, 3), its scaling factor to
+    the latents' deviation; the decoder also uses the 8 patches around. Residual branches start at zero: all is linear."""
     for module in vae.modules():
         if hasattr(module, "conv2"):  # a residual block: x + norm(...)
             module.norm.weight.zero_()
@@ -89,6 +93,7 @@ def linear_start(vae, images: np.ndarray) -> None:
     _centre(encoder.conv_out, slice(None), weight.T, bias)
 
     latents = encoder(x)  # (N, 16, h, w)
+    vae.register_to_config(scaling_factor=1 / latents.std().item())
     _centre(decoder.conv_in, slice(0, LATENT_CHANNELS), torch.eye(LATENT_CHANNELS))
     hidden = decoder.conv_in(latents)
     around = F.unfold(hidden[:, :LATENT_CHANNELS], 3, padding=1).transpose(1, 2).flatten(0, 1)  # (N h w, 16 * 9)
@@ -118,17 +123,6 @@ def linear_start(vae, images: np.ndarray) -> None:
     out = decoder.conv_out.conv
     both = torch.cat([torch.eye(PIXELS), -torch.eye(PIXELS), torch.zeros(PIXELS, out.in_channels - 2 * PIXELS)], 1)
     _centre(out, slice(None), both)
-
-
-@torch.no_grad()
-def balance(vae, images: np.ndarray) -> None:
-    """Scale the latent channels towards one deviation (to the power BALANCE), and the decoder the other way: nothing
-    else changes. A channel far weaker than the noise of the last sampling steps would come out as its mean."""
-    deviation = encode(vae, images).std((0, 2, 3)).to(vae.device)
-    scale = (deviation / deviation.mean()) ** -BALANCE
-    vae.encoder.conv_out.weight.mul_(scale[:, None, None, None])
-    vae.encoder.conv_out.bias.mul_(scale)
-    vae.decoder.conv_in.weight.div_(scale[None, :, None, None])
 
 
 def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -167,10 +161,9 @@ def step(vae, images: np.ndarray, recipe: dict, index: int) -> torch.Tensor:
     if rng.random() < 0.5:
         batch = batch[:, :, ::-1]
     x = to_tensor(batch).to(vae.device, memory_format=torch.channels_last)
-    with torch.autocast(vae.device.type, torch.bfloat16):
+    with torch.no_grad():
         latents = encode_pixels(vae, x)
-        # the U-Net's latents will not be quite the encoder's
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(recipe["seed"] * 1_000_003 + index))
-        latents = latents + recipe["vae_noise"] * latents.detach().float().std() * noise.to(latents)
-        y = vae.decode(latents).sample.float()
-    return loss(y, x, recipe)
+    generator = torch.Generator().manual_seed(recipe["seed"] * 1_000_003 + index)
+    noise = torch.randn(latents.shape, generator=generator)
+    level = torch.randn(len(latents), 1, 1, 1, generator=generator).abs() * recipe["vae_noise"] / vae.config.scaling_factor
+    return loss(vae.decode(latents + (level * noise).to(latents)).sample.float(), x, recipe)

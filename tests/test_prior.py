@@ -112,22 +112,41 @@ def test_training_resumes_where_it_was(tmp_path, monkeypatch):
         work.mkdir(exist_ok=True)
         torch.manual_seed(0)
         layer = torch.nn.Linear(3, 3)
-        optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+        optimizers = mini._muon_and_adamw(layer, "edge", 0.1, 0.1)
 
         def step_fn(step):
             x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-            loss = layer(x).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss.item()
+            return mini._update(layer(x).square().mean(), optimizers, step, 10)
 
-        mini._loop("layer", work, {"layer": layer}, optimizer, steps, step_fn)
+        mini._loop("layer", work, {"layer": layer}, optimizers, steps, step_fn)
         return layer.weight.detach()
 
     whole = train(tmp_path / "a", 10)
     train(tmp_path / "b", 5)
     assert torch.equal(train(tmp_path / "b", 10), whole)
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6), (8, 8)])
+def test_muons_update_is_the_nearest_orthogonal_matrix_but_for_its_scale(shape):
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    matrix = 100 * u * torch.linspace(1, 0.3, min(shape)) @ v
+    made = mini.orthogonal(matrix)
+    values = torch.linalg.svdvals(made)
+    assert 0.65 < values.min() and values.max() < 1.25
+    inside = u.T @ made @ v.T  # diagonal: the same singular vectors
+    assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-4
+
+
+def test_muon_leaves_the_edges_to_adamw_and_takes_convolutions():
+    net = torch.nn.ModuleDict({"conv_in": torch.nn.Conv2d(2, 4, 3), "inside": torch.nn.Conv2d(4, 4, 3)})
+    muon, adamw = mini._muon_and_adamw(net, "conv_in", 0.1, 0.01)
+    assert [p.shape for p in muon.param_groups[0]["params"]] == [net["inside"].weight.shape]
+    assert len(adamw.param_groups[0]["params"]) == 3
+    before = {k: p.detach().clone() for k, p in net.named_parameters()}
+    loss = net["inside"](net["conv_in"](torch.ones(1, 2, 8, 8))).square().sum()
+    mini._update(loss, [muon, adamw], 0, 10, warmup=1)
+    assert all(not torch.equal(p, before[k]) for k, p in net.named_parameters())
 
 
 def test_photograph_captions_say_only_what_is_seen():
@@ -139,7 +158,8 @@ def test_saved_prior_opens_in_half_the_bytes(tmp_path):
     tokenizer = mini.train_tokenizer(tmp_path / "tokenizer", ["ocean waves"])
     torch.manual_seed(0)
     vae, unet, text = mini_vae.new_vae(), mini.new_unet(), mini.new_text_encoder(tokenizer)
-    mini.save_prior(tmp_path / "lnm-mini", vae, unet, text, tmp_path / "tokenizer", 0.7)
+    vae.register_to_config(scaling_factor=0.7)
+    mini.save_prior(tmp_path / "lnm-mini", vae, unet, text, tmp_path / "tokenizer")
     files = list((tmp_path / "lnm-mini").rglob("*.safetensors"))
     assert max(f.stat().st_size for f in files) < 15e6 and sum(f.stat().st_size for f in files) <= 24e6
     opened = prior.open_prior(str(tmp_path / "lnm-mini"))
