@@ -163,6 +163,11 @@ def _caption(kind: str, n: dict, rng: np.random.Generator) -> str:
     return f"{amount} {sky}{ground} {when}"
 
 
+def paraphrases(scene: Scene) -> set[str]:
+    """What else the scene's caption could have been: the wordings that are true of its numbers."""
+    return {_caption(scene.kind, scene.numbers, np.random.default_rng(k)) for k in range(200)}
+
+
 # ---------------------------------------------------------------- fields
 
 
