@@ -58,12 +58,12 @@ class Prepare(Section):
 
 
 class Finetune(Section):
-    steps: Positive = 300
+    steps: Positive = 500
     frames: Positive = 5  # consecutive latents a training sample (the paper's 5)
     strides: Annotated[list[Positive], Field(min_length=1)] = [1, 2]  # drawn at random; what teaches fps
     batch_size: Positive = 1
     optimizer: Literal["lion", "adamw"] = "lion"
-    learning_rate: Rate = 1e-4
+    learning_rate: Rate = 2e-4
     weight_decay: NonNegative = 0.01
     warmup_steps: Annotated[int, Field(strict=True, ge=0)] = 30
     lr_schedule: Literal["cosine", "constant"] = "cosine"
@@ -76,7 +76,7 @@ class Finetune(Section):
     conv_placement: Literal["3x3", "all_but_projections", "all"] = "all"
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: Flag = False
-    preview_every: Annotated[int, Field(strict=True, ge=0)] = 300  # 0: no previews
+    preview_every: Annotated[int, Field(strict=True, ge=0)] = 500  # 0: no previews
     checkpoint_every: Positive = 100
     init: Text | None = None  # a temporal.safetensors to start from; null: the identity
 
@@ -91,7 +91,7 @@ class Sample(Section):
     num_inference_steps: Positive = 15
     guidance_scale: Annotated[float, Field(strict=True, ge=1)] = 1.0  # 1: none
     negative_prompt: Annotated[str, Field(strict=True)] = ""
-    scheduler: Literal["ddim", "euler", "euler_a", "dpm++", "pndm", "unipc"] = "ddim"
+    scheduler: Literal["ddim", "euler", "euler_a", "dpm++", "pndm", "unipc"] = "dpm++"
     first_frame: Literal["free", "clamp"] = "free"
     seeds: Positive = 2  # films a method; film k uses seed + k
 
