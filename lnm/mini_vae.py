@@ -3,10 +3,10 @@
 At downsampling 8 with 16 channels, 192 numbers of an 8x8 patch become 16. The best linear way is the Karhunen-Loève
 transform (PCA of patches), and the pixel-shuffling autoencoder of Chen et al., "Deep Compression Autoencoder" (2024)
 can be set to compute it exactly. The encoder stays it: what a latent holds is plain, a masked box leaks a thousandth
-into the patches beside it, and the U-Net meets coarse channels that are strong and fine ones that are weak, as in pixels. The decoder
-starts as the inverse transform and learns what lies between patches, from latents with some noise on them, for those
-that a U-Net makes are never quite an encoder's. AutoencoderKL, whose decoder upsamples by repeating pixels, was 3 dB
-below the transform alone after as much training on a CPU.
+into the patches beside it, and the U-Net meets coarse channels that are strong and fine ones that are weak, as in
+pixels. The decoder starts as the inverse transform and learns what lies between patches, from latents with some noise
+on them, for those that a U-Net makes are never quite an encoder's. AutoencoderKL, whose decoder upsamples by repeating
+pixels, was 3 dB below the transform alone after as much training on a CPU.
 """
 
 from __future__ import annotations

@@ -68,11 +68,11 @@ def test_a_masked_box_hardly_leaks_into_latents_beside_it(started, images):
     assert changed.max() < 0.01 * inside.min()
 
 
-def test_residual_branches_start_at_zero_and_still_learn(started, images):
+def test_the_decoders_residual_branches_start_at_zero_and_still_learn(started, images):
     """Their last norm has a gradient."""
     recipe = mini.RECIPE | {"vae_batch": 2, "vae_crop": 32}
     mini_vae.step(started, images, recipe, 0).backward()
-    norms = [m.norm.weight.grad for m in started.modules() if hasattr(m, "conv2")]
+    norms = [m.norm.weight.grad for m in started.decoder.modules() if hasattr(m, "conv2")]
     assert norms and all(g is not None and g.abs().max() > 0 for g in norms)
     started.zero_grad()
 
