@@ -189,7 +189,8 @@ def smaller_latents(run: Run) -> Finding:
     for video, prior in run.of_run("prior.name").items():
         config = _json(root() / prior / "vae" / "config.json")
         if config:
-            downsampling = 2 ** (len(config["block_out_channels"]) - 1)
+            widths = config.get("block_out_channels") or config["encoder_block_out_channels"]  # AutoencoderKL, or DC
+            downsampling = 2 ** (len(widths) - 1)
             ours[video] = audit.compression(run.of_run("size")[video], downsampling, config["latent_channels"])
     values = tuple(dict.fromkeys([*ours.values(), stated]))
     text = "; ".join([*(f"{value:g} times ({video})" for video, value in ours.items()),

@@ -365,3 +365,11 @@ def test_an_implementation_that_does_something_else_is_seen(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(*patch)
             assert verdict(name) == DIFFERS != before, name
+
+
+def test_the_latents_of_an_autoencoder_dc_are_counted_as_those_of_a_kl(ledger):
+    fabricate(ledger)
+    with_kl = row(ledger, "perceptual_compression")["computed"]
+    write_json(ledger / "prior" / "lnm-mini" / "vae" / "config.json",
+               {"encoder_block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
+    assert row(ledger, "perceptual_compression")["computed"] == with_kl
