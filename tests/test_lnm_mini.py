@@ -39,7 +39,7 @@ def test_most_samples_from_text_alone_are_named_rightly(prior, clip):
 
 def test_the_small_clip_tells_scenes_and_real_water_apart(clip):
     top, cosines, plain = card.clip_alone(clip)
-    assert top["untrue"] >= 0.75  # 0.78; 15 others by chance: 0.06
+    assert top["untrue"] >= 0.8  # 0.835; by chance: 0.06
     own, akin, other = (np.mean(cosines[k]) for k in ("its own", "its scene's untrue", "other scenes'"))
     assert own > akin > other
     near = [card.rank(scores, card.PLAIN_OF[name]) <= 2 for name, scores in plain.items()]

@@ -77,9 +77,65 @@ def test_the_decoders_residual_branches_start_at_zero_and_still_learn(started, i
     started.zero_grad()
 
 
+def test_whole_patches_may_be_hidden_after_the_encoder_as_well_as_before_it(started, images):
+    """What `half` masks rest on."""
+    mask = mini.half_plane(np.random.default_rng(0), 8)
+    hidden = np.where(mask.numpy().repeat(8, 0).repeat(8, 1)[..., None] > 0, mini.GREY, images[:2]).astype(np.uint8)
+    blank = encode(started, np.full_like(images[:1], mini.GREY))[0]
+    before = encode(started, hidden)
+    after = torch.where(mask > 0, blank, encode(started, images[:2]))
+    assert (before - after).abs().max() < 0.01 * before.std()
+
+
+def test_a_half_plane_hides_a_quarter_to_three_quarters_at_any_edge():
+    rng = np.random.default_rng(0)
+    masks = torch.stack([mini.half_plane(rng, 16) for _ in range(200)])
+    assert set(masks.unique().tolist()) == {0, 1}
+    assert masks.mean((1, 2)).min() == 0.25 and masks.mean((1, 2)).max() == 0.75
+    corners = masks[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners.sum(1) == 2).all(), "a straight line parts the picture"
+    assert len(corners.unique(dim=0)) == 4, "right, left, top and bottom all occur"
+
+
+def test_the_patch_basis_is_the_encoders_inverse(started, images):
+    basis = mini.patch_basis(started)
+    latents = encode_pixels(started, to_tensor(images[:2])) - encode_pixels(started, to_tensor(images[:1]) * 0)
+    pixels = torch.nn.functional.conv_transpose2d(latents, basis, stride=8)
+    again = encode_pixels(started, pixels) - encode_pixels(started, pixels * 0)
+    assert (again - latents).abs().max() < 0.02 * latents.std()
+
+
+def test_of_two_errors_as_large_the_coarse_one_and_the_one_with_an_edge_weigh_more(started):
+    basis = mini.patch_basis(started)
+    white = torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    even = torch.ones_like(white)
+    mask = torch.zeros_like(white[:, :1])
+    assert mini.coarse_error(white * 0, basis, mask) == 0
+    assert mini.coarse_error(even, basis, mask) > 2 * mini.coarse_error(white, basis, mask)
+    halves = torch.zeros_like(white)
+    halves[:, :1] = 1
+    whole = mini.coarse_error(halves, basis, mask).item()
+    halves[..., 8:] = -halves[..., 8:]  # as large everywhere, in whole cells of 8: only the line between is new
+    parted = mini.coarse_error(halves, basis, mask).item()
+    assert parted > whole
+
+    mask[..., 8:] = 1
+    assert mini.coarse_error(halves, basis, mask, 0) == parted
+    assert mini.coarse_error(halves, basis, mask, 10).item() - parted == pytest.approx(10 * (parted - whole), rel=0.05)
+
+
+def test_a_step_falls_into_one_round_of_training():
+    rounds = [dict(steps=3), dict(steps=2)]
+    found = [mini._round(rounds, step) for step in range(5)]
+    assert [(rounds.index(part), step) for part, step in found] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    with pytest.raises(IndexError):
+        mini._round(rounds, 5)
+
+
 TINY = mini.RECIPE | {
     "stills": {"ocean": 4, "pond": 3}, "photo_crops": 2, "vae_start": 4, "vae_steps": 3, "vae_batch": 2, "vae_crop": 32,
-    "unet_period": 4, "unet_steps": 3, "unet_cooldown": 2, "unet_batch": 2, "clip_steps": 3, "clip_batch": 4,
+    "unet_rounds": [dict(part, steps=2, period=2, cooldown=1) for part in mini.RECIPE["unet_rounds"]], "unet_batch": 8,
+    "clip_rounds": [dict(part, steps=2, period=2, cooldown=1) for part in mini.RECIPE["clip_rounds"]], "clip_batch": 4,
 }
 
 
