@@ -104,6 +104,9 @@ def test_the_tokenizer_reads_any_text(tmp_path):
         assert tokenizer.unk_token_id not in tokenizer(text).input_ids[1:-1]
 
 
+ROUND = dict(steps=10, period=10, cooldown=4, lr=0.1, edge_lr=0.1)
+
+
 def test_training_resumes_where_it_was(tmp_path, monkeypatch):
     """mini._loop: cut at a checkpoint and run on, the weights are those of a run in one piece."""
     monkeypatch.setattr(mini, "SAVE_EVERY", 5)
@@ -112,11 +115,11 @@ def test_training_resumes_where_it_was(tmp_path, monkeypatch):
         work.mkdir(exist_ok=True)
         torch.manual_seed(0)
         layer = torch.nn.Linear(3, 3)
-        optimizers = mini._muon_and_adamw(layer, "edge", 0.1, 0.1)
+        optimizers = mini._muon_and_adamw(layer, "edge")
 
         def step_fn(step):
             x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-            return mini._update(layer(x).square().mean(), optimizers, step, 10)
+            return mini._update_in_round(layer(x).square().mean(), *optimizers, ROUND, step)
 
         mini._loop("layer", work, {"layer": layer}, optimizers, steps, step_fn)
         return layer.weight.detach()
@@ -140,12 +143,12 @@ def test_muons_update_is_the_nearest_orthogonal_matrix_but_for_its_scale(shape):
 
 def test_muon_leaves_the_edges_to_adamw_and_takes_convolutions():
     net = torch.nn.ModuleDict({"conv_in": torch.nn.Conv2d(2, 4, 3), "inside": torch.nn.Conv2d(4, 4, 3)})
-    muon, adamw = mini._muon_and_adamw(net, "conv_in", 0.1, 0.01)
+    muon, adamw = mini._muon_and_adamw(net, "conv_in")
     assert [p.shape for p in muon.param_groups[0]["params"]] == [net["inside"].weight.shape]
     assert len(adamw.param_groups[0]["params"]) == 3
     before = {k: p.detach().clone() for k, p in net.named_parameters()}
     loss = net["inside"](net["conv_in"](torch.ones(1, 2, 8, 8))).square().sum()
-    mini._update(loss, [muon, adamw], 0, 10, warmup=1)
+    mini._update_in_round(loss, muon, adamw, ROUND, 0)
     assert all(not torch.equal(p, before[k]) for k, p in net.named_parameters())
 
 
