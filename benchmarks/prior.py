@@ -46,12 +46,12 @@ PLAIN = ["a photo of a river", "a photo of a waterfall", "a photo of a beach by 
 PLAIN_OF = {"rapids": 0, "waves": 2, "waterfall": 1}
 
 
-def stills(count: int, first: int = HELD_OUT) -> tuple[np.ndarray, list[str]]:
-    """`count` stills, each scene in turn, and their captions."""
+def stills(count: int, first: int = HELD_OUT) -> tuple[np.ndarray, list[scenes.Scene]]:
+    """`count` stills, each kind of scene in turn, and their scenes."""
     drawn = [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], first + i) for i in range(count)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         images = list(tqdm(pool.map(render, drawn, chunksize=8), total=count, desc="rendering"))
-    return np.stack(images), [scene.caption for scene in drawn]
+    return np.stack(images), drawn
 
 
 def render(scene) -> np.ndarray:
@@ -114,14 +114,14 @@ def named_rightly(named: np.ndarray) -> np.ndarray:
 def half_pictures(prior) -> tuple[list[np.ndarray], np.ndarray]:
     """The right half of ten pictures painted anew: [pictures, what was given, what was made], and the step across the
     seam over the mean step near it, (10,)."""
-    images, captions = stills(5, HELD_OUT + 1000)
+    images, drawn = stills(5, HELD_OUT + 1000)
     images = np.concatenate([images, *(real(name, 1) for name in REAL)])
     hidden = images.copy()
     hidden[:, :, SIZE // 2:] = GREY
     hint = encode(prior.vae, hidden)
     mask = torch.zeros_like(hint[:, :1])
     mask[..., mask.shape[-1] // 2:] = 1
-    made = sample(prior, captions + list(REAL.values()), hint, mask, seed=1, guidance=2.0)
+    made = sample(prior, [scene.caption for scene in drawn] + list(REAL.values()), hint, mask, seed=1, guidance=2.0)
     steps = np.abs(np.diff(made[:, :, SIZE // 2 - 9:SIZE // 2 + 9].astype(float), axis=2)).mean((1, 3))  # (10, 17)
     return [images, hidden, made], steps[:, 8] / steps.mean(1)
 
@@ -139,8 +139,8 @@ def clip_alone(clip) -> tuple[dict[str, float], dict[str, list[float]], dict[str
     """On held-out scenes, top-1 of 16 different captions, where the other 15 are not true of the still ("untrue") and
     where they may be its own in other words ("any"); the cosines behind them by whose captions; and of each real clip,
     the cosines with PLAIN."""
-    drawn = [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], HELD_OUT + 2000 + i) for i in range(200)]
-    pictures = clip(np.stack([render(scene) for scene in drawn]))
+    images, drawn = stills(200, HELD_OUT + 2000)
+    pictures = clip(images)
     kind_of = {scene.caption: scene.kind for scene in drawn}
     words = {text: clip.text(text) for text in set(kind_of) | set(PLAIN)}
     hits, cosines = {"untrue": [], "any": []}, {"its own": [], "its scene's untrue": [], "other scenes'": []}
@@ -206,10 +206,10 @@ def layouts() -> None:
 
 def fid(prior, count: int) -> None:
     network = Inception(root() / "weights" / "inception-2015-12-05.pt")
-    a, captions = stills(count, HELD_OUT + 10_000)
+    a, drawn = stills(count, HELD_OUT + 10_000)
     b, _ = stills(count, HELD_OUT + 50_000)
     hint = blank(prior).expand(count, -1, -1, -1)
-    made = sample(prior, captions, hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
+    made = sample(prior, [scene.caption for scene in drawn], hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
     again = decode(prior.vae, encode(prior.vae, b, desc="through the VAE"))
 
     def features(frames, what):
