@@ -27,7 +27,8 @@ from lnm.params import root
 from lnm.prior import open_prior
 
 HELD_OUT = 600_000  # first seed of stills that no training saw
-REAL = {"rapids": "a photo of white water rapids in a river", "waves": "a photo of a beach by the sea",
+JUMP = 4  # sampling steps that are taken again together
+REAL = {"rapids": "a photo of a river", "waves": "a photo of a beach by the sea",
         "waterfall": "a photo of a waterfall", "cliff": "a photo of the coast by the sea",
         "ferry": "a photo of a ferry on the sea"}
 # prompt -> scene and time of day; twice each makes the twenty samples
@@ -64,20 +65,32 @@ def real(name: str, count: int = 10) -> np.ndarray:
 
 @torch.no_grad()
 def sample(prior, prompts: list[str], hint: torch.Tensor, mask: torch.Tensor, seed: int, guidance: float,
-           steps: int = 20, batch: int = 16) -> np.ndarray:
-    """Inpainted pictures uint8 (N, H, W, 3): hint (N, C, h, w) of the masked picture's latents, mask (N, 1, h, w)."""
+           steps: int = 20, batch: int = 16, resample: int = 1) -> np.ndarray:
+    """Inpainted pictures uint8 (N, H, W, 3): hint (N, C, h, w) of the masked picture's latents, mask (N, 1, h, w).
+
+    resample: how often each four steps are taken, down to timestep 300, with the noise added again in between, which
+    lets what is made agree with what is given (Lugmayr et al., "RePaint", 2022).
+    """
     words = torch.cat([prior.text_encoder(part)[0] for part in tokenize(prior.tokenizer, prompts + [""]).split(64)])
-    noise = torch.randn(hint.shape, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(hint.shape, generator=generator)
+    prior.scheduler.set_timesteps(steps)
+    times, signal = prior.scheduler.timesteps, prior.scheduler.alphas_cumprod
     done = []
     for i in tqdm(range(0, len(hint), batch), desc="sampling"):
         part = slice(i, min(i + batch, len(hint)))
         x, empty = noise[part], words[-1:].expand(part.stop - i, -1, -1)
-        prior.scheduler.set_timesteps(steps)
-        for t in prior.scheduler.timesteps:
-            inputs = torch.cat([x, mask[part], hint[part]], 1)
-            both = prior.unet(torch.cat([inputs, inputs]), t, torch.cat([empty, words[part]])).sample
-            without, with_ = both.chunk(2)
-            x = prior.scheduler.step(without + guidance * (with_ - without), t, x).prev_sample
+        for first in range(0, steps, JUMP):
+            after = times[min(first + JUMP, steps - 1)]
+            for again in range(resample if 0 < first < steps - JUMP and after > 300 else 1):
+                if again:
+                    kept = signal[times[first]] / signal[after]
+                    x = kept.sqrt() * x + (1 - kept).sqrt() * torch.randn(x.shape, generator=generator)
+                for t in times[first:first + JUMP]:
+                    inputs = torch.cat([x, mask[part], hint[part]], 1)
+                    both = prior.unet(torch.cat([inputs, inputs]), t, torch.cat([empty, words[part]])).sample
+                    without, with_ = both.chunk(2)
+                    x = prior.scheduler.step(without + guidance * (with_ - without), t, x).prev_sample
         done.append(x)
     return decode(prior.vae, torch.cat(done))
 
@@ -111,9 +124,9 @@ def named_rightly(named: np.ndarray) -> np.ndarray:
     return kinds[named] == kinds[:, None]
 
 
-def half_pictures(prior) -> tuple[list[np.ndarray], np.ndarray]:
-    """The right half of ten pictures painted anew: [pictures, what was given, what was made], and the step across the
-    seam over the mean step near it, (10,)."""
+def half_pictures(prior) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The right half of ten pictures painted anew: what was given and made, each uint8 (10, H, W, 3), and the `seam` of
+    the pictures, of their reconstructions and of what was made, by plain sampling and with resampling."""
     images, drawn = stills(5, HELD_OUT + 1000)
     images = np.concatenate([images, *(real(name, 1) for name in REAL)])
     hidden = images.copy()
@@ -121,9 +134,20 @@ def half_pictures(prior) -> tuple[list[np.ndarray], np.ndarray]:
     hint = encode(prior.vae, hidden)
     mask = torch.zeros_like(hint[:, :1])
     mask[..., mask.shape[-1] // 2:] = 1
-    made = sample(prior, [scene.caption for scene in drawn] + list(REAL.values()), hint, mask, seed=1, guidance=2.0)
-    steps = np.abs(np.diff(made[:, :, SIZE // 2 - 9:SIZE // 2 + 9].astype(float), axis=2)).mean((1, 3))  # (10, 17)
-    return [images, hidden, made], steps[:, 8] / steps.mean(1)
+    captions = [scene.caption for scene in drawn] + list(REAL.values())
+    made = {"painted, resampled": sample(prior, captions, hint, mask, seed=1, guidance=1.0, steps=40, resample=8),
+            "painted, 20 steps": sample(prior, captions, hint, mask, seed=1, guidance=2.0)}
+    measured = {"pictures": images, "through the autoencoder": decode(prior.vae, encode(prior.vae, images))} | made
+    return {"pictures": images, "left half given": hidden} | made, {name: seam(x) for name, x in measured.items()}
+
+
+def seam(images: np.ndarray) -> np.ndarray:
+    """How far pictures uint8 (N, H, W, 3) break at the middle, (2, N): the step between the two columns of pixels there
+    over the mean step in the 18 columns around; and between the two columns of 8x8 cells there, in grey levels."""
+    x = images.astype(float)
+    steps = np.abs(np.diff(x[:, :, SIZE // 2 - 9:SIZE // 2 + 9], axis=2)).mean((1, 3))  # (N, 17)
+    cells = x[:, :, SIZE // 2 - 8:SIZE // 2 + 8].reshape(len(x), -1, 8, 2, 8, 3).mean((2, 4))  # (N, H / 8, 2, 3)
+    return np.stack([steps[:, 8] / steps.mean(1), np.abs(np.diff(cells, axis=2)).mean((1, 2, 3))])
 
 
 def true_of_a_still(scene) -> set[str]:
@@ -245,9 +269,10 @@ def main() -> None:
               f"(best: {PLAIN[int(np.argmax(scores))]})")
 
     pictures, seams = half_pictures(prior)
-    print(f"\nhalf pictures: step across the seam over the mean step near it {np.round(seams, 2).tolist()}")
-    video.contact_sheet(list(zip(("pictures", "left half given", "painted"), pictures)), columns=10,
-                        path=docs / "prior-inpaint.png")
+    print("\nhalf pictures: step across the seam over the mean step near it; step of 8x8 cells across it, grey levels")
+    for name, (steps, cells) in seams.items():
+        print(f"  {name:24} {steps.round(1).tolist()}; {cells.round(1).tolist()}, mean {cells.mean():.1f}")
+    video.contact_sheet(list(pictures.items()), columns=10, path=docs / "prior-inpaint.png")
 
     made, named = text_alone(prior, clip)
     right, texts = named_rightly(named), list(TEXTS)

@@ -49,6 +49,10 @@ RECIPE = dict(
              masks={"everything": 0.25, "box": 0.15, "half": 0.45}, coarse=1),
         dict(steps=800, period=1200, cooldown=500, lr=2.5e-3, edge_lr=1.2e-3, photos=0.4,
              masks={"everything": 0.25, "box": 0.15, "half": 0.45}, coarse=1, seams=10),
+        dict(steps=1800, period=2400, cooldown=700, lr=3e-3, edge_lr=1.5e-3, photos=0.4,
+             masks={"everything": 0.2, "box": 0.1, "half": 0.55}, coarse=1, seams=10, noisiest_of=2),
+        dict(steps=1100, period=1500, cooldown=700, lr=2.5e-3, edge_lr=1.2e-3, photos=0.4,
+             masks={"everything": 0.2, "box": 0.1, "half": 0.55}, coarse=1, seams=10, noisiest_of=2),
     ],
     clip_batch=96,
     clip_rounds=[dict(steps=500, period=500, cooldown=1, lr=3e-3, edge_lr=1e-3),
@@ -472,7 +476,7 @@ def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tok
         if flip:
             x, hint, mask = x.flip(-1), hint.flip(-1), mask.flip(-1)
         noise = torch.randn(x.shape, generator=generator)
-        t = torch.randint(0, 1000, (len(rows),), generator=generator)
+        t = torch.randint(0, 1000, (part.get("noisiest_of", 1), len(rows)), generator=generator).amax(0)
         noisy = scheduler.add_noise(x, noise, t)
         sample = torch.cat([noisy, mask, hint], 1).to(device, memory_format=torch.channels_last)
         with autocast(device):

@@ -1,7 +1,11 @@
 """The weights that are shipped: what prior/README.md says of them, on images they never saw."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import prior as card
 from eval.features import Clip
@@ -44,3 +48,29 @@ def test_the_small_clip_tells_scenes_and_real_water_apart(clip):
     assert own > akin > other
     near = [card.rank(scores, card.PLAIN_OF[name]) <= 2 for name, scores in plain.items()]
     assert sum(near) >= 2, plain
+
+
+def test_a_seam_is_the_step_in_the_middle():
+    pictures = np.full((1, 128, 128, 3), 100, np.uint8)
+    pictures[:, :, 64:] = 110
+    steps, cells = card.seam(pictures)
+    assert steps[0] == pytest.approx(17) and cells[0] == pytest.approx(10)  # one of 17 steps holds all there is
+    ramp = np.broadcast_to(np.arange(128, dtype=np.uint8)[:, None], (1, 128, 128, 3))
+    steps, cells = card.seam(ramp)
+    assert steps[0] == pytest.approx(1) and cells[0] == pytest.approx(8)
+
+
+@pytest.mark.parametrize("resample", [1, 3])
+def test_noise_that_is_added_again_is_as_much_as_was_taken_off(prior, resample):
+    seen = []
+
+    def nothing_but_noise(inputs, t, words):  # velocity of a picture that is 0 everywhere
+        x, signal = inputs[:, :16], prior.scheduler.alphas_cumprod[t]
+        seen.append((int(t), float(x.std()), float((1 - signal).sqrt())))
+        return SimpleNamespace(sample=(signal / (1 - signal)).sqrt() * x)
+
+    hint = torch.zeros(2, 16, 16, 16)
+    card.sample(replace(prior, unet=nothing_but_noise), ["", ""], hint, hint[:, :1], 0, 2.0, resample=resample)
+    assert all(std == pytest.approx(expected, rel=0.05) for _, std, expected in seen), seen
+    again = [t for t in {t for t, _, _ in seen} if [u for u, _, _ in seen].count(t) == 3]
+    assert len(seen) == 20 + 2 * len(again) and len(again) == (0 if resample == 1 else 8)
