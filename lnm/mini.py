@@ -28,7 +28,7 @@ MAX_TOKENS = 77
 SAVE_EVERY = 200  # steps between checkpoints
 GREY = 128  # what stands where the mask is
 
-# how lnm-mini is trained: two and three quarter hours on 2 CPU cores
+# how lnm-mini is trained: four hours on 2 CPU cores
 RECIPE = dict(
     seed=0,
     stills={"ocean": 2600, "clouds": 1800, "sunset": 900, "pond": 500, "dusk": 500},  # rendered; one seed each
@@ -39,7 +39,8 @@ RECIPE = dict(
     unet_batch=24, prompt_dropout=0.1, ema=0.998,
     # a round: a warm-up to `lr`, a cosine over `period`, a straight line to nothing over the last `cooldown` steps.
     # From the second on more pictures go on from what is given; the third also weighs what is coarse, the fourth the
-    # line between what is given and what is not (`coarse_error`).
+    # line between what is given and what is not (`coarse_error`); the last two learn more of high noise, where hues are
+    # settled: a timestep is the noisiest of two.
     unet_rounds=[
         dict(steps=2400, period=3000, cooldown=400, lr=4e-3, edge_lr=2e-3, photos=0.3,
              masks={"everything": 0.5, "box": 0.35}),
@@ -430,7 +431,7 @@ def coarse_error(error: torch.Tensor, basis: torch.Tensor, mask: torch.Tensor, s
 
 def train_unet(work: Path, recipe: dict, latents: dict, captions: list[str], tokenizer, basis: torch.Tensor):
     """Velocity prediction on latents; the mask holds everything, a box, what is beyond a line, or nothing (a round's
-    "masks" says how often)."""
+    "masks" says how often); a timestep is the largest of "noisiest_of" drawn."""
     torch.manual_seed(recipe["seed"] + 1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     unet = new_unet().to(device, memory_format=torch.channels_last)
