@@ -1,17 +1,21 @@
 """What the built-in prior can do, on images it never saw: the figures and pictures of its card (prior/README.md).
 
     python -m benchmarks.prior              autoencoder, text alone, half pictures, CLIP (some minutes on a CPU)
-    python -m benchmarks.prior --fid 500    FID of as many samples against held-out stills as well (longer)
+    python -m benchmarks.prior --fid 500    FID of as many samples against held-out stills as well (longer; goes on where it was cut)
     python -m benchmarks.prior --layouts    nothing but this: how far latents of other layouts reach, what they cost
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,10 +51,12 @@ PLAIN = ["a photo of a river", "a photo of a waterfall", "a photo of a beach by 
 PLAIN_OF = {"rapids": 0, "waves": 2, "waterfall": 1}
 
 
+@cache
 def stills(count: int, first: int = HELD_OUT) -> tuple[np.ndarray, list[scenes.Scene]]:
     """`count` stills, each kind of scene in turn, and their scenes."""
     drawn = [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], first + i) for i in range(count)]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    # spawn: a fork of a process whose torch has threads can wait for ever on a lock that none of them holds
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         images = list(tqdm(pool.map(render, drawn, chunksize=8), total=count, desc="rendering"))
     return np.stack(images), drawn
 
@@ -228,22 +234,32 @@ def layouts() -> None:
               + ", ".join(f"{10 * np.log10(4 / e):.1f}" for e in errors), flush=True)
 
 
-def fid(prior, count: int) -> None:
+def fid(prior, count: int, keep: Path) -> None:
+    """Prints FID of `count` pictures a set; the features of each set stay in `keep`, so that an interrupted run goes on."""
     network = Inception(root() / "weights" / "inception-2015-12-05.pt")
-    a, drawn = stills(count, HELD_OUT + 10_000)
-    b, _ = stills(count, HELD_OUT + 50_000)
-    hint = blank(prior).expand(count, -1, -1, -1)
-    made = sample(prior, [scene.caption for scene in drawn], hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
-    again = decode(prior.vae, encode(prior.vae, b, desc="through the VAE"))
 
-    def features(frames, what):
-        return np.concatenate([network(frames[i:i + 16]) for i in tqdm(range(0, count, 16), desc=f"Inception, {what}")])
+    def features(what: str, make) -> np.ndarray:
+        file = keep / f"{what.replace(' ', '-')}-{count}.npy"
+        if not file.exists():
+            frames = make()
+            found = [network(frames[i:i + 16]) for i in tqdm(range(0, count, 16), desc=f"Inception, {what}")]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.with_suffix(".part").open("wb") as part:
+                np.save(part, np.concatenate(found))
+            file.with_suffix(".part").replace(file)
+        return np.load(file)
 
-    reference = features(a, "held-out stills")
-    print(f"\nFID, real Inception weights, {count} pictures a set, against held-out rendered stills of all scenes")
-    sets = {"other held-out stills": b, "those through the VAE": again, "samples from captions": made}
-    for name, frames in sets.items():
-        print(f"  {name:24} {fid_from_features(features(frames, name), reference):.1f}")
+    def samples() -> np.ndarray:
+        captions = [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], HELD_OUT + 10_000 + i).caption for i in range(count)]
+        hint = blank(prior).expand(count, -1, -1, -1)
+        return sample(prior, captions, hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
+
+    reference = features("held-out stills", lambda: stills(count, HELD_OUT + 10_000)[0])
+    print(f"\nFID, real Inception weights, {count} pictures a set, against held-out rendered stills of all scenes", flush=True)
+    others = {"samples from captions": samples, "other held-out stills": lambda: stills(count, HELD_OUT + 50_000)[0],
+              "those through the VAE": lambda: decode(prior.vae, encode(prior.vae, stills(count, HELD_OUT + 50_000)[0]))}
+    for name, make in others.items():
+        print(f"  {name:24} {fid_from_features(features(name, make), reference):.1f}", flush=True)
 
 
 def main() -> None:
@@ -283,7 +299,8 @@ def main() -> None:
     video.contact_sheet([(" | ".join(texts[i:i + 4]), made[2 * i:2 * i + 8]) for i in range(0, len(texts), 4)],
                         path=docs / "prior-text.png")
     if args.fid:
-        fid(prior, args.fid)
+        weights = [file.read_bytes() for file in sorted((root() / args.prior).rglob("*.safetensors"))]
+        fid(prior, args.fid, root() / "store" / "fid" / hashlib.sha256(b"".join(weights)).hexdigest()[:16])
 
 
 if __name__ == "__main__":
