@@ -1,7 +1,7 @@
 """What the built-in prior can do, on images it never saw: the figures and pictures of its card (prior/README.md).
 
     python -m benchmarks.prior              autoencoder, text alone, half pictures, CLIP (some minutes on a CPU)
-    python -m benchmarks.prior --fid 500    FID of as many samples against held-out stills as well (longer; goes on where it was cut)
+    python -m benchmarks.prior --fid 500    FID of as many samples against held-out stills as well (longer; resumes)
     python -m benchmarks.prior --layouts    nothing but this: how far latents of other layouts reach, what they cost
 """
 
@@ -51,10 +51,15 @@ PLAIN = ["a photo of a river", "a photo of a waterfall", "a photo of a beach by 
 PLAIN_OF = {"rapids": 0, "waves": 2, "waterfall": 1}
 
 
+def in_turn(count: int, first: int) -> list[scenes.Scene]:
+    """`count` scenes, each kind in turn, seeds from `first`."""
+    return [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], first + i) for i in range(count)]
+
+
 @cache
 def stills(count: int, first: int = HELD_OUT) -> tuple[np.ndarray, list[scenes.Scene]]:
-    """`count` stills, each kind of scene in turn, and their scenes."""
-    drawn = [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], first + i) for i in range(count)]
+    """Stills of `in_turn`'s scenes, and these."""
+    drawn = in_turn(count, first)
     # spawn: a fork of a process whose torch has threads can wait for ever on a lock that none of them holds
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         images = list(tqdm(pool.map(render, drawn, chunksize=8), total=count, desc="rendering"))
@@ -250,7 +255,7 @@ def fid(prior, count: int, keep: Path) -> None:
         return np.load(file)
 
     def samples() -> np.ndarray:
-        captions = [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], HELD_OUT + 10_000 + i).caption for i in range(count)]
+        captions = [scene.caption for scene in in_turn(count, HELD_OUT + 10_000)]
         hint = blank(prior).expand(count, -1, -1, -1)
         return sample(prior, captions, hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
 
