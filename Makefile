@@ -12,16 +12,23 @@ unexport PYTHONPATH PYTHONHOME
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
+# On a CPU, videos run side by side (JOBS=1: one after the other, the same bytes); `dvc repro` then does the rest.
 repro: data ## everything: set up, fetch, run the pipeline, print Table 1; interrupted, it goes on where it was
-	@python -m lnm.params videos > /dev/null
+	@videos=$$(python -m lnm.params videos); jobs=$${JOBS:-$$(python -m lnm.params jobs)}; \
+	if [ $$jobs -gt 1 ]; then dvc repro --quiet code; $(MAKE) --jobs=$$jobs $$(printf 'video-%s ' $$videos); fi
 	@dvc repro
 	@echo; cat results/paper/table1.md; echo; echo "report: results/paper/report.html"
+
+# --single-item: stages that all videos share are up to date, and looking at them again would lock out the others
+STAGES := resolve prepare finetune sample evaluate
+video-%:
+	@dvc --wait-for-lock repro --single-item $(STAGES:%=%@$*) 2>&1 | awk '{print "$*: " $$0; fflush()}'
 
 test: data ## set up the same way and run the tests
 	@python -m pytest
 
 lab: data ## JupyterLab in this environment, with the notebooks
-	@jupyter lab notebooks/1_prepare.ipynb
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(python -m lnm.params threads)} jupyter lab notebooks/1_prepare.ipynb
 
 verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs the model hub or a local copy)
 	@python -m lnm.prior verify-sd

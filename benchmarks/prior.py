@@ -31,7 +31,7 @@ from lnm.params import root
 from lnm.prior import open_prior
 
 HELD_OUT = 600_000  # first seed of stills that no training saw
-JUMP = 4  # sampling steps that are taken again together
+MIRRORED = 0.7  # of the steps, where a half is painted from the mirror image of the other
 REAL = {"rapids": "a photo of a river", "waves": "a photo of a beach by the sea",
         "waterfall": "a photo of a waterfall", "cliff": "a photo of the coast by the sea",
         "ferry": "a photo of a ferry on the sea"}
@@ -76,32 +76,27 @@ def real(name: str, count: int = 10) -> np.ndarray:
 
 @torch.no_grad()
 def sample(prior, prompts: list[str], hint: torch.Tensor, mask: torch.Tensor, seed: int, guidance: float,
-           steps: int = 20, batch: int = 16, resample: int = 1) -> np.ndarray:
+           steps: int = 20, batch: int = 16, begin: torch.Tensor | None = None, strength: float = 1.0) -> np.ndarray:
     """Inpainted pictures uint8 (N, H, W, 3): hint (N, C, h, w) of the masked picture's latents, mask (N, 1, h, w).
 
-    resample: how often each four steps are taken, down to timestep 300, with the noise added again in between, which
-    lets what is made agree with what is given (Lugmayr et al., "RePaint", 2022).
+    begin: latents (N, C, h, w) to begin from, with as much noise as the last `strength` of the steps take off, as in
+    image-to-image (Meng et al., "SDEdit", 2022).
     """
     words = torch.cat([prior.text_encoder(part)[0] for part in tokenize(prior.tokenizer, prompts + [""]).split(64)])
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(hint.shape, generator=generator)
+    noise = torch.randn(hint.shape, generator=torch.Generator().manual_seed(seed))
     prior.scheduler.set_timesteps(steps)
-    times, signal = prior.scheduler.timesteps, prior.scheduler.alphas_cumprod
+    times = prior.scheduler.timesteps[steps - round(strength * steps):]
+    if begin is not None:
+        noise = prior.scheduler.add_noise(begin, noise, times[:1])
     done = []
     for i in tqdm(range(0, len(hint), batch), desc="sampling"):
         part = slice(i, min(i + batch, len(hint)))
         x, empty = noise[part], words[-1:].expand(part.stop - i, -1, -1)
-        for first in range(0, steps, JUMP):
-            after = times[min(first + JUMP, steps - 1)]
-            for again in range(resample if 0 < first < steps - JUMP and after > 300 else 1):
-                if again:
-                    kept = signal[times[first]] / signal[after]
-                    x = kept.sqrt() * x + (1 - kept).sqrt() * torch.randn(x.shape, generator=generator)
-                for t in times[first:first + JUMP]:
-                    inputs = torch.cat([x, mask[part], hint[part]], 1)
-                    both = prior.unet(torch.cat([inputs, inputs]), t, torch.cat([empty, words[part]])).sample
-                    without, with_ = both.chunk(2)
-                    x = prior.scheduler.step(without + guidance * (with_ - without), t, x).prev_sample
+        for t in times:
+            inputs = torch.cat([x, mask[part], hint[part]], 1)
+            both = prior.unet(torch.cat([inputs, inputs]), t, torch.cat([empty, words[part]])).sample
+            without, with_ = both.chunk(2)
+            x = prior.scheduler.step(without + guidance * (with_ - without), t, x).prev_sample
         done.append(x)
     return decode(prior.vae, torch.cat(done))
 
@@ -137,17 +132,19 @@ def named_rightly(named: np.ndarray) -> np.ndarray:
 
 def half_pictures(prior) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The right half of ten pictures painted anew: what was given and made, each uint8 (10, H, W, 3), and the `seam` of
-    the pictures, of their reconstructions and of what was made, by plain sampling and with resampling."""
+    the pictures, of their reconstructions and of what was made, from noise alone and from the mirrored left half."""
     images, drawn = stills(5, HELD_OUT + 1000)
     images = np.concatenate([images, *(real(name, 1) for name in REAL)])
-    hidden = images.copy()
+    hidden, mirrored = images.copy(), images.copy()
     hidden[:, :, SIZE // 2:] = GREY
+    mirrored[:, :, SIZE // 2:] = images[:, :, SIZE // 2 - 1::-1]
     hint = encode(prior.vae, hidden)
     mask = torch.zeros_like(hint[:, :1])
     mask[..., mask.shape[-1] // 2:] = 1
     captions = [scene.caption for scene in drawn] + list(REAL.values())
-    made = {"painted, resampled": sample(prior, captions, hint, mask, seed=1, guidance=1.0, steps=40, resample=8),
-            "painted, 20 steps": sample(prior, captions, hint, mask, seed=1, guidance=2.0)}
+    made = {"painted, from the mirrored half": sample(prior, captions, hint, mask, seed=1, guidance=1.0,
+                                                      begin=encode(prior.vae, mirrored), strength=MIRRORED),
+            "painted, from noise alone": sample(prior, captions, hint, mask, seed=1, guidance=1.0)}
     measured = {"pictures": images, "through the autoencoder": decode(prior.vae, encode(prior.vae, images))} | made
     return {"pictures": images, "left half given": hidden} | made, {name: seam(x) for name, x in measured.items()}
 
@@ -292,7 +289,7 @@ def main() -> None:
     pictures, seams = half_pictures(prior)
     print("\nhalf pictures: step across the seam over the mean step near it; step of 8x8 cells across it, grey levels")
     for name, (steps, cells) in seams.items():
-        print(f"  {name:24} {steps.round(1).tolist()}; {cells.round(1).tolist()}, mean {cells.mean():.1f}")
+        print(f"  {name:32} {steps.round(1).tolist()}; {cells.round(1).tolist()}, mean {cells.mean():.1f}")
     video.contact_sheet(list(pictures.items()), columns=10, path=docs / "prior-inpaint.png")
 
     made, named = text_alone(prior, clip)

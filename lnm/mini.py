@@ -34,12 +34,12 @@ RECIPE = dict(
     stills={"ocean": 2600, "clouds": 1800, "sunset": 900, "pond": 500, "dusk": 500},  # rendered; one seed each
     photo_crops=5,  # crops of each photograph
     vae_start=400,  # images behind the linear transform
-    vae_steps=1500, vae_batch=8, vae_lr=3e-4, vae_warmup=200, vae_crop=64, vae_mse=1.0, vae_gradient=0.5,
-    vae_texture=0.1, vae_noise=0.1,
+    vae_batch=8, vae_crop=64, vae_mse=1.0, vae_gradient=0.5, vae_texture=0.1, vae_noise=0.1,
+    vae_rounds=[dict(steps=1500, lr=3e-4, warmup=200), dict(steps=500, lr=2e-4, warmup=50, edges=0.07)],
     unet_batch=24, prompt_dropout=0.1, ema=0.998,
     # a round: a warm-up to `lr`, a cosine over `period`, a straight line to nothing over the last `cooldown` steps.
     # From the second on more pictures go on from what is given; the third also weighs what is coarse, the fourth the
-    # line between what is given and what is not (`coarse_error`); the last two learn more of high noise, where hues are
+    # line between what is given and what is not (`coarse_error`); the last three learn more of high noise, where hues are
     # settled: a timestep is the noisiest of two.
     unet_rounds=[
         dict(steps=2400, period=3000, cooldown=400, lr=4e-3, edge_lr=2e-3, photos=0.3,
@@ -54,6 +54,8 @@ RECIPE = dict(
              masks={"everything": 0.2, "box": 0.1, "half": 0.55}, coarse=1, seams=10, noisiest_of=2),
         dict(steps=1100, period=1500, cooldown=700, lr=2.5e-3, edge_lr=1.2e-3, photos=0.4,
              masks={"everything": 0.2, "box": 0.1, "half": 0.55}, coarse=1, seams=10, noisiest_of=2),
+        dict(steps=1300, period=2400, cooldown=600, lr=3e-3, edge_lr=1.5e-3, photos=0.4,
+             masks={"everything": 0.2, "box": 0.1, "half": 0.6}, coarse=1, seams=10, noisiest_of=2),
     ],
     clip_batch=96,
     clip_rounds=[dict(steps=500, period=500, cooldown=1, lr=3e-3, edge_lr=1e-3),
@@ -271,14 +273,17 @@ def train_vae(work: Path, recipe: dict, images: np.ndarray):
     mini_vae.linear_start(vae, images[::len(images) // recipe["vae_start"]])
     vae.encoder.requires_grad_(False)
     vae = vae.to(device, memory_format=torch.channels_last)
-    optimizers = [_adamw(vae.decoder.parameters(), recipe["vae_lr"], 1e-4, (0.9, 0.99))]
+    optimizers = [_adamw(vae.decoder.parameters(), 3e-4, 1e-4, (0.9, 0.99))]
+    rounds = recipe["vae_rounds"]
 
     def step_fn(step: int) -> float:
+        part, step_of_part = _round(rounds, step)
         with autocast(device):
-            loss = mini_vae.step(vae, images, recipe, step)
-        return _update(loss, optimizers, step, recipe["vae_steps"], recipe["vae_warmup"], clip=0.5)
+            loss = mini_vae.step(vae, images, recipe | part, step)
+        optimizers[0].param_groups[0]["peak"] = part["lr"]
+        return _update(loss, optimizers, step_of_part, part["steps"], part["warmup"], clip=0.5)
 
-    _loop("vae", work, {"decoder": vae.decoder}, optimizers, recipe["vae_steps"], step_fn)
+    _loop("vae", work, {"decoder": vae.decoder}, optimizers, sum(part["steps"] for part in rounds), step_fn)
     return vae.eval()
 
 

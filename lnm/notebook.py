@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from lnm.params import UserError, root
+from lnm.params import UserError, root, threads
 
 PACKAGES = ("lnm", "eval")
 # Its values reach a stage through build/resolve/<video>/<stage>.json, so a new default there reruns only its stages.
@@ -184,7 +184,7 @@ def run(notebook: Path, executed: Path, given: dict[str, str]) -> None:
     here = root()
     part = executed.with_suffix(".part.ipynb")
     before = dict(os.environ)
-    os.environ.update(KERNEL)
+    os.environ.update({"OMP_NUM_THREADS": str(threads())} | before | KERNEL)
     executed.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(

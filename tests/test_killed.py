@@ -1,4 +1,5 @@
-"""A fine-tune killed by SIGKILL, whoever is hit, and run again: the bytes of one that was left alone."""
+"""The pipeline interrupted, and side by side: a fine-tune killed by SIGKILL, whoever is hit, and run again gives the bytes
+of one that was left alone; videos that run at the same time keep out of each other's way."""
 
 import os
 import shutil
@@ -18,11 +19,15 @@ from lnm import video
 REPOSITORY = Path(__file__).parents[1]
 
 
-def dvc(project, *words, **kwargs):
+def start(project, *words):
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     env.pop("PYTHONPATH", None)
-    return subprocess.Popen([sys.executable, "-m", "dvc", "repro", "--single-item", *words], cwd=project, env=env,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **kwargs)
+    return subprocess.Popen(words, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            start_new_session=True)
+
+
+def dvc(project, *words):
+    return start(project, sys.executable, "-m", "dvc", "repro", "--single-item", *words)
 
 
 def finish(process):
@@ -47,7 +52,7 @@ def project(tmp_path_factory):
     (folder / "params.yaml").write_text(
         f"size: {SIZE}\ndevice: cpu\nprior: {{name: prior/lnm-mini, clip: null}}\n"
         "finetune: {steps: 120, frames: 3, preview_every: 0, checkpoint_every: 5}\n"
-        "videos: {drift: {path: inputs/drift, fps: 8, prompts: [waves]}}\n")
+        "videos: {drift: {path: inputs/drift, fps: 8, prompts: [waves]}, slow: {path: inputs/drift, fps: 4, prompts: [waves]}}\n")
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
     for stage in ("code", "resolve@drift", "prepare@drift"):
         finish(dvc(folder, stage))
@@ -92,3 +97,11 @@ def test_killed_and_resumed_gives_the_same_bytes(project, whole, victim):
         rwlock.unlink()  # as make does
     finish(dvc(project, "--force", "finetune@drift"))
     assert outputs(project) == whole
+
+
+def test_videos_side_by_side_wait_for_each_other(project, whole):
+    output = finish(start(project, "make", "--file", REPOSITORY / "Makefile", "--jobs=2", "video-drift", "video-slow",
+                          "STAGES=resolve prepare"))
+    assert "drift: Stage 'prepare@drift' didn't change" in output and "slow: Running stage 'prepare@slow'" in output
+    assert (project / "results" / "slow" / "prepare" / "latents.safetensors").exists()
+    assert finish(dvc(project, "prepare@slow", "finetune@drift")).count("didn't change") == 2

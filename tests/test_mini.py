@@ -70,7 +70,7 @@ def test_a_masked_box_hardly_leaks_into_latents_beside_it(started, images):
 
 def test_the_decoders_residual_branches_start_at_zero_and_still_learn(started, images):
     """Their last norm has a gradient."""
-    recipe = mini.RECIPE | {"vae_batch": 2, "vae_crop": 32}
+    recipe = mini.RECIPE | {"vae_batch": 2, "vae_crop": 32, "edges": 0.1}
     mini_vae.step(started, images, recipe, 0).backward()
     norms = [m.norm.weight.grad for m in started.decoder.modules() if hasattr(m, "conv2")]
     assert norms and all(g is not None and g.abs().max() > 0 for g in norms)
@@ -133,7 +133,8 @@ def test_a_step_falls_into_one_round_of_training():
 
 
 TINY = mini.RECIPE | {
-    "stills": {"ocean": 4, "pond": 3}, "photo_crops": 2, "vae_start": 4, "vae_steps": 3, "vae_batch": 2, "vae_crop": 32,
+    "stills": {"ocean": 4, "pond": 3}, "photo_crops": 2, "vae_start": 4, "vae_batch": 2, "vae_crop": 32,
+    "vae_rounds": [dict(part, steps=2) for part in mini.RECIPE["vae_rounds"]],
     "unet_rounds": [dict(part, steps=2, period=2, cooldown=1) for part in mini.RECIPE["unet_rounds"]], "unet_batch": 8,
     "clip_rounds": [dict(part, steps=2, period=2, cooldown=1) for part in mini.RECIPE["clip_rounds"]], "clip_batch": 4,
 }
@@ -181,5 +182,5 @@ def test_the_whole_recipe_runs_and_an_interrupted_run_gives_the_same_bytes(tmp_p
     with pytest.raises(Cut):
         mini.train(tmp_path / "b", tmp_path / "work_b", TINY)
     mini.train(tmp_path / "b", tmp_path / "work_b", TINY)
-    assert calls == [0, 1, 2, 2], "it goes on at the step where it was cut"
+    assert calls == [0, 1, 2, 2, 3], "it goes on at the step where it was cut"
     assert hashes(tmp_path / "b") == made
