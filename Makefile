@@ -22,7 +22,7 @@ repro: data ## everything: set up, fetch, run the pipeline, print Table 1; inter
 # --single-item: stages that all videos share are up to date, and looking at them again would lock out the others
 STAGES := resolve prepare finetune sample evaluate
 video-%:
-	@dvc --wait-for-lock repro --single-item $(STAGES:%=%@$*) 2>&1 | awk '{print "$*: " $$0; fflush()}'
+	@dvc --wait-for-lock repro --single-item $(STAGES:%=%@$*) 2>&1 | while IFS= read -r line; do echo "$*: $$line"; done
 
 test: data ## set up the same way and run the tests
 	@python -m pytest

@@ -31,7 +31,7 @@ from lnm.params import root
 from lnm.prior import open_prior
 
 HELD_OUT = 600_000  # first seed of stills that no training saw
-MIRRORED = 0.7  # of the steps, where a half is painted from the mirror image of the other
+MIRRORED = 0.6  # of the steps, where a half is painted from the mirror image of the other
 REAL = {"rapids": "a photo of a river", "waves": "a photo of a beach by the sea",
         "waterfall": "a photo of a waterfall", "cliff": "a photo of the coast by the sea",
         "ferry": "a photo of a ferry on the sea"}

@@ -58,7 +58,7 @@ class Prepare(Section):
 
 
 class Finetune(Section):
-    steps: Positive = 500
+    steps: Positive = 420
     frames: Positive = 5  # consecutive latents a training sample (the paper's 5)
     strides: Annotated[list[Positive], Field(min_length=1)] = [1, 2]  # drawn at random; what teaches fps
     batch_size: Positive = 1
@@ -76,7 +76,7 @@ class Finetune(Section):
     conv_placement: Literal["3x3", "all_but_projections", "all"] = "all"
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: Flag = False
-    preview_every: Annotated[int, Field(strict=True, ge=0)] = 500  # 0: no previews
+    preview_every: Annotated[int, Field(strict=True, ge=0)] = 420  # 0: no previews
     checkpoint_every: Positive = 100
     init: Text | None = None  # a temporal.safetensors to start from; null: the identity
 

@@ -199,7 +199,7 @@ def test_under_the_pipeline_the_resolved_file_counts_not_params_yaml(project, mo
     resolve("ocean")
     edit(project, "videos:", "finetune: {steps: 7}\nvideos:")
     monkeypatch.setenv("LNM_RESOLVED", "1")
-    assert settings("finetune", "ocean")["steps"] == 500
+    assert settings("finetune", "ocean")["steps"] == 420
     with pytest.raises(UserError, match=r"rain: build/resolve/rain/finetune.json is missing; run `dvc repro"):
         settings("finetune", "rain")
     monkeypatch.delenv("LNM_RESOLVED")
