@@ -28,7 +28,7 @@ MAX_TOKENS = 77
 SAVE_EVERY = 200  # steps between checkpoints
 GREY = 128  # what stands where the mask is
 
-# how lnm-mini is trained: four hours on 2 CPU cores
+# how lnm-mini is trained: four and a half hours on 2 CPU cores
 RECIPE = dict(
     seed=0,
     stills={"ocean": 2600, "clouds": 1800, "sunset": 900, "pond": 500, "dusk": 500},  # rendered; one seed each
@@ -39,8 +39,8 @@ RECIPE = dict(
     unet_batch=24, prompt_dropout=0.1, ema=0.998,
     # a round: a warm-up to `lr`, a cosine over `period`, a straight line to nothing over the last `cooldown` steps.
     # From the second on more pictures go on from what is given; the third also weighs what is coarse, the fourth the
-    # line between what is given and what is not (`coarse_error`); the last three learn more of high noise, where hues are
-    # settled: a timestep is the noisiest of two.
+    # line between what is given and what is not (`coarse_error`); the last three learn more of high noise, where hues
+    # are settled: a timestep is the noisiest of two.
     unet_rounds=[
         dict(steps=2400, period=3000, cooldown=400, lr=4e-3, edge_lr=2e-3, photos=0.3,
              masks={"everything": 0.5, "box": 0.35}),
