@@ -2,6 +2,8 @@
 
     python -m lnm.notebook notebooks/1_prepare.ipynb -o results/ocean/notebooks/1_prepare.ipynb -p video ocean
     python -m lnm.notebook --code         writes build/code/<notebook>.py, what the stages depend on
+    python -m lnm.notebook --jobs         how many videos `make repro` runs side by side
+    python -m lnm.notebook --threads      how many CPU threads a notebook has
 
 papermill does the running. Around it stands what a pipeline needs and papermill leaves open: a notebook has exactly
 one cell tagged `parameters` and only names assigned there can be given; the executed copy holds no times, paths or
@@ -25,7 +27,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from lnm.params import UserError, root, threads
+from lnm.params import UserError, load, root
 
 PACKAGES = ("lnm", "eval")
 # Its values reach a stage through build/resolve/<video>/<stage>.json, so a new default there reruns only its stages.
@@ -184,7 +186,8 @@ def run(notebook: Path, executed: Path, given: dict[str, str]) -> None:
     here = root()
     part = executed.with_suffix(".part.ipynb")
     before = dict(os.environ)
-    os.environ.update({"OMP_NUM_THREADS": str(threads())} | before | KERNEL)
+    os.environ.update(KERNEL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads()))
     executed.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
@@ -295,6 +298,31 @@ class Live:
         self.stream.flush()
 
 
+# --- how much at once ----------------------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """CPU threads of a notebook: a quarter of the cores, 1 to 4. Fixed, for the last digits of a sum depend on it: a
+    video gives the same bytes whether others run beside it or not."""
+    return max(1, min(4, cores() // 4))
+
+
+def jobs() -> int:
+    """How many videos run side by side: one on an accelerator, which they would share; else as many as the cores bear,
+    at most 4, and the memory at 3 GiB each."""
+    from lnm.prior import pick_device
+
+    if pick_device(load().device) != "cpu":
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return max(1, min(4, cores() + 1, int(memory / 3)))
+
+
 # --- nothing outlives whoever started it ---------------------------------------------------------------------------
 
 
@@ -344,13 +372,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="EXECUTED", help="where the executed copy goes")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--code", action="store_true", help="write build/code/*.py instead")
+    parser.add_argument("--jobs", action="store_true", help="print how many videos `make repro` runs side by side instead")
+    parser.add_argument("--threads", action="store_true", help="print how many CPU threads a notebook has instead")
     args = parser.parse_args(argv)
     try:
         if args.code:
             write_code(root())
             return 0
+        if args.jobs or args.threads:
+            print(jobs() if args.jobs else threads())
+            return 0
         if not args.notebook or not args.output:
-            parser.error("give a notebook and -o EXECUTED, or --code")
+            parser.error("give a notebook and -o EXECUTED, or --code, --jobs, --threads")
         given = dict(args.parameter)
         title = " · ".join([args.notebook.stem, *given.values()])
         print(f"-- {title}", flush=True)

@@ -392,37 +392,10 @@ def seal(video: str) -> Path:
     return path
 
 
-# --- how much at once ----------------------------------------------------------------------------------------------
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def threads() -> int:
-    """CPU threads of a notebook: a quarter of the cores, 1 to 4. Fixed, for the last digits of a sum depend on it: a
-    video gives the same bytes whether others run beside it or not."""
-    return max(1, min(4, cores() // 4))
-
-
-def jobs(params: Params) -> int:
-    """How many videos run side by side: one on an accelerator, which they would share; else as many as the cores bear,
-    at most 4, and the memory at 3 GiB each."""
-    from lnm.prior import pick_device
-
-    if pick_device(params.device) != "cpu":
-        return 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(1, min(4, cores() + 1, int(memory / 3)))
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lnm.params", description=__doc__.split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("videos", help="check params.yaml and print the videos' names")
-    commands.add_parser("jobs", help="print how many videos `make repro` runs side by side")
-    commands.add_parser("threads", help="print how many CPU threads a notebook has")
     command = commands.add_parser("resolve", help="write build/resolve/VIDEO/*.json")
     command.add_argument("video")
     commands.add_parser("resolve-study", help="write build/resolve/human_study.json")
@@ -433,10 +406,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.command == "videos":
             print("\n".join(load().videos))
-        elif args.command == "jobs":
-            print(jobs(load()))
-        elif args.command == "threads":
-            print(threads())
         elif args.command == "resolve":
             resolve(args.video)
         elif args.command == "resolve-study":

@@ -1,5 +1,5 @@
-"""The pipeline interrupted, and side by side: a fine-tune killed by SIGKILL, whoever is hit, and run again gives the bytes
-of one that was left alone; videos that run at the same time keep out of each other's way."""
+"""The pipeline interrupted, and side by side: a fine-tune killed by SIGKILL, whoever is hit, and run again gives the
+bytes of one that was left alone; videos that run at the same time keep out of each other's way."""
 
 import os
 import shutil
@@ -52,7 +52,8 @@ def project(tmp_path_factory):
     (folder / "params.yaml").write_text(
         f"size: {SIZE}\ndevice: cpu\nprior: {{name: prior/lnm-mini, clip: null}}\n"
         "finetune: {steps: 120, frames: 3, preview_every: 0, checkpoint_every: 5}\n"
-        "videos: {drift: {path: inputs/drift, fps: 8, prompts: [waves]}, slow: {path: inputs/drift, fps: 4, prompts: [waves]}}\n")
+        "videos:\n  drift: {path: inputs/drift, fps: 8, prompts: [waves]}\n"
+        "  slow: {path: inputs/drift, fps: 4, prompts: [waves]}\n")
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
     for stage in ("code", "resolve@drift", "prepare@drift"):
         finish(dvc(folder, stage))

@@ -124,6 +124,15 @@ def test_of_two_errors_as_large_the_coarse_one_and_the_one_with_an_edge_weigh_mo
     assert mini.coarse_error(halves, basis, mask, 10).item() - parted == pytest.approx(10 * (parted - whole), rel=0.05)
 
 
+def test_only_a_step_at_a_patch_s_edge_unlike_those_beside_it_counts():
+    ramp = torch.arange(32.0).expand(1, 3, 32, 32)
+    assert mini_vae.patch_edges(ramp) == 0
+    for column, counts in ((8, 1 / 3), (16, 1 / 3), (4, 0)):  # three edges across; one of them steps by 1 more
+        stepped = ramp + (torch.arange(32) >= column)
+        assert mini_vae.patch_edges(stepped).item() == pytest.approx(counts)
+        assert mini_vae.patch_edges(stepped.transpose(2, 3)).item() == pytest.approx(counts)
+
+
 def test_a_step_falls_into_one_round_of_training():
     rounds = [dict(steps=3), dict(steps=2)]
     found = [mini._round(rounds, step) for step in range(5)]

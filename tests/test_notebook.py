@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import REPOSITORY
+from conftest import PARAMS, REPOSITORY
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lnm import notebook
@@ -261,3 +261,37 @@ def test_the_default_video_is_one_of_params_yaml(path):
     cell = next(c for c in nbformat.read(path, 4).cells if "parameters" in c.metadata.get("tags", []))
     exec(cell.source, defaults)
     assert defaults.get("video", "ocean") in load(REPOSITORY / "params.yaml").videos
+
+
+# --- how much at once ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cores, threads, jobs", [(1, 1, 2), (2, 1, 3), (8, 2, 4), (64, 4, 4)])
+def test_videos_side_by_side_as_cores_and_memory_bear(project, monkeypatch, capsys, cores, threads, jobs):
+    monkeypatch.setattr(notebook, "cores", lambda: cores)
+    monkeypatch.setattr(notebook.os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**22}.get)  # 16 GiB
+    (project / "params.yaml").write_text(PARAMS + "device: cpu\n")
+    assert notebook.main(["--threads"]) == 0 and notebook.main(["--jobs"]) == 0
+    assert capsys.readouterr().out.split() == [str(threads), str(jobs)]
+    monkeypatch.setattr(notebook.os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**20}.get)  # 4 GiB
+    assert notebook.jobs() == 1
+
+
+def test_an_accelerator_has_one_video_at_a_time(project, monkeypatch):
+    import lnm.prior
+
+    monkeypatch.setattr(lnm.prior, "pick_device", lambda device: "cuda")
+    assert notebook.jobs() == 1
+
+
+def test_a_notebook_has_that_many_threads_unless_told_otherwise(project, monkeypatch):
+    path = write(project / "notebooks" / "a.ipynb", "import os\nprint(os.environ['OMP_NUM_THREADS'])")
+    monkeypatch.setattr(notebook, "threads", lambda: 7)
+    for told, number in ((None, "7"), ("3", "3")):
+        if told:
+            monkeypatch.setenv("OMP_NUM_THREADS", told)
+        else:
+            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        notebook.run(path, project / "done.ipynb", {})
+        assert f"{number}\n" in json.dumps(nbformat.read(project / "done.ipynb", 4).cells).replace("\\n", "\n")
+        assert os.environ.get("OMP_NUM_THREADS") == told

@@ -224,21 +224,3 @@ def test_a_video_may_have_its_own_number_of_steps_and_only_its_fine_tune_reads_i
     edit(project, "steps: 900", "steps: 0")
     with pytest.raises(UserError, match="videos.ocean.steps"):
         load()
-
-
-@pytest.mark.parametrize("cores, threads, jobs", [(1, 1, 2), (2, 1, 3), (8, 2, 4), (64, 4, 4)])
-def test_videos_side_by_side_as_cores_and_memory_bear(project, monkeypatch, capsys, cores, threads, jobs):
-    monkeypatch.setattr(params, "cores", lambda: cores)
-    monkeypatch.setattr(params.os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**22}.get)  # 16 GiB
-    (project / "params.yaml").write_text(PARAMS + "device: cpu\n")
-    assert params.main(["threads"]) == 0 and params.main(["jobs"]) == 0
-    assert capsys.readouterr().out.split() == [str(threads), str(jobs)]
-    monkeypatch.setattr(params.os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**20}.get)  # 4 GiB
-    assert params.jobs(load()) == 1
-
-
-def test_an_accelerator_has_one_video_at_a_time(project, monkeypatch):
-    import lnm.prior
-
-    monkeypatch.setattr(lnm.prior, "pick_device", lambda device: "cuda")
-    assert params.jobs(load()) == 1
