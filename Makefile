@@ -14,7 +14,7 @@ help: ## this list
 
 # On a CPU, videos run side by side (JOBS=1: one after the other, the same bytes); `dvc repro` then does the rest.
 repro: data ## everything: set up, fetch, run the pipeline, print Table 1; interrupted, it goes on where it was
-	@videos=$$(python -m lnm.params videos); jobs=$${JOBS:-$$(python -m lnm.notebook --jobs)}; \
+	@videos=$$(python -m lnm.workflow videos); jobs=$${JOBS:-$$(python -m lnm.workflow jobs)}; \
 	if [ $$jobs -gt 1 ]; then dvc repro --quiet code; $(MAKE) --jobs=$$jobs $$(printf 'video-%s ' $$videos); fi
 	@dvc repro
 	@echo; cat results/paper/table1.md; echo; echo "report: results/paper/report.html"
@@ -28,10 +28,10 @@ test: data ## set up the same way and run the tests
 	@python -m pytest
 
 lab: data ## JupyterLab in this environment, with the notebooks
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(python -m lnm.notebook --threads)} jupyter lab notebooks/1_prepare.ipynb
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(python -m lnm.workflow threads)} jupyter lab notebooks/1_prepare.ipynb
 
 verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs the model hub or a local copy)
-	@python -m lnm.prior verify-sd
+	@python -m lnm.verify
 
 strip: setup ## take outputs and run metadata out of the notebooks, before a commit
 	@nbstripout --drop-empty-cells notebooks/*.ipynb

@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from eval import fidelity, motion
-from lnm import finetune, pipeline, video
-from lnm.params import root, settings
+from lnm import video
+from lnm.stages.finetune import finetune
+from lnm.stages.sample import sample_films
+from lnm.workflow.params import root
+from lnm.workflow.resolve import settings
 
 CHOICES = [(0, 0.0), (0, 0.1), (1, 0.0), (1, 0.1)]
 
@@ -29,23 +32,24 @@ def main() -> None:
     args = parser.parse_args()
     prepared = root() / "results" / args.video / "prepare"
     real, through = (video.read_frames(prepared / name) for name in ("heldout", "heldout_vae"))
-    sampling = settings("sample", args.video)
-    n = min(sampling["num_frames"], len(real))
+    training, sampling = (settings(stage, args.video).arguments() for stage in ("finetune", "sample"))
+    n, seeds = min(sampling["settings"].num_frames, len(real)), sampling["settings"].seeds
     real, through = real[:n], through[:n]
     ceiling = fidelity.psnr(through[0], real[0])
     rows, table = [("held out, through the VAE", through)], []
     for mask, noise in CHOICES:
-        train = settings("finetune", args.video) | {"mask_value": mask, "still_noise": noise, "steps": args.steps,
-                                                    "preview_every": 0}
+        changes = {"mask_value": mask, "still_noise": noise, "steps": args.steps, "preview_every": 0}
+        training["settings"] = training["settings"].model_copy(update=changes)
         work = root() / "store" / "conditioning" / args.video / f"mask{mask}_noise{noise}_steps{args.steps}"
-        if not (work / "finetune" / "temporal.safetensors").exists():
-            finetune.finetune(train, prepared, work / "finetune", work / "store")
-        pipeline.sample_films(sampling | {"finetune": train}, prepared, work / "finetune", work / "sample")
+        temporal = work / "finetune" / "temporal.safetensors"
+        if not temporal.exists():
+            finetune(prepared, temporal.parent, work / "store", **training)
+        sample_films(prepared, temporal, work / "sample", **sampling | {"mask_value": mask})
         for method in ("ours", "prior"):
-            films = [video.read_frames(work / "sample" / method / f"seed_{k}") for k in range(sampling["seeds"])]
+            films = [video.read_frames(work / "sample" / method / f"seed_{k}") for k in range(seeds)]
             if method == "prior" and noise:
                 continue  # the frozen prior was not trained: the same film as without noise
-            mean = lambda f: float(np.mean([f(x) for x in films]))  # noqa: E731
+            mean = lambda f, films=films: float(np.mean([f(x) for x in films]))  # noqa: E731
             table.append({
                 "mask": mask, "still_noise": noise, "method": method,
                 "motion": round(mean(motion.motion_energy) / motion.motion_energy(real), 3),

@@ -18,7 +18,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lnm.params import UserError, root, write_json
+from lnm.errors import UserError
+from lnm.files import write_json
+from lnm.workflow.params import root
 
 if TYPE_CHECKING:
     import numpy as np  # for good only once the number of threads is set: it reads it on import

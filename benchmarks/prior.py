@@ -24,11 +24,16 @@ from tqdm.auto import tqdm
 from eval.features import Clip, Inception
 from eval.fid import fid_from_features
 from eval.fidelity import psnr
-from lnm import footage, scenes, video
+from lnm import video
+from lnm.checkpoint import open_checkpoint
+from lnm.demo import footage, scenes
+from lnm.demo.mini.images import crop_photos, render_stills
+from lnm.demo.mini.recipe import GREY, SIZE
+from lnm.demo.mini.text import tokenize
+from lnm.demo.mini.unet import new_unet
 from lnm.latents import decode, encode, to_tensor
-from lnm.mini import GREY, SIZE, tokenize
-from lnm.params import root
-from lnm.prior import open_prior
+from lnm.unet import UNetPseudo3DConditionModel
+from lnm.workflow.params import root
 
 HELD_OUT = 600_000  # first seed of stills that no training saw
 MIRRORED = 0.6  # of the steps, where a half is painted from the mirror image of the other
@@ -71,7 +76,8 @@ def render(scene) -> np.ndarray:
 
 
 def real(name: str, count: int = 10) -> np.ndarray:
-    return video.read(root() / footage.path(name), fps=5, size=SIZE, crop=footage.CATALOGUE[name].crop).frames[:count]
+    file, crop = footage.path(name, root() / "footage"), footage.CATALOGUE[name].crop
+    return video.read(file, fps=5, size=SIZE, crop=crop).frames[:count]
 
 
 @torch.no_grad()
@@ -108,7 +114,7 @@ def autoencoder(prior) -> dict[str, float]:
     found = {}
     for name, frames in (kinds | {name: real(name) for name in REAL}).items():
         again = decode(prior.vae, encode(prior.vae, frames))
-        found[name] = float(np.mean([psnr(a, b) for a, b in zip(frames, again)]))
+        found[name] = float(np.mean([psnr(a, b) for a, b in zip(frames, again, strict=True)]))
     return found
 
 
@@ -159,10 +165,11 @@ def seam(images: np.ndarray) -> np.ndarray:
 
 
 def true_of_a_still(scene) -> set[str]:
-    """The captions that a still of `scene` does not belie: its own in other words, sunrise for sunset (only a film tells
-    them apart), and these with its hills or its clouds left unsaid."""
+    """The captions that a still of `scene` does not belie: its own in other words, sunrise for sunset (only a film
+    tells them apart), and these with its hills or its clouds left unsaid."""
     turns = (False, True) if "rising" in scene.numbers else (None,)
-    said = set().union(*(scenes.paraphrases(replace(scene, numbers=scene.numbers | {"rising": turn})) for turn in turns))
+    turned = [replace(scene, numbers=scene.numbers | {"rising": turn}) for turn in turns]
+    said = set().union(*map(scenes.paraphrases, turned))
     unsaid = " above dark hills| over a hilly horizon| with clouds| under glowing clouds"
     return said | {re.sub(unsaid, "", caption) for caption in said}
 
@@ -186,7 +193,7 @@ def clip_alone(clip) -> tuple[dict[str, float], dict[str, list[float]], dict[str
             scores = [float(pictures[i] @ words[c]) for c in others]
             found.append(own > max(scores))
             if what == "untrue":
-                for other, score in zip(others, scores):
+                for other, score in zip(others, scores, strict=True):
                     cosines["its scene's untrue" if kind_of[other] == scene.kind else "other scenes'"].append(score)
     plain = {name: [float(clip(real(name)).mean(0) @ words[c]) for c in PLAIN] for name in PLAIN_OF}
     return {what: float(np.mean(found)) for what, found in hits.items()}, cosines, plain
@@ -204,12 +211,9 @@ def layouts() -> None:
 
     from diffusers import UNet2DConditionModel
 
-    from lnm import mini
-    from lnm.unet import UNetPseudo3DConditionModel
-
-    drawn = [mini.render_stills(kind, 10, 0)[0] for kind in scenes.KINDS]
-    photographs = mini.crop_photos(footage.photos(root() / "store" / "prior" / "photos")[::6], 1, 0)[0]
-    train = np.concatenate([*drawn, photographs])
+    photographs = footage.photos(root() / "store" / "prior" / "photos", root() / "store" / "downloads")
+    drawn = [render_stills(kind, 10, 0)[0] for kind in scenes.KINDS]
+    train = np.concatenate([*drawn, crop_photos(photographs[::6], 1, 0)[0]])
     held = stills(50)[0]
     tests = {kind: held[i::len(scenes.KINDS)] for i, kind in enumerate(scenes.KINDS)} | {n: real(n) for n in REAL}
     print(f"\n{'latents':18} {'numbers':>8} {'step':>6}  PSNR in dB of the linear transform: " + ", ".join(tests))
@@ -221,7 +225,7 @@ def layouts() -> None:
         basis = torch.linalg.eigh((patches[0] - mean).T @ (patches[0] - mean))[1][:, -channels:]
         errors = [((x - mean) - (x - mean) @ basis @ basis.T).square().mean().item() for x in patches[1:]]
         side = SIZE // factor
-        unet = UNet2DConditionModel.from_config(dict(mini.new_unet().config) | {
+        unet = UNet2DConditionModel.from_config(dict(new_unet().config) | {
             "sample_size": side, "in_channels": 2 * channels + 1, "out_channels": channels})
         unet = UNetPseudo3DConditionModel.from_unet2d(unet)
         unet.freeze_spatial()
@@ -237,7 +241,7 @@ def layouts() -> None:
 
 
 def fid(prior, count: int, keep: Path) -> None:
-    """Prints FID of `count` pictures a set; the features of each set stay in `keep`, so that an interrupted run goes on."""
+    """Prints FID of `count` pictures a set; each set's features stay in `keep`, so that an interrupted run goes on."""
     network = Inception(root() / "weights" / "inception-2015-12-05.pt")
 
     def features(what: str, make) -> np.ndarray:
@@ -257,9 +261,14 @@ def fid(prior, count: int, keep: Path) -> None:
         return sample(prior, captions, hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
 
     reference = features("held-out stills", lambda: stills(count, HELD_OUT + 10_000)[0])
-    print(f"\nFID, real Inception weights, {count} pictures a set, against held-out rendered stills of all scenes", flush=True)
-    others = {"samples from captions": samples, "other held-out stills": lambda: stills(count, HELD_OUT + 50_000)[0],
-              "those through the VAE": lambda: decode(prior.vae, encode(prior.vae, stills(count, HELD_OUT + 50_000)[0]))}
+    print(f"\nFID, real Inception weights, {count} pictures a set, against held-out rendered stills of all scenes",
+          flush=True)
+
+    def other() -> np.ndarray:
+        return stills(count, HELD_OUT + 50_000)[0]
+
+    others = {"samples from captions": samples, "other held-out stills": other,
+              "those through the VAE": lambda: decode(prior.vae, encode(prior.vae, other()))}
     for name, make in others.items():
         print(f"  {name:24} {fid_from_features(features(name, make), reference):.1f}", flush=True)
 
@@ -273,7 +282,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.layouts:
         return layouts()
-    prior, clip, docs = open_prior(args.prior), Clip(args.clip, root()), root() / "docs"
+    prior, clip, docs = open_checkpoint(args.prior), Clip(args.clip, root()), root() / "docs"
     print("\nVAE, PSNR in dB on images it never saw: "
           + ", ".join(f"{name} {value:.1f}" for name, value in autoencoder(prior).items()))
 
@@ -294,9 +303,10 @@ def main() -> None:
 
     made, named = text_alone(prior, clip)
     right, texts = named_rightly(named), list(TEXTS)
-    print(f"\ntext alone, named by {clip.name} among the {len(texts)} prompts: scene and time of day of {right.sum()} of "
-          f"{right.size} samples, the very prompt of {(named == np.arange(len(texts))[:, None]).sum()}")
-    for text, pair, ok in zip(texts, named, right):
+    exact = (named == np.arange(len(texts))[:, None]).sum()
+    print(f"\ntext alone, named by {clip.name} among the {len(texts)} prompts: scene and time of day of "
+          f"{right.sum()} of {right.size} samples, the very prompt of {exact}")
+    for text, pair, ok in zip(texts, named, right, strict=True):
         print(f"  {ok.sum()} of 2  {text}" + ("" if ok.all() else f" -> {[texts[i] for i in pair]}"))
     video.contact_sheet([(" | ".join(texts[i:i + 4]), made[2 * i:2 * i + 8]) for i in range(0, len(texts), 4)],
                         path=docs / "prior-text.png")

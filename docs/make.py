@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from lnm import video
-from lnm.params import load, root
+from lnm.workflow.params import load, root
 
 GAP = 4
 

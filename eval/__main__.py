@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from lnm.params import UserError
+from lnm.errors import UserError
 
 COMMANDS = {  # name -> (module with main(argv), what it does)
     "score": ("eval.score", "score a folder of frames or a video, of any program"),

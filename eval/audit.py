@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.clipsim import CLIPSCORE_WEIGHT
-from lnm.params import UserError
+from lnm.errors import UserError
+from lnm.settings import Finetune
 
 # Stable Diffusion 1.5 inpainting: the U-Net of its public unet/config.json, and what Rombach et al. (2022) state of
 # its autoencoder: downsampling 8, 4 channels
@@ -25,7 +26,7 @@ SD_UNET = dict(
 SD_DOWNSAMPLING, SD_CHANNELS = 8, 4
 
 # (trace, exponent) by `fit_power_law` of the Inception features of 63 frames, 12.5 a second, of each piece of real
-# footage in lnm.footage, whole frames: how widely the frames of one shot spread
+# footage in lnm.demo.footage, whole frames: how widely the frames of one shot spread
 SPECTRA = {"cliff": (7.92, 1.272), "waterfall": (11.54, 1.465), "waves": (14.80, 1.206), "rapids": (16.86, 1.082),
            "ferry": (21.00, 1.203), "sheep": (37.21, 1.272), "pan": (45.81, 1.212)}
 
@@ -138,7 +139,7 @@ def cached_features(project: Path, results: Path, video: str) -> np.ndarray:
     """Inception features (N, 2048) of a prepared clip, trained-on frames first, as the evaluate stage left them in
     store/features. Raises UserError where there are none: computing them anew takes the network and a minute."""
     from eval.features import INCEPTION_FILE, Features
-    from lnm.params import sha256
+    from lnm.files import sha256
     from lnm.video import read_frames
 
     class Cached:  # stands for the network: its hash finds the files; asked to compute, it declines
@@ -353,7 +354,7 @@ def train_two_steps() -> dict:
     unet.freeze_spatial()
     before = {name: value.clone() for name, value in unet.state_dict().items()}
     trained = [p for p in unet.parameters() if p.requires_grad]
-    optimizer = make_optimizer(trained, {"optimizer": "lion", "learning_rate": 1e-3, "weight_decay": 0.0})
+    optimizer = make_optimizer(trained, Finetune(optimizer="lion", learning_rate=1e-3, weight_decay=0.0))
     sample, t, words = small_inputs()
     for _ in range(2):  # zero projections wake on the first, what stands before them on the second
         torch.nn.functional.mse_loss(unet(sample, t, words, fps=8).sample, sample[:, :C]).backward()
@@ -420,19 +421,18 @@ def eq1_errors(beta_schedule: str = "linear", steps: int = 20) -> dict:
     from diffusers import DDIMScheduler
 
     from lnm.finetune import make_batch
-    from lnm.params import Finetune
 
     betas = {"linear": np.linspace(0.00085, 0.012, 1000),
              "scaled_linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2}[beta_schedule]
     alphas_bar = np.cumprod(1 - betas)
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=beta_schedule, clip_sample=False)
-    settings = Finetune().model_dump() | {"seed": 0}
+    settings = Finetune()
     latents = torch.randn(20, C, 4, 4, generator=torch.Generator().manual_seed(0))
-    clips = torch.stack([latents[start:start + 4 * stride + 1:stride] for stride in settings["strides"]
+    clips = torch.stack([latents[start:start + 4 * stride + 1:stride] for stride in settings.strides
                          for start in range(20 - 4 * stride)]).transpose(1, 2).double()  # (clips, C, F, h, w)
     eq1 = x0 = 0.0
     for step in range(steps):
-        batch = make_batch(latents, settings, 8.0, scheduler, step)
+        batch = make_batch(latents, settings, 8.0, scheduler, 0, step)
         noisy, noise = batch["sample"][0, :C].double(), batch["target"][0].double()
         a = alphas_bar[batch["timestep"].item()]
         again = (noisy - (1 - a) ** 0.5 * noise) / a**0.5
@@ -449,7 +449,7 @@ def consecutive_share(frames: int, strides: list[int], draws: int = 200) -> floa
     from lnm.finetune import draw_clips
 
     latents = torch.arange(float(8 * frames * max(strides))).reshape(-1, 1, 1, 1)
-    settings = {"frames": frames, "strides": strides, "batch_size": draws}
+    settings = Finetune(frames=frames, strides=strides, batch_size=draws)
     clips, _ = draw_clips(latents, settings, 8.0, np.random.default_rng(0))
     steps = clips.diff(dim=2).flatten(1)
     return float((steps == 1).all(1).double().mean())
@@ -465,7 +465,7 @@ def optimizer_bytes(name: str) -> dict:
     unet = small_unet()
     unet.freeze_spatial()
     trained = list(unet.temporal_parameters().values())
-    optimizer = make_optimizer(trained, {"optimizer": name, "learning_rate": 3e-5, "weight_decay": 0.01})
+    optimizer = make_optimizer(trained, Finetune(optimizer=name, learning_rate=3e-5, weight_decay=0.01))
     for parameter in trained:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
@@ -482,7 +482,8 @@ def update_spread(name: str, weight_decay: float = 0.0, steps: int = 3) -> float
 
     generator = torch.Generator().manual_seed(0)
     parameter = torch.randn(1000, dtype=torch.float64, generator=generator).requires_grad_()
-    optimizer = make_optimizer([parameter], {"optimizer": name, "learning_rate": 3e-5, "weight_decay": weight_decay})
+    settings = Finetune(optimizer=name, learning_rate=3e-5, weight_decay=weight_decay)
+    optimizer = make_optimizer([parameter], settings)
     for _ in range(steps):
         before = parameter.detach().clone()
         parameter.grad = torch.randn(1000, dtype=torch.float64, generator=generator)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from eval import controls
-from lnm.params import UserError
+from lnm.errors import UserError
 
 
 def generate(name: str, still: np.ndarray, num_frames: int, fps: float, seed: int, **context) -> np.ndarray:

@@ -22,7 +22,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eval.findings import CONTRADICTS, DIFFERS, INCOMPARABLE, REPRODUCED, VERDICTS, Finding, Run, show
-from lnm.params import UserError, root, write_json
+from lnm.errors import UserError
+from lnm.files import write_json
+from lnm.workflow.params import root
 
 Verdict = Literal["reproduced", "differs", "not comparable here", "the paper contradicts itself"]
 COLUMNS = ("id", "section", "quote", "published", "computed", "verdict", "reason", "function", "notebook")

@@ -12,7 +12,9 @@ import numpy as np
 
 from eval import baselines, controls, fidelity, measure, motion
 from eval.measure import UNITS, measured
-from lnm.params import UserError, root, write_json
+from lnm.errors import UserError
+from lnm.files import write_json
+from lnm.workflow.params import root
 
 LABELS = {
     "heldout": "real, held out",
@@ -41,10 +43,10 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     (resamples), device; optional baselines {path under the root: hash}, noise_control ("matched", or a standard
     deviation in [0, 1]) and images (a folder of natural images under the root; else the held-out frames).
     """
-    from lnm import video
     from tqdm.auto import tqdm
 
     from eval import figures
+    from lnm import video
 
     clip = json.loads((results / "prepare" / "clip.json").read_text())
     films = json.loads((results / "sample" / "films.json").read_text())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lnm.params import UserError
+from lnm.errors import UserError
 
 
 def fid_from_features(a: np.ndarray, b: np.ndarray) -> float:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lnm.params import UserError, sha256
+from lnm.errors import UserError
+from lnm.files import sha256
 
 DETAIL_SIGMA = 1.0  # pixels; half of the residual's gain is reached at a period of 5.3 pixels
 EQUAL_DB = 100.0  # what PSNR says of equal images, since infinity is no JSON number

@@ -88,8 +88,8 @@ def film(results: Path, video: str, method: str) -> np.ndarray:
     the real held-out frames (as many as a film has), or made again from the still."""
     from eval import baselines
     from eval.evaluate import read_baseline
-    from lnm.params import root
     from lnm.video import read_frames, read_image
+    from lnm.workflow.params import root
 
     folder, table = results / video, read_metrics(results, video)
     count, fps = table["reference"]["frames_film"], table["fps"]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from eval import audit
-from lnm.params import Params, UserError, load, root
+from lnm.errors import UserError
+from lnm.workflow.params import Params, load, root
 
 REPRODUCED, DIFFERS, INCOMPARABLE, CONTRADICTS = VERDICTS = (
     "reproduced", "differs", "not comparable here", "the paper contradicts itself")

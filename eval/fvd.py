@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.fid import fid_from_features
-from lnm.params import UserError, sha256
+from lnm.errors import UserError
+from lnm.files import sha256
 
 WINDOW = 10
 I3D_FILE = "i3d_torchscript.pt"

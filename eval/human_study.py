@@ -30,7 +30,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lnm.params import UserError, load, root, sha256, write_json
+from lnm.errors import UserError
+from lnm.files import sha256, write_json
+from lnm.workflow.params import load, root
 
 QUESTIONS = {  # the paper's two; section 5.3
     "preference": "Which film do you prefer?",
@@ -76,9 +78,8 @@ def collect(results: Path, videos: list[str], methods: list[str] | None = None, 
 
 def _films_of(results: Path, video: str, fps: float | None, real: bool) -> dict[str, list[bytes]]:
     """Every method's films of one video, in the order of their seeds."""
-    from lnm.video import read_frames
-
     from eval.evaluate import read_baseline
+    from lnm.video import read_frames
 
     sample, found, length = results / video / "sample", {}, None
     if (sample / "films.json").is_file():

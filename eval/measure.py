@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eval import clipsim, fidelity, fvd, memory, motion
-from lnm.params import UserError
+from lnm.errors import UserError
 
 GROUPS = 20  # of the jackknife: bounds its cost, and keeps neighbouring frames together
 UNITS = {

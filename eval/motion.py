@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lnm.params import UserError
+from lnm.errors import UserError
 
 SECTORS = 16  # bins of flow direction; the first is centred on motion to the right, the fifth on motion downwards
 ROUNDING = 1 / 255**2 / 12  # power of 8-bit rounding: the floor of every spectrum, so a frozen film has a distance

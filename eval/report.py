@@ -14,7 +14,8 @@ import numpy as np
 
 from eval import figures, ranking, table1
 from eval.measure import DIRECTIONS, UNITS
-from lnm.params import STAGES, root, sha256
+from lnm.files import sha256
+from lnm.workflow.params import STAGES, root
 
 TEMPLATE = """<!doctype html>
 <html lang="en">

@@ -17,7 +17,9 @@ import numpy as np
 from eval import controls, fidelity, measure, motion
 from eval.evaluate import read_images, rounded
 from eval.measure import DIRECTIONS, UNITS, Measured, measured
-from lnm.params import NAME, UserError, load, root, write_json
+from lnm.errors import UserError
+from lnm.files import write_json
+from lnm.workflow.params import NAME, load, root
 
 NOTE = ("Intervals take the parts they resample for independent; neighbouring frames are alike, so the film is less "
         "certain than they say. Another film of the same method differs by more.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange, repeat
 
 from lnm.latents import encode_pixels
+from lnm.schedulers import make_scheduler
+from lnm.temporal_file import load_temporal, read_temporal
 from lnm.unet import UNetPseudo3DConditionModel
 
 
@@ -180,18 +181,12 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     return np.round(frames * 255).astype(np.uint8)
 
 
-# ---------------------------------------------------------------- the stage
-
-
 def build(prior, temporal: Path | None, beta_schedule: str = "prior", scheduler: str = "ddim",
           mask_value: float | None = None) -> LateNtMoviesPipeline:
     """A pipeline on an open prior: with the temporal layers of a file, or none (the frozen prior).
 
     mask_value: None takes what the temporal layers were trained with.
     """
-    from lnm.prior import make_scheduler
-    from lnm.unet import read_temporal
-
     config = {}
     if temporal is None:
         mask_value = 1.0 if mask_value is None else mask_value
@@ -201,56 +196,6 @@ def build(prior, temporal: Path | None, beta_schedule: str = "prior", scheduler:
         mask_value = metadata["note"]["mask_value"] if mask_value is None else mask_value
     unet = UNetPseudo3DConditionModel.from_unet2d(prior.unet, **config).eval()
     if temporal is not None:
-        unet.load_temporal(temporal)
+        load_temporal(unet, temporal)
     return LateNtMoviesPipeline(prior.vae, prior.text_encoder, prior.tokenizer, unet,
                                 make_scheduler(prior.scheduler, beta_schedule, scheduler), mask_value)
-
-
-def sample_films(settings: dict, prepared: Path, finetuned: Path, out: Path, methods=("ours", "prior")) -> dict:
-    """The sample stage of one video: `ours` and the frozen prior frame by frame, `seeds` films of each.
-
-    Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a contact sheet of each and <out>/films.json.
-    """
-    from lnm import latents, video
-    from lnm.params import sha256, write_json
-    from lnm.prior import open_prior, pick_device
-
-    device = pick_device(settings["device"])
-    prior = open_prior(settings["prior"], settings["revision"], device)
-    prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
-    fps = json.loads((prepared / "clip.json").read_text())["fps"]
-    still = latents.load(prepared)["still"]
-    temporal = finetuned / "temporal.safetensors"
-    shared = settings["finetune"]
-    seeds = [settings["seed"] + k for k in range(settings["seeds"])]
-    for method in methods:
-        weights = temporal if method == "ours" else None
-        # the untouched prior keeps the noise levels it was trained with
-        pipe = build(prior, weights, shared["beta_schedule"] if weights else "prior", settings["scheduler"],
-                     shared["mask_value"])
-        for k, seed in enumerate(seeds):
-            pipe.set_progress_bar_config(desc=f"sampling {settings['video']}, {method}, film {k + 1} of {len(seeds)}")
-            film = pipe(image_latents=still, prompt=prompt, negative_prompt=settings["negative_prompt"],
-                        num_frames=settings["num_frames"], fps=fps if weights else None,
-                        num_inference_steps=settings["num_inference_steps"],
-                        guidance_scale=settings["guidance_scale"], first_frame=settings["first_frame"],
-                        generator=torch.Generator("cpu").manual_seed(seed),
-                        decode_chunk_size=8 if settings["size"] < 512 else 1).frames[0]
-            write_film(out / method / f"seed_{k}", to_uint8(film), fps)
-            video.contact_sheet([(f"{method}, seed {seed}", to_uint8(film))], path=out / f"{method}_seed_{k}.png")
-        del pipe  # before the next U-Net is made
-    note = {"video": settings["video"], "prompt": prompt, "fps": fps, **{
-        k: settings[k] for k in ("num_frames", "num_inference_steps", "guidance_scale", "first_frame", "prior")},
-        "mask_value": shared["mask_value"], "seeds": seeds, "methods": list(methods),
-        "temporal_sha256": sha256(temporal)}
-    write_json(out / "films.json", note)
-    return note
-
-
-def write_film(folder: Path, frames: np.ndarray, fps: float) -> None:
-    """A film as frames, mp4 and GIF."""
-    from lnm import video
-
-    video.write_frames(folder, frames)
-    video.write_mp4(folder / "film.mp4", frames, fps)
-    video.write_gif(folder / "film.gif", frames, fps)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from lnm.params import UserError
+from lnm.errors import UserError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 PAPER = 255  # what shows through transparent pixels: white, as on a page

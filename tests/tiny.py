@@ -12,7 +12,7 @@ def write_tiny_prior(folder: Path, prediction_type: str = "epsilon", **unet_chan
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lnm.mini import train_tokenizer
+    from lnm.demo.mini.text import train_tokenizer
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer(folder / "tokenizer", ["ocean waves at sunset", "clouds in a blue sky"])
@@ -41,13 +41,13 @@ def write_tiny_prepared(folder: Path, prior: Path, frames: int = 12, fps: float 
     import numpy as np
     from safetensors.torch import save_file
 
+    from lnm.checkpoint import open_checkpoint
+    from lnm.files import write_json
     from lnm.latents import encode
-    from lnm.params import write_json
-    from lnm.prior import open_prior
 
     picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     clip = np.stack([np.roll(picture, i, axis=1) for i in range(frames)])
-    vae = open_prior(str(prior)).vae
+    vae = open_checkpoint(str(prior)).vae
     folder.mkdir(parents=True)
     save_file({"train": encode(vae, clip[:-3]), "heldout": encode(vae, clip[-3:]), "still": encode(vae, clip[-3:-2])},
               folder / "latents.safetensors")
@@ -56,9 +56,16 @@ def write_tiny_prepared(folder: Path, prior: Path, frames: int = 12, fps: float 
     return folder
 
 
-def tiny_settings(prior: Path, **changes) -> dict:
-    """The finetune stage's settings for a tiny prior."""
-    from lnm.params import Finetune
+def tiny_settings(**changes):
+    """The fine-tune's settings for a tiny prior, of type Finetune."""
+    from lnm.settings import Finetune
 
-    return {"video": "drift", "seed": 0, "size": SIZE, "device": "cpu", "prior": str(prior), "revision": None,
-            **Finetune(steps=6, frames=3, checkpoint_every=2, preview_every=0, warmup_steps=2).model_dump(), **changes}
+    return Finetune(**dict(steps=6, frames=3, checkpoint_every=2, preview_every=0, warmup_steps=2) | changes)
+
+
+def tiny_finetune(prior: Path, **changes) -> dict:
+    """The finetune stage's keyword arguments for a tiny prior; `changes` may name these or any of its settings."""
+    stage = {"checkpoint": str(prior), "revision": None, "seed": 0, "size": SIZE, "device": "cpu", "name": "drift",
+             "about": {"prior": str(prior), "revision": None}}
+    stage |= {key: changes.pop(key) for key in list(changes) if key in stage}
+    return {"settings": tiny_settings(**changes), **stage}

@@ -1,0 +1,77 @@
+"""The settings of the method's three steps, typed and checked: preparing a clip, fine-tuning, sampling.
+
+Every default of the method lives here. A value that is unknown, misspelt or out of range raises pydantic's
+ValidationError, which names the key; `lnm.workflow.params` turns it into one line for `params.yaml`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# strict: YAML already has types, so '8' for 8 or true for 1 is a mistake worth a word
+Int = Annotated[int, Field(strict=True)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Fraction = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Rate = Annotated[float, Field(strict=True, gt=0)]
+NonNegative = Annotated[float, Field(strict=True, ge=0)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True, min_length=1)]
+
+
+class Section(BaseModel):
+    """A group of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Prepare(Section):
+    """How a clip is cut into what is trained on and what is held out."""
+
+    holdout: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.25  # the clip's last part, never trained on
+    max_frames: Positive | None = None  # of the clip as resampled to fps, held-out ones included
+
+
+class Finetune(Section):
+    """How the temporal layers are trained. Section 4."""
+
+    steps: Positive = 420
+    frames: Positive = 5  # consecutive latents a training sample (the paper's 5)
+    strides: Annotated[list[Positive], Field(min_length=1)] = [1, 2]  # drawn at random; what teaches fps
+    batch_size: Positive = 1
+    optimizer: Literal["lion", "adamw"] = "lion"
+    learning_rate: Rate = 2e-4
+    weight_decay: NonNegative = 0.01
+    warmup_steps: Count = 30
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    max_grad_norm: Rate = 1.0
+    prompt_dropout: Fraction = 0.1  # without it guidance has nothing to guide away from
+    ema: Fraction | None = None  # decay
+    beta_schedule: Literal["prior", "linear", "scaled_linear", "cosine"] = "prior"
+    mask_value: Literal[0, 1] = 0  # 0: nothing masked, sharper on lnm-mini; the paper masks the whole canvas: 1
+    still_noise: NonNegative = 0.0  # standard deviation of noise on the still's latents in training
+    conv_placement: Literal["3x3", "all_but_projections", "all"] = "all"
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: Flag = False
+    preview_every: Count = 420  # 0: no previews
+    checkpoint_every: Positive = 100
+    init: Text | None = None  # a temporal.safetensors to start from; null: the identity
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _yaml_no(cls, value: Any) -> Any:
+        return "no" if value is False else value  # a bare `no` is false in YAML 1.1
+
+
+class Sample(Section):
+    """How films are sampled. Section 5: 15 steps."""
+
+    num_frames: Positive = 16
+    num_inference_steps: Positive = 15
+    guidance_scale: Annotated[float, Field(strict=True, ge=1)] = 1.0  # 1: none
+    negative_prompt: Annotated[str, Field(strict=True)] = ""
+    scheduler: Literal["ddim", "euler", "euler_a", "dpm++", "pndm", "unipc"] = "dpm++"
+    first_frame: Literal["free", "clamp"] = "free"
+    seeds: Positive = 2  # films a method; film k uses seed + k

@@ -1,0 +1,27 @@
+"""How much at once this machine bears."""
+
+from __future__ import annotations
+
+import os
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """CPU threads of a notebook: a quarter of the cores, 1 to 4. Fixed, for the last digits of a sum depend on it: a
+    video gives the same bytes whether others run beside it or not."""
+    return max(1, min(4, cores() // 4))
+
+
+def jobs(device: str = "auto") -> int:
+    """How many videos run side by side: one on an accelerator, which they would share; else as many as the cores bear,
+    at most 4, and the memory at 3 GiB each. device: as params.yaml names it."""
+    from lnm.checkpoint import pick_device  # here: it imports torch, which running a notebook does not need
+
+    if pick_device(device) != "cpu":
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return max(1, min(4, cores() + 1, int(memory / 3)))

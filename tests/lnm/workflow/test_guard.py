@@ -1,0 +1,46 @@
+"""Nothing is left running when whoever started it is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from small_notebook import write_notebook
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("victim", ["runner", "its starter"])
+def test_a_sigkill_of_the_runner_or_of_dvc_ends_the_kernel(project, victim):
+    write_notebook(project / "notebooks" / "n.ipynb", "import os, time\nopen('../pid', 'w').write(str(os.getpid()))",
+          "while True: time.sleep(0.1)")
+    runner = f"{sys.executable} -m lnm.workflow run notebooks/n.ipynb -o out/n.ipynb & echo $! > runner; wait"
+    # what DVC does: a stage's command under a shell, with DVC_STAGE in the environment that DVC itself lacks
+    starter = ("import os, subprocess; "
+               f"subprocess.run(['/bin/sh', '-c', {runner!r}], env=dict(os.environ, DVC_STAGE='n'))")
+    environment = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"} | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen([sys.executable, "-c", starter], env=environment, stderr=subprocess.DEVNULL)
+    assert wait(lambda: (project / "pid").exists() and (project / "pid").read_text())
+    kernel, running = int((project / "pid").read_text()), int((project / "runner").read_text())
+    assert not gone(kernel) and not gone(running)
+    os.kill(running if victim == "runner" else process.pid, signal.SIGKILL)
+    assert wait(lambda: gone(kernel) and gone(running))
+    process.kill()
+    process.wait()

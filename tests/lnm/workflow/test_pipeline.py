@@ -1,0 +1,122 @@
+"""dvc.yaml: what depends on what, and what it never touches."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PARAMS, REPOSITORY
+
+from lnm.workflow.params import STAGES, load
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """DVC's own view of dvc.yaml for two videos: {name: stage} and the graph (an edge goes to what is needed)."""
+    from dvc.repo import Repo
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    shutil.copy(REPOSITORY / ".dvcignore", folder)
+    (folder / "params.yaml").write_text(PARAMS)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    with Repo(str(folder)) as repo:
+        yield {stage.name: stage for stage in repo.index.stages}, repo.index.graph
+
+
+def paths(outs):
+    return [Path(out.fs_path).relative_to(Path(out.repo.root_dir)).as_posix() for out in outs]
+
+
+def needs(pipeline, name):
+    """The names of all stages that must run before a stage."""
+    stages, graph = pipeline
+    found, todo = set(), [stages[name]]
+    while todo:
+        new = {stage.name for stage in graph.successors(todo.pop())} - found
+        found |= new
+        todo += [stages[other] for other in new]
+    return found
+
+
+def test_every_video_has_its_own_stages(pipeline):
+    stages, _ = pipeline
+    own = {f"{stage}@{video}" for stage in ("resolve", *STAGES) for video in ("ocean", "rain")}
+    assert set(stages) == own | {"code", "footage", "prior", "resolve_study", "human_study", "audit", "paper"}
+
+
+def test_the_stages_of_a_video_follow_each_other_and_need_no_other_video(pipeline):
+    order = ["resolve", *STAGES]
+    for later, earlier in zip(order[1:], order, strict=False):
+        assert f"{earlier}@ocean" in needs(pipeline, f"{later}@ocean")
+    assert not any(name.endswith("@rain") for name in needs(pipeline, "evaluate@ocean"))
+
+
+def test_the_paper_waits_for_every_video_s_evaluation(pipeline):
+    assert {"evaluate@ocean", "evaluate@rain"} <= needs(pipeline, "paper")
+
+
+def test_training_depends_on_its_own_choices_and_code_alone(pipeline):
+    stages, _ = pipeline
+    assert paths(stages["finetune@ocean"].deps) == [
+        "build/code/2_finetune.py", "build/resolve/ocean/finetune.json", *(
+            f"results/ocean/prepare/{name}" for name in ("latents.safetensors", "prompts.json", "clip.json"))]
+    for stage in STAGES:
+        own = [path for path in paths(stages[f"{stage}@ocean"].deps) if path.startswith("build/")]
+        assert [Path(path).stem for path in own] == [f"{STAGES.index(stage) + 1}_{stage}", stage]
+
+
+def test_only_resolve_reads_params_yaml_and_it_does_so_always(pipeline):
+    stages, _ = pipeline
+    for name, stage in stages.items():
+        assert stage.always_changed == name.startswith("resolve")
+        read = [dep.params for dep in stage.params]
+        assert read == ([["videos"]] if name == "paper" else []), name
+
+
+def test_nothing_of_the_user_s_or_of_the_resume_store_is_an_out(pipeline):
+    stages, _ = pipeline
+    outs = [path for stage in stages.values() for path in paths(stage.outs)]
+    assert {path.split("/")[0] for path in outs} == {"build", "footage", "prior", "results", "weights"}
+
+
+def test_a_clone_computes_everything_but_the_prior(pipeline):
+    stages, _ = pipeline
+    assert {path for stage in stages.values() for out in stage.outs if out.can_push for path in paths([out])} == {
+        "prior/lnm-mini", "prior/lnm-mini-clip"}
+    assert [name for name, stage in stages.items() if stage.frozen] == ["prior"]
+
+
+def test_metrics_and_plots_are_declared_for_every_video(pipeline):
+    stages, _ = pipeline
+    for video in load(REPOSITORY / "params.yaml").videos.keys() & {"ocean"}:
+        outs = [out for stage in stages.values() for out in stage.outs]
+        assert f"results/{video}/evaluate/summary.json" in paths(out for out in outs if out.metric)
+        assert set(paths(out for out in outs if out.plot)) >= {
+            f"results/{video}/finetune/log.csv", f"results/{video}/evaluate/sheet.png"}
+
+
+def test_what_git_and_dvc_leave_alone():
+    def ignored(path):
+        return subprocess.run(["git", "check-ignore", "-q", path], cwd=REPOSITORY).returncode == 0
+
+    assert all(map(ignored, ("inputs/mine.mp4", "footage/x", "results/x", "store/x", "build/x", "data/x", ".venv/x")))
+    assert not any(map(ignored, ("inputs/README.md", "dvcstore/files/md5/00/x", "data.dvc", "dvc.lock")))
+
+
+@pytest.mark.parametrize("module", ["lnm.workflow.__main__", "lnm.workflow.runner", "lnm.demo.footage"])
+def test_the_stages_that_always_run_are_light(module):
+    heavy = "{'torch', 'diffusers', 'transformers', 'papermill', 'pandas'}"
+    code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
+def test_every_direct_dependency_is_pinned_to_what_is_installed():
+    from importlib.metadata import version
+
+    lines = [line for line in (REPOSITORY / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    pins = dict(line.split("==") for line in lines)
+    assert {name: version(name).partition("+")[0] for name in pins} == pins
