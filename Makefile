@@ -36,7 +36,7 @@ verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs th
 strip: setup ## take outputs and run metadata out of the notebooks, before a commit
 	@nbstripout --drop-empty-cells notebooks/*.ipynb
 
-clean: ## delete what the pipeline computed; keeps inputs/, data/, prior/, .venv and DVC's cache
+clean: ## delete what the pipeline computed; keeps inputs/, data/, checkpoints/, .venv and DVC's cache
 	@rm -rf build results store
 
 setup: .venv/.stamp
@@ -45,7 +45,7 @@ setup: .venv/.stamp
 # DVC killed while it writes its lock file leaves an empty one, and then refuses to start: an empty one goes.
 data: setup
 	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock
-	@dvc pull --quiet data.dvc prior
+	@dvc pull --quiet data.dvc lnm-mini
 	@dvc repro --quiet footage
 
 .venv/.stamp: requirements.txt pyproject.toml

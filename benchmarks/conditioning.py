@@ -44,11 +44,11 @@ def main() -> None:
         temporal = work / "finetune" / "temporal.safetensors"
         if not temporal.exists():
             finetune(prepared, temporal.parent, work / "store", **training)
-        sample_films(prepared, temporal, work / "sample", **sampling | {"mask_value": mask})
-        for method in ("ours", "prior"):
+        sample_films(prepared, temporal, work / "sample", **sampling)
+        for method in ("ours", "frame_by_frame"):
             films = [video.read_frames(work / "sample" / method / f"seed_{k}") for k in range(seeds)]
-            if method == "prior" and noise:
-                continue  # the frozen prior was not trained: the same film as without noise
+            if method == "frame_by_frame" and noise:
+                continue  # the frozen checkpoint was not trained: the same film as without noise
             mean = lambda f, films=films: float(np.mean([f(x) for x in films]))  # noqa: E731
             table.append({
                 "mask": mask, "still_noise": noise, "method": method,
@@ -57,7 +57,7 @@ def main() -> None:
                 "detail": round(mean(fidelity.detail) / fidelity.detail(through), 3),
                 "frame0_below_ceiling_db": round(ceiling - mean(lambda x: fidelity.psnr(x[0], real[0])), 2),
                 "drift": round(mean(fidelity.colour_drift), 4)})
-            label = f"mask {mask}, still noise {noise}" if method == "ours" else f"mask {mask}: the prior alone"
+            label = f"mask {mask}, still noise {noise}" if method == "ours" else f"mask {mask}: the checkpoint alone"
             rows.append((label, films[0][:n]))
     args.out.mkdir(parents=True, exist_ok=True)
     video.contact_sheet(rows, columns=8, path=args.out / f"conditioning-{args.video}.png")

@@ -15,6 +15,7 @@ import numpy as np
 from eval.clipsim import CLIPSCORE_WEIGHT
 from lnm.errors import UserError
 from lnm.settings import Finetune
+from lnm.video import sides
 
 # Stable Diffusion 1.5 inpainting: the U-Net of its public unet/config.json, and what Rombach et al. (2022) state of
 # its autoencoder: downsampling 8, 4 channels
@@ -347,14 +348,14 @@ def train_two_steps() -> dict:
     """Two real steps of Lion on the small U-Net, space frozen: tensors changed, spatial and temporal, of how many."""
     import torch
 
-    from lnm.finetune import make_optimizer
+    from lnm.training import make_optimizer
     from lnm.unet import is_temporal
 
     unet = small_unet()
     unet.freeze_spatial()
     before = {name: value.clone() for name, value in unet.state_dict().items()}
-    trained = [p for p in unet.parameters() if p.requires_grad]
-    optimizer = make_optimizer(trained, Finetune(optimizer="lion", learning_rate=1e-3, weight_decay=0.0))
+    settings = Finetune(optimizer="lion", learning_rate=1e-3, weight_decay=0.0)
+    optimizer = make_optimizer(unet.temporal_parameters(), settings)
     sample, t, words = small_inputs()
     for _ in range(2):  # zero projections wake on the first, what stands before them on the second
         torch.nn.functional.mse_loss(unet(sample, t, words, fps=8).sample, sample[:, :C]).backward()
@@ -415,12 +416,12 @@ def eq1_errors(beta_schedule: str = "linear", steps: int = 20) -> dict:
     """What training feeds the U-Net, against the paper's formulas with alpha-bar from its own product.
 
     {"eq1": largest |x_t - (sqrt(a) x_0 + sqrt(1 - a) eps)|, "x0": largest error of x_0 got back from x_t and eps},
-    over `steps` batches of lnm.finetune.make_batch, whose target is eps and whose x_0 is five latents of the clip.
+    over `steps` batches of lnm.training.make_batch, whose target is eps and whose x_0 is five latents of the clip.
     """
     import torch
     from diffusers import DDIMScheduler
 
-    from lnm.finetune import make_batch
+    from lnm.training import make_batch
 
     betas = {"linear": np.linspace(0.00085, 0.012, 1000),
              "scaled_linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2}[beta_schedule]
@@ -446,7 +447,7 @@ def consecutive_share(frames: int, strides: list[int], draws: int = 200) -> floa
     """Share of the clips that training draws whose frames follow each other in the clip (stride 1)."""
     import torch
 
-    from lnm.finetune import draw_clips
+    from lnm.training import draw_clips
 
     latents = torch.arange(float(8 * frames * max(strides))).reshape(-1, 1, 1, 1)
     settings = Finetune(frames=frames, strides=strides, batch_size=draws)
@@ -460,12 +461,12 @@ def optimizer_bytes(name: str) -> dict:
     trained, "state": bytes}. name: "lion" (lion_pytorch) or "adamw" (torch)."""
     import torch
 
-    from lnm.finetune import make_optimizer
+    from lnm.training import make_optimizer
 
     unet = small_unet()
     unet.freeze_spatial()
+    optimizer = make_optimizer(unet.temporal_parameters(), Finetune(optimizer=name, learning_rate=3e-5))
     trained = list(unet.temporal_parameters().values())
-    optimizer = make_optimizer(trained, Finetune(optimizer=name, learning_rate=3e-5, weight_decay=0.01))
     for parameter in trained:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
@@ -478,15 +479,15 @@ def update_spread(name: str, weight_decay: float = 0.0, steps: int = 3) -> float
     """Largest over least size of a step's updates, over 1,000 numbers with normal gradients: 1 is uniform."""
     import torch
 
-    from lnm.finetune import make_optimizer
+    from lnm.training import make_optimizer
 
     generator = torch.Generator().manual_seed(0)
-    parameter = torch.randn(1000, dtype=torch.float64, generator=generator).requires_grad_()
+    parameter = torch.randn(1, 1000, dtype=torch.float64, generator=generator).requires_grad_()
     settings = Finetune(optimizer=name, learning_rate=3e-5, weight_decay=weight_decay)
-    optimizer = make_optimizer([parameter], settings)
+    optimizer = make_optimizer({"fps_embedding.weight": parameter}, settings)  # a matrix that decays
     for _ in range(steps):
         before = parameter.detach().clone()
-        parameter.grad = torch.randn(1000, dtype=torch.float64, generator=generator)
+        parameter.grad = torch.randn(1, 1000, dtype=torch.float64, generator=generator)
         optimizer.step()
     sizes = (parameter.detach() - before).abs()
     return float(sizes.max() / sizes.min())
@@ -535,6 +536,7 @@ def activation_bytes(frames: int) -> int:
     return total
 
 
-def compression(size: int, downsampling: int, channels: int) -> float:
-    """Numbers of an RGB frame of `size` x `size` pixels over the numbers of its latents."""
-    return 3 * size**2 / (channels * (size // downsampling) ** 2)
+def compression(size: int | list[int], downsampling: int, channels: int) -> float:
+    """Numbers of an RGB frame over the numbers of its latents; size: the side of a square or [width, height], pixels."""
+    width, height = sides(size)
+    return 3 * width * height / (channels * (width // downsampling) * (height // downsampling))

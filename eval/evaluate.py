@@ -20,7 +20,7 @@ LABELS = {
     "heldout": "real, held out",
     "heldout_vae": "real, through the VAE",
     "ours": "LateNtMovies (ours)",
-    "prior": "prior, frame by frame",
+    "frame_by_frame": "checkpoint, frame by frame",
     "flow_extrapolation": "flow extrapolation",
     "static": "static repeat",
     "static_noise": "static + noise",
@@ -66,7 +66,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     sets = {"heldout": [real], "heldout_vae": [heldout_vae[:length]]}
     for method in films["methods"]:
         folders = sorted((results / "sample" / method).glob("seed_*"), key=lambda path: int(path.name[5:]))
-        sets[method] = made(method, len(folders)) if method == "prior" else list(map(video.read_frames, folders))
+        sets[method] = made(method, len(folders)) if method == "frame_by_frame" else list(map(video.read_frames, folders))
     sets["flow_extrapolation"] = made("flow_extrapolation")
     noise, energy = settings.get("noise_control", "matched"), motion.motion_energy(real)
     if noise == "matched":
@@ -118,7 +118,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     alike = rounded({metric: window[metric] for metric in measure.TO_HELDOUT})
     control_names = [name for name in sets if name in CONTROLS]
 
-    sheet = [name for name in ("heldout", "heldout_vae", "ours", "prior", "flow_extrapolation", "static_noise")
+    sheet = [name for name in ("heldout", "heldout_vae", "ours", "frame_by_frame", "flow_extrapolation", "static_noise")
              if name in sets]
     sheet += [name for name in sets if name not in LABELS]
     flow = {name: methods["heldout"][metric].get("value") for name, metric in
@@ -138,7 +138,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
             "inception": inception.backend, "clip": clip_metrics.backend, "i3d": fvd_metrics.backend,
             "lpips": {"refused": lpips} if isinstance(lpips, str) else {"name": lpips.name, "sha256": lpips.sha256},
             "flow": f"OpenCV {measure.version('cv2')} DIS, medium preset",
-            "temporal_sha256": films.get("temporal_sha256"), "prior": films.get("prior"),
+            "temporal_sha256": films.get("temporal_sha256"), "checkpoint": films.get("checkpoint"),
         },
         "labels": {name: LABELS.get(name, name) for name in sets},
         "sheet": sheet,
@@ -190,7 +190,7 @@ def read_images(folder: Path | None, size: int) -> np.ndarray | None:
 def differences(methods: dict, resamples: int, seed: int) -> dict:
     """Ours minus each other set of films, metric by metric: method -> metric -> entry as of `summarise`.
 
-    Film k is paired with film k (ours and the prior start it from one seed); a set of one film is paired with each.
+    Film k is paired with film k (ours and the checkpoint start it from one seed); a set of one film is paired with each.
     """
     ours, out = methods["ours"], {}
     for name, row in methods.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 COLOURS = {  # Okabe and Ito (2008)
-    "ours": "#0072B2", "prior": "#D55E00", "heldout": "#000000", "heldout_vae": "#666666",
+    "ours": "#0072B2", "frame_by_frame": "#D55E00", "heldout": "#000000", "heldout_vae": "#666666",
     "static": "#009E73", "static_noise": "#CC79A7", "shuffled": "#E69F00", "flow_extrapolation": "#56B4E9",
 }
 OTHER = "#882255"  # a method of the user's
@@ -102,7 +102,7 @@ def film(results: Path, video: str, method: str) -> np.ndarray:
                                   train=read_frames(folder / "prepare" / "train"), train_fps=fps)
     path = next(path for path in (root() / "inputs" / "baselines" / method).iterdir()
                 if path.name.split(".")[0] == video)
-    return read_baseline(path, fps, table["size"][0])[0]
+    return read_baseline(path, fps, table["size"][::-1])[0]
 
 
 def compared(table: dict) -> list[str]:
@@ -190,7 +190,7 @@ def _cells(axis, x: float, y: float, row: list[dict]) -> None:
             before = part
         attention = "attention" in layer["kind"]
         if layer["kind"].startswith("temporal"):
-            _box(axis, x - 0.06, y, THIN, 0.3, COLOURS["prior" if attention else "ours"], "1D", color="white",
+            _box(axis, x - 0.06, y, THIN, 0.3, COLOURS["frame_by_frame" if attention else "ours"], "1D", color="white",
                  fontweight="bold")
             x += THIN
         else:
@@ -272,7 +272,7 @@ def _legend(axis, layers: list[dict], x: float, y: float) -> None:
         "spatial attention": (FROZEN, "blocks of self and cross attention, feed-forward"),
         "other": ("#ffffff", "norms, time embedding, projections (not drawn)"),
         "temporal conv": (COLOURS["ours"], "1D convolutions over frames"),
-        "temporal attention": (COLOURS["prior"], "attentions over frames"),
+        "temporal attention": (COLOURS["frame_by_frame"], "attentions over frames"),
         "fps": (COLOURS["static"], "frame rate embedding"),
     }
     for i, (kind, (colour, text)) in enumerate(said.items()):
@@ -319,7 +319,7 @@ def figure2(layers: list[dict], path: Path) -> list[Path]:
     if attention:
         space, time = attention
         f, length, dim = time["output"]
-        heads, colour = time["heads"], COLOURS["prior"]
+        heads, colour = time["heads"], COLOURS["frame_by_frame"]
 
         def part(*names):
             return time | {"parameters": sum(time["parts"][name] for name in names)}

@@ -68,7 +68,7 @@ class Run:
 
     def of_run(self, key: str) -> dict[str, Any]:
         """This run's value of it for each video that was scored; empty where nothing was run."""
-        places = {"size": ("finetune", "size"), "prior.name": ("finetune", "prior"), "prior.clip": ("prepare", "clip")}
+        places = {"size": ("finetune", "size"), "checkpoint.name": ("finetune", "checkpoint"), "checkpoint.clip": ("prepare", "clip")}
         stage, name = places.get(key) or key.split(".")
         return {video: resolved[name] for video, resolved in self.settings.get(stage, {}).items()}
 
@@ -120,17 +120,17 @@ def clip_model(run: Run) -> Finding:
         model, _, weights = (name or "none").rpartition("/")
         return model.removesuffix("-quickgelu") if weights == "openai" else name or "none"
 
-    return _settled(run, {video: plain(name) for video, name in run.of_run("prior.clip").items()},
-                    plain(run.of_paper("prior.clip")))
+    return _settled(run, {video: plain(name) for video, name in run.of_run("checkpoint.clip").items()},
+                    plain(run.of_paper("checkpoint.clip")))
 
 
-def sd_prior(run: Run) -> Finding:
+def sd_checkpoint(run: Run) -> Finding:
     """Whether VAE and U-Net are Stable Diffusion's inpainting ones."""
-    ours = {video: _is_sd(name) for video, name in run.of_run("prior.name").items()}
-    found = _settled(run, ours, _is_sd(run.of_paper("prior.name")))
-    paper = f"{run.of_paper('prior.name')} by {run.paper_file}"
+    ours = {video: _is_sd(name) for video, name in run.of_run("checkpoint.name").items()}
+    found = _settled(run, ours, _is_sd(run.of_paper("checkpoint.name")))
+    paper = f"{run.of_paper('checkpoint.name')} by {run.paper_file}"
     if ours:
-        return Finding(found.value, ", ".join(dict.fromkeys(run.of_run("prior.name").values())), reason=paper)
+        return Finding(found.value, ", ".join(dict.fromkeys(run.of_run("checkpoint.name").values())), reason=paper)
     return Finding(found.value, paper, reason=found.reason, promised=True)
 
 
@@ -139,24 +139,24 @@ def _is_sd(name: str) -> bool:
 
 
 def beta_schedule(run: Run) -> Finding:
-    """The schedule of the noise; the prior's own is read from its scheduler's file."""
+    """The schedule of the noise; the checkpoint's own is read from its scheduler's file."""
 
-    def own(prior):
-        held = _json(root() / prior / "scheduler" / "scheduler_config.json")
-        return held["beta_schedule"] if held else "the prior's"
+    def own(checkpoint):
+        held = _json(root() / checkpoint / "scheduler" / "scheduler_config.json")
+        return held["beta_schedule"] if held else "the checkpoint's"
 
-    priors = run.of_run("prior.name")
-    ours = {video: own(priors[video]) if kind == "prior" else kind
+    checkpoints = run.of_run("checkpoint.name")
+    ours = {video: own(checkpoints[video]) if kind == "checkpoint" else kind
             for video, kind in run.of_run("finetune.beta_schedule").items()}
     return _settled(run, ours, run.of_paper("finetune.beta_schedule"))
 
 
 def predicts(run: Run) -> Finding:
-    """What the prior's network is trained to return, by its scheduler's file."""
+    """What the checkpoint's network is trained to return, by its scheduler's file."""
     kinds = {}
-    for video, prior in run.of_run("prior.name").items():
-        held = _json(root() / prior / "scheduler" / "scheduler_config.json")
-        kinds[video] = held["prediction_type"] if held else "epsilon" if _is_sd(prior) else "unknown"
+    for video, checkpoint in run.of_run("checkpoint.name").items():
+        held = _json(root() / checkpoint / "scheduler" / "scheduler_config.json")
+        kinds[video] = held["prediction_type"] if held else "epsilon" if _is_sd(checkpoint) else "unknown"
     words = {"epsilon": "noise", "v_prediction": "velocity"}
     return _settled(run, {video: words.get(kind, kind) for video, kind in kinds.items()}, "noise")
 
@@ -184,11 +184,11 @@ def conv_share(run: Run) -> Finding:
 
 
 def smaller_latents(run: Run) -> Finding:
-    """How many times fewer numbers the latents have: by the prior's own VAE, and by what Stable Diffusion states."""
+    """How many times fewer numbers the latents have: by the checkpoint's own VAE, and by what Stable Diffusion states."""
     stated = audit.compression(run.paper.size, audit.SD_DOWNSAMPLING, audit.SD_CHANNELS)
     ours = {}
-    for video, prior in run.of_run("prior.name").items():
-        config = _json(root() / prior / "vae" / "config.json")
+    for video, checkpoint in run.of_run("checkpoint.name").items():
+        config = _json(root() / checkpoint / "vae" / "config.json")
         if config:
             widths = config.get("block_out_channels") or config["encoder_block_out_channels"]  # AutoencoderKL, or DC
             downsampling = 2 ** (len(widths) - 1)
@@ -218,8 +218,8 @@ def prompt_choice(run: Run) -> Finding:
 def unlike(run: Run, what: str) -> list[str]:
     """Why this run's number of `what` (clip, fid, films) cannot be read beside the published one."""
     table = next(iter(run.metrics.values()))
-    prior = table["backend"]["prior"] or "an unnamed prior"
-    said = [] if _is_sd(prior) else [f"made with {prior}, not Stable Diffusion"]
+    checkpoint = table["backend"]["checkpoint"] or "an unnamed checkpoint"
+    said = [] if _is_sd(checkpoint) else [f"made with {checkpoint}, not Stable Diffusion"]
     sizes = sorted({f"{width}x{height}" for height, width in (t["size"] for t in run.metrics.values())})
     said += [] if sizes == ["512x512"] else [f"at {', '.join(sizes)} pixels, not 512x512"]
     name = table["backend"]["clip"].get("name", "")

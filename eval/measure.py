@@ -213,7 +213,7 @@ class ClipMetrics:
         self.refused, self.others = "", []
         try:
             if not clip:
-                raise UserError("no CLIP is set (prior.clip is null)")
+                raise UserError("no CLIP is set (checkpoint.clip is null)")
             model = Clip(clip, root, device)
         except UserError as error:
             self.refused = str(error)

@@ -87,8 +87,8 @@ a:focus-visible, video:focus-visible, .wide:focus-visible { outline: 3px solid v
 <header>
 <h1>LateNtMovies: report of a run</h1>
 <p class="plain"><strong>A demonstration, not a reproduction.</strong> These films were made by the method of the paper
-(a frozen text-to-image inpainting model given layers in time, tuned on one clip) with the prior
-<code>{{ prior }}</code> at {{ resolution }} pixels, not with the paper's model, videos and viewers. No number below
+(a frozen text-to-image inpainting model given layers in time, tuned on one clip) with the checkpoint
+<code>{{ checkpoint }}</code> at {{ resolution }} pixels, not with the paper's model, videos and viewers. No number below
 reproduces one of the paper's; rows marked <em>published</em> are copied from it.</p>
 <nav aria-label="Contents"><a href="#films">Films</a><a href="#table1">Table 1</a><a href="#metrics">Metrics and
 controls</a>{% if model %}<a href="#model">Model</a>{% endif %}<a href="#training">Training</a>
@@ -100,7 +100,7 @@ controls</a>{% if model %}<a href="#model">Model</a>{% endif %}<a href="#trainin
 {% for video in videos %}
 <section aria-labelledby="film-{{ loop.index }}">
 <h3 id="film-{{ loop.index }}">{{ video.name }}</h3>
-<p>&ldquo;{{ video.prompt }}&rdquo; <span class="note">{{ video.fps }} frames a second; our films and the prior's start
+<p>&ldquo;{{ video.prompt }}&rdquo; <span class="note">{{ video.fps }} frames a second; our films and the checkpoint's start
 from the same still{{ ", the first held-out frame, which training never saw" if video.unseen }}.</span></p>
 <div class="films">
 {% for film in video.films %}
@@ -200,7 +200,7 @@ def write(results: Path, videos: list[str], out: Path, commit: str | None = None
     model = [folder / f"{name}.png" for name in ("figure1", "figure2")]
     header, rows = table1.table1(tables, table1.votes_of(results))
     page = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE).render(
-        prior=next(iter(tables.values()))["backend"]["prior"],
+        checkpoint=next(iter(tables.values()))["backend"]["checkpoint"],
         resolution=table1.resolution(tables),
         videos=[_video(results, video, table, out) for video, table in tables.items()],
         table1=(header, _linked(rows, paper)),
@@ -371,7 +371,7 @@ def _stages(results: Path, tables: dict[str, dict], commit: str, out: Path) -> t
         for number, stage in enumerate(STAGES, 1):
             resolved = root() / "build" / "resolve" / video / f"{stage}.json"
             choices = json.loads(resolved.read_text(encoding="utf-8")) if resolved.is_file() else {}
-            weights = {"prior": choices.get("prior_sha256"), "CLIP": choices.get("clip_sha256")}
+            weights = {"checkpoint": choices.get("checkpoint_sha256"), "CLIP": choices.get("clip_sha256")}
             if stage == "sample":
                 weights["temporal layers"] = films["temporal_sha256"]
             if stage == "evaluate":
@@ -398,7 +398,7 @@ def _provenance(results: Path, tables: dict[str, dict], commit: str) -> list[tup
         rows.append((f"{video}: film seeds", ", ".join(str(seed) for seed in films["seeds"])))
         rows.append((f"{video}: temporal layers, sha256", str(films["temporal_sha256"])))
     backend = next(iter(tables.values()))["backend"]
-    rows.append(("prior", str(backend["prior"])))
+    rows.append(("checkpoint", str(backend["checkpoint"])))
     for kind in ("inception", "clip"):
         entry = backend[kind]
         rows.append((f"{kind}, sha256", entry.get("sha256") or f"refused: {entry['refused']}"))

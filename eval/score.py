@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     add("--other-prompt", metavar="TEXT", action="append", default=[],
         help="a prompt of something else, the control of CLIPSIM; may be repeated")
     add("--images", metavar="DIR", help="natural images for image-to-image; else the reference's frames")
-    add("--clip", metavar="NAME", help='open_clip folder, "ViT-L-14/openai", or none; else prior.clip of params.yaml')
+    add("--clip", metavar="NAME", help='open_clip folder, "ViT-L-14/openai", or none; else checkpoint.clip of params.yaml')
     add("--size", type=int, metavar="PIXELS", help="centre squares of this size; else as the frames are")
     add("--fps", type=float, help="resample videos to it; images in a folder are taken to be at it")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
@@ -124,7 +124,7 @@ def score(args) -> dict:
             raise UserError(f"--still {args.still}: {still.shape[1]} x {still.shape[0]}, the frames are "
                             f"{frames.shape[2]} x {frames.shape[1]}: give --size")
     real = reference if isinstance(reference, str) else reference[:len(frames)]
-    clip = load().prior.clip if args.clip is None else args.clip
+    clip = load().checkpoint.clip if args.clip is None else args.clip
     device = measure.pick_device(args.device)
     images = read_images(args.images and Path(args.images), size or min(frames.shape[1:3]))
     clip_metrics = measure.ClipMetrics(

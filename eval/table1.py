@@ -188,7 +188,7 @@ def notes(tables: dict[str, dict]) -> list[str]:
     videos = ", ".join(tables)
     said = [
         "Rows marked published are copied from the paper. The others are this run's "
-        f"({first['backend']['prior']}; mean over {len(tables)} videos: {videos}): a demonstration of the method, "
+        f"({first['backend']['checkpoint']}; mean over {len(tables)} videos: {videos}): a demonstration of the method, "
         "not a reproduction of the paper.",
         f"'{NO_VOTES}': nobody has been asked about these films; results/human_study/study.html asks.",
         "The published CLIPSIM values can only be 2.5 x cosine (CLIPScore): as a mean cosine 0.75 is out of CLIP's "

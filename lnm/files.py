@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+BUILT_IN = ("lnm-mini", "lnm-mini-clip")
+
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON whole or not at all."""
@@ -28,3 +30,17 @@ def sha256(path: Path) -> str:
         return whole.hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where what can be made or fetched again is kept between runs of a user: $XDG_CACHE_HOME/latentmovies, or
+    ~/.cache/latentmovies."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "latentmovies"
+
+
+def builtin(name: str) -> Path | None:
+    """The folder of "lnm-mini" or "lnm-mini-clip": inside the installed package, or in the project it is run from."""
+    if name not in BUILT_IN:
+        return None
+    here = Path(__file__).resolve().parent
+    return next((f for f in (here / "demo" / "weights" / name, here.parent / "checkpoints" / name) if f.is_dir()), None)

@@ -1,7 +1,7 @@
 """A look at a clip before hours are spent on it: is it long enough, does it move, does the camera, are there cuts.
 
 Each finding is a sentence a person can act on. None of them stops a run: the thresholds were set on the footage of
-`lnm.footage` and the scenes of `lnm.scenes`, where static cameras stay below 3.1 % of the width a second and pans
+`lnm.demo.footage` and `lnm.demo.scenes`, where static cameras stay below 3.1 % of the width a second and pans
 begin at 30, and any of them can be wrong on a picture unlike those.
 """
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lnm.errors import UserError
+from lnm.files import builtin
 
 CLIP_FRAMES = 16  # frames of the clip that the prompts are compared with
 
@@ -21,11 +22,11 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
     """
     if clip is None:
         return {"prompt": prompts[0], "candidates": [{"prompt": p, "distance": None} for p in prompts], "clip": None,
-                "note": "no CLIP is set (prior.clip): the first prompt was taken"}
+                "note": "no CLIP is set (checkpoint.clip): the first prompt was taken"}
     import open_clip
     from PIL import Image
 
-    folder = Path(clip).expanduser()
+    folder = builtin(clip) or Path(clip).expanduser()
     if folder.is_dir():
         name, tags = f"local-dir:{folder}", {}
     else:
@@ -36,7 +37,7 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **tags)
     except Exception as error:  # open_clip and the hub raise many kinds
-        raise UserError(f"prior.clip: {clip} cannot be opened ({str(error).splitlines()[0][:160]}); give an open_clip "
+        raise UserError(f"checkpoint.clip: {clip} cannot be opened ({str(error).splitlines()[0][:160]}); give an open_clip "
                         "folder, a MODEL/PRETRAINED pair whose weights are at hand, or null") from None
     model.eval()
     rows = np.linspace(0, len(frames) - 1, min(CLIP_FRAMES, len(frames))).round().astype(int)

@@ -45,13 +45,15 @@ class TemporalConv(nn.Conv2d):
 class Pseudo3DConv(nn.Conv2d):
     """Conv_P3D(h) = Conv_1D(Conv_2D(h) o T) o T, eq. 3. (B F, C, H, W) -> (B F, C', H', W').
 
-    Made from a Conv2d in place (`inflate_conv`), so the 2D keys keep their names.
+    Made from a Conv2d in place (`inflate`), so the 2D keys keep their names.
     """
 
     temporal: TemporalConv
+    deferred = False  # an adapter stands around this layer and calls `temporal` after its own part
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.temporal(super().forward(x))
+        x = super().forward(x)
+        return x if self.deferred else self.temporal(x)
 
 
 class TemporalAttention(nn.Module):
@@ -115,3 +117,17 @@ def inflate(model: nn.Module, conv_placement: str = "all", temporal_attention: b
             module.temporal = TemporalAttention(module.attn1.query_dim, module.attn1.heads, frames)
             module.__class__ = Pseudo3DTransformerBlock
     return frames
+
+
+def temporal_after_adapters(model: nn.Module) -> None:
+    """Let the temporal convolution follow the adapted 2D one: T((W + dW) x), whether a LoRA is fused or not.
+
+    peft wraps a convolution and adds its own part to what that gives, which alone would be T(W x) + dW x.
+    """
+    wrapped = {id(m.base_layer): m for m in model.modules() if isinstance(getattr(m, "base_layer", None), Pseudo3DConv)}
+    for module in model.modules():
+        if isinstance(module, Pseudo3DConv):
+            module.deferred = id(module) in wrapped
+    for wrapper in wrapped.values():
+        if not hasattr(wrapper, "_temporal_hook"):
+            wrapper._temporal_hook = wrapper.register_forward_hook(lambda m, _, out: m.base_layer.temporal(out))

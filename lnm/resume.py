@@ -1,4 +1,4 @@
-"""Checkpoints of a fine-tune between runs: written whole, resumed exactly, one trainer at a time."""
+"""The resume store: checkpoints of a fine-tune between runs, written whole, resumed exactly, one trainer at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -15,17 +16,24 @@ from safetensors.torch import save_file
 
 from lnm.errors import UserError
 
+LOG_HEADER = "step,loss,lr,grad_norm\n"
+
 
 class ResumeStore:
-    """Checkpoints of one run, in a folder named by all that decides its result; one trainer at a time.
+    """Checkpoints of one run, in a folder named by all that decides its result.
 
-    Raises UserError if another process holds the lock.
+    folder: of all runs of this video; what other settings left there is deleted. identity: all that decides the
+    result, as json values. main: whether this process writes; of several that train together one does, and it alone
+    holds the lock. Raises UserError if another run holds it for longer than `patience` seconds.
     """
 
-    def __init__(self, folder: Path, identity: dict, patience: float = 20.0):
+    def __init__(self, folder: Path, identity: dict, patience: float = 20.0, main: bool = True):
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder = folder / key
+        self.folder, self.main = folder / key, main
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.path, self.log = self.folder / "checkpoint.safetensors", self.folder / "log.csv"
+        if not main:
+            return
         self.lock = FileLock(folder / "lock")
         try:
             self.lock.acquire(timeout=patience)
@@ -34,27 +42,32 @@ class ResumeStore:
         for old in folder.iterdir():  # what other settings left behind will not be resumed
             if old.is_dir() and old != self.folder:
                 shutil.rmtree(old)
-        self.path, self.log = self.folder / "checkpoint.safetensors", self.folder / "log.csv"
 
-    def save(self, step: int, modules: dict[str, dict], optimizer) -> None:
-        """Write weights, optimiser and step, whole or not at all."""
+    def save(self, step: int, modules: dict[str, dict], optimizer, scaler: dict[str, Any] | None = None) -> None:
+        """Write weights, optimiser, loss scale and step, whole or not at all."""
+        if not self.main:
+            return
         tensors = {f"{name}/{k}": v.detach().cpu().contiguous() for name, ps in modules.items() for k, v in ps.items()}
         for i, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}/{k}": v.detach().cpu().contiguous() for k, v in slots.items()}
         part = self.path.with_suffix(".part")
-        save_file(tensors, part, metadata={"step": str(step)})
+        save_file(tensors, part, metadata={"step": str(step), "scaler": json.dumps(scaler)})
         with part.open("rb") as f:
             os.fsync(f.fileno())
         os.replace(part, self.path)
 
-    def resume(self, modules: dict[str, dict], optimizer) -> int:
-        """Restore the last checkpoint and cut the log back to it; the number of steps done, 0 if none."""
+    def resume(self, modules: dict[str, dict], optimizer) -> tuple[int, dict[str, Any] | None]:
+        """Restore the last checkpoint and cut the log back to it: the number of steps done, and the loss scale.
+
+        (0, None) where there is no checkpoint.
+        """
         if not self.path.exists():
-            self.log.write_text("step,loss,lr,grad_norm\n")
-            return 0
+            if self.main:
+                self.log.write_text(LOG_HEADER)
+            return 0, None
         with safe_open(self.path, "pt") as f:
-            step = int(f.metadata()["step"])
-            tensors = {k: f.get_tensor(k) for k in f.keys()}
+            step, scaler = int(f.metadata()["step"]), json.loads(f.metadata()["scaler"])
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - a safetensors file is no mapping
         with torch.no_grad():
             for name, ps in modules.items():
                 for k, p in ps.items():
@@ -65,20 +78,25 @@ class ResumeStore:
                 _, i, slot = k.split("/")
                 state["state"].setdefault(int(i), {})[slot] = v
         optimizer.load_state_dict(state)
-        rows = self.log.read_text().splitlines()
-        self.log.write_text("\n".join([rows[0]] + [r for r in rows[1:] if int(r.split(",")[0]) < step]) + "\n")
-        return step
+        if self.main:
+            rows = self.log.read_text().splitlines()[1:]
+            kept = [row for row in rows if int(row.split(",")[0]) < step]
+            self.log.write_text(LOG_HEADER + "".join(f"{row}\n" for row in kept))
+        return step, scaler
 
     def write(self, step: int, loss: float, rate: float, norm: float) -> None:
         """A step's line in the log."""
-        with self.log.open("a") as f:
-            f.write(f"{step},{loss:.6f},{rate:.3e},{norm:.4f}\n")
+        if self.main:
+            with self.log.open("a") as f:
+                f.write(f"{step},{loss:.6f},{rate:.3e},{norm:.4f}\n")
 
     def losses(self) -> list[float]:
-        """The loss of every step so far."""
+        """The loss of every step that the log holds."""
         return [float(row.split(",")[1]) for row in self.log.read_text().splitlines()[1:]]
 
     def close(self, finished: bool) -> None:
-        if finished:
-            shutil.rmtree(self.folder)
-        self.lock.release()
+        """Let go of the lock; a finished run leaves nothing to resume."""
+        if self.main:
+            if finished:
+                shutil.rmtree(self.folder)
+            self.lock.release()

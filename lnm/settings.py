@@ -49,7 +49,7 @@ class Finetune(Section):
     max_grad_norm: Rate = 1.0
     prompt_dropout: Fraction = 0.1  # without it guidance has nothing to guide away from
     ema: Fraction | None = None  # decay
-    beta_schedule: Literal["prior", "linear", "scaled_linear", "cosine"] = "prior"
+    beta_schedule: Literal["checkpoint", "linear", "scaled_linear", "cosine"] = "checkpoint"
     mask_value: Literal[0, 1] = 0  # 0: nothing masked, sharper on lnm-mini; the paper masks the whole canvas: 1
     still_noise: NonNegative = 0.0  # standard deviation of noise on the still's latents in training
     conv_placement: Literal["3x3", "all_but_projections", "all"] = "all"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 
 import torch
@@ -12,7 +13,10 @@ from einops import rearrange
 from torch import nn
 
 from lnm.errors import UserError
-from lnm.pseudo3d import inflate
+from lnm.pseudo3d import inflate, temporal_after_adapters
+
+OWN_SETTINGS = ("conv_placement", "temporal_attention")
+HUB_ARGUMENTS = ("subfolder", "revision", "cache_dir", "local_files_only", "token", "proxies", "force_download")
 
 
 def is_temporal(name: str) -> bool:
@@ -32,8 +36,13 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
     has `.temporal.` or `fps_embedding.` in its name.
     """
 
+    _repeated_blocks = ["Pseudo3DTransformerBlock", "BasicTransformerBlock"]  # what compile_repeated_blocks compiles
+
     def __init__(self, *args, conv_placement: str = "all", temporal_attention: bool = True, **kwargs):
         super().__init__(*args, **kwargs)
+        self._add_temporal(conv_placement, temporal_attention)
+
+    def _add_temporal(self, conv_placement: str, temporal_attention: bool) -> None:
         self.register_to_config(conv_placement=conv_placement, temporal_attention=temporal_attention)
         self.frames = inflate(self, conv_placement, temporal_attention)
         width = self.config.block_out_channels[0]
@@ -43,25 +52,37 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         nn.init.zeros_(self.fps_embedding.linear_2.bias)
 
     @classmethod
-    def from_unet2d(cls, unet: UNet2DConditionModel, **kwargs) -> UNetPseudo3DConditionModel:
-        """Inflate a 2D inpainting U-Net; `kwargs` as in `__init__`. The parent's weights are copied.
+    def from_unet2d(cls, unet: UNet2DConditionModel, *, conv_placement: str = "all", temporal_attention: bool = True,
+                    in_place: bool = False) -> UNetPseudo3DConditionModel:
+        """Inflate a 2D inpainting U-Net; the settings are those of `__init__`.
 
-        Raises UserError if its input channels are not 2C + 1 (noisy latents, mask, the still's latents).
+        in_place: turn `unet` itself into the inflated model, without a second copy of its weights. The temporal
+        layers are drawn on the CPU, so that a seed gives the same ones on every device. Raises UserError if the
+        input channels are not 2C + 1 (noisy latents, mask, the still's latents).
         """
         inputs, outputs = unet.config.in_channels, unet.config.out_channels
         if inputs != 2 * outputs + 1:
-            raise UserError(f"the prior's U-Net takes {inputs} channels, an inpainting U-Net takes "
+            raise UserError(f"the checkpoint's U-Net takes {inputs} channels, an inpainting U-Net takes "
                             f"{2 * outputs + 1} (2 x {outputs} + 1): choose an inpainting checkpoint")
         if unet.class_embedding is not None:
-            raise UserError("the prior's U-Net has class embeddings, whose place the fps embedding takes: "
+            raise UserError("the checkpoint's U-Net has class embeddings, whose place the fps embedding takes: "
                             "choose a checkpoint without")
-        config = {k: v for k, v in unet.config.items() if not k.startswith("_")}
-        device = next(unet.parameters()).device
-        with torch.device(device):
-            model = cls(**config, **kwargs)
-        left = model.load_state_dict(unet.state_dict(), strict=False)
-        assert not left.unexpected_keys and all(is_temporal(k) for k in left.missing_keys)
-        return nn.Module.to(model, unet.dtype)
+        model = unet if in_place else copy.deepcopy(unet)
+        device, dtype = model.device, model.dtype
+        model.__class__ = cls
+        model._add_temporal(conv_placement, temporal_attention)
+        return nn.Module.to(model, device, dtype)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> UNetPseudo3DConditionModel:
+        """Open a saved inflated U-Net, or a 2D one, which is inflated. Arguments as in diffusers, and `__init__`'s."""
+        places = {k: kwargs[k] for k in HUB_ARGUMENTS if k in kwargs}
+        config = cls.load_config(pretrained_model_name_or_path, **places)
+        if config.get("_class_name") == cls.__name__:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        own = {k: kwargs.pop(k) for k in OWN_SETTINGS if k in kwargs}
+        parent = UNet2DConditionModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        return cls.from_unet2d(parent, in_place=True, **own).eval()
 
     def get_class_embed(self, sample: torch.Tensor, class_labels: torch.Tensor | None) -> torch.Tensor | None:
         """The fps embedding of section 3.4: diffusers adds what this returns to the time embedding."""
@@ -81,16 +102,11 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         """
         b, _, f, _, _ = sample.shape
         self.frames.value = f
-
-        def per_frame(value):  # a number or (B,) -> (B F,)
-            value = torch.as_tensor(value, device=sample.device)
-            return value.expand(b).repeat_interleave(f)
-
         out = super().forward(
             rearrange(sample, "b c f h w -> (b f) c h w"),
-            per_frame(timestep),
+            per_frame(timestep, b, f, sample.device),
             encoder_hidden_states.repeat_interleave(f, dim=0),
-            class_labels=None if fps is None else per_frame(fps).float(),
+            class_labels=None if fps is None else per_frame(fps, b, f, sample.device).float(),
             return_dict=False, **kwargs)[0]
         out = rearrange(out, "(b f) c h w -> b c f h w", f=f)
         return UNet2DConditionOutput(sample=out) if return_dict else (out,)
@@ -106,6 +122,43 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         self.requires_grad_(False)
         for parameter in self.temporal_parameters().values():
             parameter.requires_grad_(True)
+
+    # ---------------------------------------------------------------- LoRA on the spatial layers
+
+    def add_adapter(self, *args, **kwargs) -> None:
+        super().add_adapter(*args, **kwargs)
+        temporal_after_adapters(self)
+
+    def load_lora_adapter(self, *args, **kwargs) -> None:
+        super().load_lora_adapter(*args, **kwargs)
+        temporal_after_adapters(self)
+
+    def unload_lora(self) -> None:
+        super().unload_lora()
+        temporal_after_adapters(self)
+
+
+class FrameByFrameUNet(nn.Module):
+    """A 2D U-Net behind the interface of the inflated one: every frame by itself. What the frozen checkpoint makes."""
+
+    def __init__(self, unet: UNet2DConditionModel):
+        super().__init__()
+        self.unet = unet
+        self.config, self.dtype, self.device = unet.config, unet.dtype, unet.device
+
+    def forward(self, sample: torch.Tensor, timestep, encoder_hidden_states: torch.Tensor, fps=None,
+                return_dict: bool = True, **kwargs):
+        """As UNetPseudo3DConditionModel.forward; `fps` says nothing to a 2D model."""
+        b, _, f, _, _ = sample.shape
+        out = self.unet(rearrange(sample, "b c f h w -> (b f) c h w"), per_frame(timestep, b, f, sample.device),
+                        encoder_hidden_states.repeat_interleave(f, dim=0), return_dict=False, **kwargs)[0]
+        out = rearrange(out, "(b f) c h w -> b c f h w", f=f)
+        return UNet2DConditionOutput(sample=out) if return_dict else (out,)
+
+
+def per_frame(value, batch: int, frames: int, device) -> torch.Tensor:
+    """A number, or one a clip (B,) -> one a frame (B F,)."""
+    return torch.as_tensor(value, device=device).expand(batch).repeat_interleave(frames)
 
 
 def _signature() -> inspect.Signature:

@@ -1,7 +1,7 @@
 """The whole method checked on a real checkpoint, a line a check.
 
     python -m lnm.verify                  the checkpoint of params.paper.yaml: Stable Diffusion inpainting
-    python -m lnm.verify --prior NAME     another: a folder or hub name
+    python -m lnm.verify --checkpoint NAME     another: a folder or hub name
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def verify_sd(name: str, revision: str | None = None, size: int = 512) -> bool:
     Returns whether all passed. Raises UserError for a checkpoint that cannot be opened.
     """
     device, check = pick_device(), Checks()
-    prior = open_checkpoint(name, revision, device)
-    keys = set(prior.unet.state_dict())
-    unet = UNetPseudo3DConditionModel.from_unet2d(prior.unet)
+    checkpoint = open_checkpoint(name, revision, device)
+    keys = set(checkpoint.unet.state_dict())
+    unet = UNetPseudo3DConditionModel.from_unet2d(checkpoint.unet)
     check("every 2D key of the checkpoint is in the inflated U-Net, and no other",
           {k for k in unet.state_dict() if not is_temporal(k)} == keys, f"{len(keys)} keys")
-    latents = _check_vae(check, prior, size)
-    pipe = LateNtMoviesPipeline(prior.vae, prior.text_encoder, prior.tokenizer, unet, prior.scheduler)
-    _check_unet(check, prior, unet, latents.transpose(0, 1)[None].to(device), pipe.encode_prompt([PROMPT]))
+    latents = _check_vae(check, checkpoint, size)
+    pipe = LateNtMoviesPipeline(checkpoint.vae, checkpoint.text_encoder, checkpoint.tokenizer, unet, checkpoint.scheduler)
+    _check_unet(check, checkpoint, unet, latents.transpose(0, 1)[None].to(device), pipe.encode_prompt([PROMPT]))
     film = pipe.to(device)(image_latents=latents[:1], prompt=PROMPT, num_frames=2, num_inference_steps=4, fps=8,
                            generator=torch.Generator().manual_seed(0)).frames
     check("four sampling steps give finite frames", bool(np.isfinite(film).all()), film.shape)
@@ -57,23 +57,23 @@ def verify_sd(name: str, revision: str | None = None, size: int = 512) -> bool:
     return not check.failed
 
 
-def _check_vae(check: Checks, prior: Checkpoint, size: int) -> torch.Tensor:
+def _check_vae(check: Checks, checkpoint: Checkpoint, size: int) -> torch.Tensor:
     """Five frames of a rendered ocean through the autoencoder; returns their latents (5, C, h, w)."""
     frames = scenes.render(scenes.draw("ocean", 3), np.arange(5) / 8, size=size)
-    latents = encode(prior.vae, frames, 1, "encoding")
-    error = np.mean((decode(prior.vae, latents, 1).astype(float) - frames) ** 2)
+    latents = encode(checkpoint.vae, frames, 1, "encoding")
+    error = np.mean((decode(checkpoint.vae, latents, 1).astype(float) - frames) ** 2)
     check("the VAE gives a rendered ocean back (PSNR of 25 dB or more)", error < 206,
           f"{10 * np.log10(255**2 / error):.1f} dB")
     return latents
 
 
-def _check_unet(check: Checks, prior: Checkpoint, unet: UNetPseudo3DConditionModel, clip: torch.Tensor,
+def _check_unet(check: Checks, checkpoint: Checkpoint, unet: UNetPseudo3DConditionModel, clip: torch.Tensor,
                 words: torch.Tensor) -> None:
     """The inflated U-Net against its parent, then a training step, on `clip` (1, C, 5, h, w) and `words` (1, 77, D)."""
     sample = torch.cat([clip, torch.ones_like(clip[:, :1]), clip[:, :, :1].expand_as(clip)], dim=1)
     with torch.no_grad():
         ours = unet(sample, 500, words, fps=8).sample[0].transpose(0, 1)
-        theirs = prior.unet(sample[0].transpose(0, 1), 500, words.repeat(5, 1, 1)).sample
+        theirs = checkpoint.unet(sample[0].transpose(0, 1), 500, words.repeat(5, 1, 1)).sample
     difference = (ours - theirs).abs().max().item()
     # on CUDA, TF32 convolutions round even a copy: there the bound is theirs
     check("inflated equals its 2D parent, frame by frame", difference <= (0.0 if clip.device.type == "cpu" else 1e-2),
@@ -82,7 +82,7 @@ def _check_unet(check: Checks, prior: Checkpoint, unet: UNetPseudo3DConditionMod
     unet.enable_gradient_checkpointing()
     unet.train()
     noise = torch.randn_like(clip)
-    noisy = prior.scheduler.add_noise(clip, noise, torch.tensor([500], device=clip.device))
+    noisy = checkpoint.scheduler.add_noise(clip, noise, torch.tensor([500], device=clip.device))
     predicted = unet(torch.cat([noisy, sample[:, clip.shape[1]:]], 1), 500, words, fps=8).sample
     loss = torch.nn.functional.mse_loss(predicted, noise)
     loss.backward()
@@ -93,14 +93,14 @@ def _check_unet(check: Checks, prior: Checkpoint, unet: UNetPseudo3DConditionMod
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lnm.verify", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--prior", help="a folder or hub name (default: that of params.paper.yaml)")
+    parser.add_argument("--checkpoint", help="a folder or hub name (default: that of params.paper.yaml)")
     parser.add_argument("--revision")
     parser.add_argument("--size", type=int, default=512, help="pixels (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
-        if args.prior:
-            return 0 if verify_sd(args.prior, args.revision, args.size) else 1
-        default = load(root() / "params.paper.yaml").prior
+        if args.checkpoint:
+            return 0 if verify_sd(args.checkpoint, args.revision, args.size) else 1
+        default = load(root() / "params.paper.yaml").checkpoint
         return 0 if verify_sd(default.name, args.revision or default.revision, args.size) else 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

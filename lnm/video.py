@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -59,7 +59,8 @@ def read(path, fps=None, size=None, crop=None, start=0, end=None, max_frames=Non
 
     fps: frames a second wanted; the nearest frame in time is taken and none is invented, so more than the
     source has is an error. None keeps every frame. In a folder of images fps is the images' own rate.
-    size: side of the square result in pixels; without a crop the centre square is taken. None keeps the size.
+    size: of the result in pixels, the side of a square or (width, height); without a crop the largest piece of that
+    shape around the centre is taken. None keeps the size.
     crop: [x, y, width, height] in pixels of the picture as it is seen (after rotation).
     start, end: seconds of the source; max_frames: stop after so many.
     Raises UserError, one line, for whatever is wrong with the file or with what is asked of it.
@@ -95,10 +96,10 @@ def read_image(path, size=None, crop=None) -> np.ndarray:
         picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
         raise UserError(f"{path}: not a readable image ({_first_line(error)}): save it anew as PNG or JPEG") from None
-    return _fit(_flatten(picture), size, crop, path)
+    return _fit(flatten(picture), size, crop, path)
 
 
-def _flatten(picture: Image.Image) -> Image.Image:
+def flatten(picture: Image.Image) -> Image.Image:
     """Any of Pillow's modes to RGB."""
     if picture.mode.startswith("I"):  # 16 bits a pixel: convert() would clip it at 255 instead of scaling
         picture = Image.fromarray((np.asarray(picture, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
@@ -114,25 +115,41 @@ def _fit(picture: Image.Image, size, crop, path) -> np.ndarray:
     if size is None:
         return np.asarray(picture if box == (0, 0, *picture.size) else picture.crop(box))
     # Pillow's Lanczos widens with the scale: it averages over the area when making smaller
-    return np.asarray(picture.resize((size, size), Image.LANCZOS, box=box))
+    return np.asarray(picture.resize(sides(size), Image.LANCZOS, box=box))
+
+
+def sides(size: int | Sequence[int]) -> tuple[int, int]:
+    """(width, height) in pixels of a size, which is the side of a square or both."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def centre_box(source_size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the largest piece around the centre of a picture of source_size (width, height)
+    that has the proportions of shape (width, height), in whole pixels."""
+    width, height = source_size
+    scale = min(width / shape[0], height / shape[1])
+    w, h = min(width, round(shape[0] * scale)), min(height, round(shape[1] * scale))
+    x, y = (width - w) // 2, (height - h) // 2
+    return x, y, x + w, y + h
 
 
 def crop_box(source_size, size, crop, path) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) to cut from a picture of source_size (width, height), in pixels."""
     width, height = source_size
     if crop is None:
-        if size is None:
-            return 0, 0, width, height
-        side = min(width, height)
-        x, y = (width - side) // 2, (height - side) // 2
-        return x, y, x + side, y + side
+        return (0, 0, width, height) if size is None else centre_box(source_size, sides(size))
     x, y, w, h = (int(v) for v in crop)
     if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
         raise UserError(f"{path}: crop [{x}, {y}, {w}, {h}] ([x, y, width, height] in pixels) does not lie inside "
                         f"the picture, which is {width} x {height}")
-    if size is not None and w != h:
-        raise UserError(f"{path}: crop [{x}, {y}, {w}, {h}] is not square and would be distorted: "
-                        f"make width and height equal, for example [{x}, {y}, {min(w, h)}, {min(w, h)}]")
+    if size is not None:
+        wide, high = sides(size)
+        left, top, right, bottom = centre_box((w, h), (wide, high))
+        if w - (right - left) > 1 or h - (bottom - top) > 1:
+            fitting = [x, y, right - left, bottom - top]
+            shape = "square" if wide == high else f"of the shape {wide} x {high}"
+            raise UserError(f"{path}: crop [{x}, {y}, {w}, {h}] is not {shape} and would be distorted: give one that is, "
+                            f"for example {fitting}")
     return x, y, x + w, y + h
 
 
@@ -234,7 +251,7 @@ def _nearest(timed, fps, source_fps, start, end) -> Iterator:
 def _upright(frame, pixel_aspect) -> Image.Image:
     """A decoded frame as it is meant to be seen: RGB, transparency on white, square pixels, display matrix."""
     if any(c.is_alpha for c in frame.format.components) or frame.format.has_palette:
-        picture = np.asarray(_flatten(Image.fromarray(frame.to_ndarray(format="rgba"), "RGBA")))
+        picture = np.asarray(flatten(Image.fromarray(frame.to_ndarray(format="rgba"), "RGBA")))
     else:
         picture = frame.to_ndarray(format="rgb24")
     if pixel_aspect != 1:

@@ -21,7 +21,7 @@ videos:
 def project(tmp_path, monkeypatch):
     """An empty project of two videos, with stand-ins for the files that settings() hashes; the working folder."""
     (tmp_path / "params.yaml").write_text(PARAMS)
-    for name in ("inputs/ocean.mp4", "inputs/rain/0.png", "prior/lnm-mini/unet/x", "prior/lnm-mini-clip/x"):
+    for name in ("inputs/ocean.mp4", "inputs/rain/0.png", "checkpoints/lnm-mini/unet/x", "checkpoints/lnm-mini-clip/x"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)

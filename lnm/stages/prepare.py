@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lnm import preflight, video
-from lnm.checkpoint import open_checkpoint, pick_device
+from lnm.checkpoint import open_checkpoint
+from lnm.devices import pick_device
 from lnm.errors import UserError
 from lnm.files import write_json
 from lnm.latents import decode, encode
 from lnm.prompts import choose_prompt
 
 
-def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], checkpoint: str, size: int = 128,
+def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], checkpoint: str, size: int | Sequence[int] = 128,
             crop: list[int] | None = None, start: float = 0.0, end: float | None = None, max_frames: int | None = None,
             holdout: float = 0.25, still: str | Path | None = None, revision: str | None = None, clip: str | None = None,
             device: str = "auto", name: str = "clip", about: dict | None = None) -> dict:
@@ -26,8 +28,8 @@ def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], chec
     latents.safetensors, prompts.json, preflight.json and, last, clip.json.
 
     path, fps, size, crop, start, end, max_frames: as `lnm.video.read` takes them. holdout: share of the clip, its last
-    part, that is never trained on. still: an image; None takes the first held-out frame. clip: what chooses the prompt,
-    see `lnm.prompts.choose_prompt`. about: names as the user wrote them (source, credit, prior, clip), for the records.
+    part, that is never trained on; 0 trains on all of it. still: an image; None takes the first held-out frame. clip: what chooses the prompt,
+    see `lnm.prompts.choose_prompt`. about: names as the user wrote them (source, credit, checkpoint, clip), for the records.
     Returns clip.json's content and the chosen prompt. Raises UserError for a clip that is unreadable or too short.
     """
     about = about or {}
@@ -35,35 +37,38 @@ def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], chec
         film = video.read(path, fps, size, crop, start, end, max_frames)
     except UserError as error:
         raise UserError(f"videos.{name}: {error}") from None
-    held = max(2, math.ceil(len(film.frames) * holdout))
-    train, heldout = film.frames[:-held], film.frames[-held:]
+    held = max(2, math.ceil(len(film.frames) * holdout)) if holdout else 0
+    train, heldout = film.frames[:len(film.frames) - held], film.frames[len(film.frames) - held:]
     if len(train) < 5:
-        raise UserError(f"videos.{name}: {path} gives {len(film.frames)} frames at {fps} fps, "
-                        "at least 7 are needed; give a longer clip or a higher fps")
+        raise UserError(f"videos.{name}: {path} gives {len(film.frames)} frames at {fps:g} fps, "
+                        f"at least {5 + held} are needed; give a longer clip or a higher fps")
+    if still is None and not held:
+        raise UserError(f"videos.{name}.still: with nothing held out a still is needed; give an image")
     picture = video.read_image(still, size) if still else heldout[0]
 
     device = pick_device(device)
     vae = open_checkpoint(checkpoint, revision, device).vae
-    latents = {"train": encode(vae, train, desc=f"encoding {name}"),
-               "heldout": encode(vae, heldout), "still": encode(vae, picture[None])}
+    latents = {"train": encode(vae, train, desc=f"encoding {name}"), "still": encode(vae, picture[None])}
     out.mkdir(parents=True, exist_ok=True)
+    if held:
+        latents["heldout"] = encode(vae, heldout)
+        video.write_frames(out / "heldout", heldout)
+        video.write_frames(out / "heldout_vae", decode(vae, latents["heldout"], desc=f"decoding {name}, held out"))
     save_file(latents, out / "latents.safetensors")
-    video.write_frames(out / "heldout_vae", decode(vae, latents["heldout"], desc=f"decoding {name}, held out"))
-    _write_pictures(out, film, train, heldout, picture)
+    _write_pictures(out, film, train, picture)
     chosen = choose_prompt(prompts, train, clip, device)
     write_json(out / "prompts.json", chosen | {"clip": about.get("clip", clip)})
     write_json(out / "preflight.json", preflight.check(train, film.fps, picture))
-    facts = {"video": name, "fps": film.fps, "size": size, "frames_train": len(train), "frames_heldout": len(heldout),
+    facts = {"video": name, "fps": film.fps, "size": size if isinstance(size, int) else list(size), "frames_train": len(train), "frames_heldout": len(heldout),
              "source": about.get("source", str(path)), "credit": about.get("credit"), "source_fps": film.source_fps,
-             "source_size": list(film.source_size), "prior": about.get("prior", checkpoint)}
+             "source_size": list(film.source_size), "checkpoint": about.get("checkpoint", checkpoint)}
     write_json(out / "clip.json", facts)
     return facts | {"prompt": chosen["prompt"]}
 
 
-def _write_pictures(out: Path, film: video.Clip, train: np.ndarray, heldout: np.ndarray, still: np.ndarray) -> None:
-    """What a person looks at: frames trained on and held out, the still, the whole clip as mp4."""
+def _write_pictures(out: Path, film: video.Clip, train: np.ndarray, still: np.ndarray) -> None:
+    """What a person looks at: frames trained on, the still, the whole clip as mp4."""
     video.write_frames(out / "train", train)
-    video.write_frames(out / "heldout", heldout)
     video.write_frames(out / "still", still[None])
     os.replace(out / "still" / "00000.png", out / "still.png")
     (out / "still").rmdir()
@@ -71,5 +76,6 @@ def _write_pictures(out: Path, film: video.Clip, train: np.ndarray, heldout: np.
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
-    """What `prepare` cached: train (N, C, h, w), heldout (M, C, h, w), still (1, C, h, w), float32, scaled."""
+    """What `prepare` cached: train (N, C, h, w), still (1, C, h, w) and, where frames are held
+    out, heldout (M, C, h, w); float32, scaled."""
     return load_file(Path(folder) / "latents.safetensors")

@@ -37,9 +37,9 @@ class Choices(Section):
 class OnCheckpoint(Section):
     """The stages that open the checkpoint."""
 
-    prior: str
+    checkpoint: str
     revision: str | None
-    prior_sha256: str | None  # None for a hub name: its revision pins it
+    checkpoint_sha256: str | None  # None for a hub name: its revision pins it
 
 
 class WithClip(Section):
@@ -69,10 +69,10 @@ class PrepareChoices(OnCheckpoint, WithClip, Prepare, Choices):  # fields from r
         return {
             "path": root() / self.path,
             "still": root() / self.still if self.still else None,
-            "checkpoint": _model(self.prior),
+            "checkpoint": _model(self.checkpoint),
             "clip": _model(self.clip) if self.clip else None,
             "name": self.video,
-            "about": {"source": self.source, "credit": self.credit, "prior": self.prior, "clip": self.clip},
+            "about": {"source": self.source, "credit": self.credit, "checkpoint": self.checkpoint, "clip": self.clip},
             **{key: getattr(self, key) for key in ("fps", "prompts", "size", "crop", "start", "end", "max_frames",
                                                    "holdout", "revision", "device")},
         }
@@ -90,39 +90,30 @@ class FinetuneChoices(OnCheckpoint, Finetune, Choices):
         settings["init"] = str(root() / Path(self.init).expanduser()) if self.init else None
         return {
             "settings": Finetune(**settings),
-            "checkpoint": _model(self.prior),
+            "checkpoint": _model(self.checkpoint),
             "name": self.video,
-            "about": {key: getattr(self, key) for key in ("prior", "prior_sha256", "revision", "init", "init_sha256")},
+            "about": {key: getattr(self, key) for key in ("checkpoint", "checkpoint_sha256", "revision", "init", "init_sha256")},
             **{key: getattr(self, key) for key in ("revision", "seed", "size", "device")},
         }
-
-
-class Trained(Section):
-    """What sampling shares with the fine-tune before it."""
-
-    beta_schedule: str
-    mask_value: int
 
 
 class SampleChoices(OnCheckpoint, Sample, Choices):
     """The sample stage's."""
 
     seed: int
-    finetune: Trained
 
     def arguments(self) -> dict[str, Any]:
         """What `lnm.stages.sample.sample_films` takes, beside its folders and files."""
         return {
             "settings": Sample(**{key: getattr(self, key) for key in Sample.model_fields}),
-            "checkpoint": _model(self.prior),
+            "checkpoint": _model(self.checkpoint),
             "name": self.video,
-            "about": {"prior": self.prior},
-            **self.finetune.model_dump(),
+            "about": {"checkpoint": self.checkpoint},
             **{key: getattr(self, key) for key in ("revision", "seed", "size", "device")},
         }
 
 
 def _model(name: str) -> str:
-    """A local model's absolute path; a hub name as it is."""
+    """A local model's absolute path; a built-in's or a hub's name as it is."""
     path = root() / Path(name).expanduser()
     return str(path) if path.exists() else name

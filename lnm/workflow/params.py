@@ -19,16 +19,17 @@ from lnm.settings import Count, Finetune, Flag, Int, NonNegative, Positive, Prep
 
 STAGES = ("prepare", "finetune", "sample", "evaluate")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-Size = Annotated[int, Field(strict=True, ge=32, multiple_of=8)]
+Side = Annotated[int, Field(strict=True, ge=32, multiple_of=8)]
+Size = Side | Annotated[list[Side], Field(min_length=2, max_length=2)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
-class Prior(Section):
+class Base(Section):
     """Whose space is animated: a Stable Diffusion inpainting checkpoint, and the CLIP that picks a prompt."""
 
-    name: Text = "prior/lnm-mini"  # a folder in diffusers' layout, or a hub name
+    name: Text = "checkpoints/lnm-mini"  # a folder in diffusers' layout, or a hub name
     revision: Text | None = None  # pins a hub name
-    clip: Text | None = "prior/lnm-mini-clip"  # an open_clip folder, "ViT-L-14/openai", or null for none
+    clip: Text | None = "checkpoints/lnm-mini-clip"  # an open_clip folder, "ViT-L-14/openai", or null for none
 
 
 class Evaluate(Section):
@@ -78,9 +79,9 @@ class Params(Section):
     """The whole file."""
 
     seed: Count = 0
-    size: Size = 128  # height and width of the film, pixels
+    size: Size = 128  # of the film, pixels: the side of a square, or [width, height]
     device: Device = "auto"
-    prior: Prior = Prior()
+    checkpoint: Base = Base()
     prepare: Prepare = Prepare()
     finetune: Finetune = Finetune()
     sample: Sample = Sample()

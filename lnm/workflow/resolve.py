@@ -14,7 +14,7 @@ from typing import Any
 
 from lnm.demo import footage
 from lnm.errors import UserError
-from lnm.files import sha256, write_json
+from lnm.files import builtin, sha256, write_json
 from lnm.workflow.choices import Choices, FinetuneChoices, PrepareChoices, SampleChoices
 from lnm.workflow.params import STAGES, Params, Video, load, root
 
@@ -99,8 +99,7 @@ def _finetune(params: Params, video: str) -> dict[str, Any]:
 
 
 def _sample(params: Params, video: str) -> dict[str, Any]:
-    shared = params.finetune.model_dump(include={"mask_value", "beta_schedule"})
-    return {**_checkpoint(params), "seed": params.seed, "finetune": shared}
+    return {**_checkpoint(params), "seed": params.seed}
 
 
 def _evaluate(params: Params, video: str) -> dict[str, Any]:
@@ -116,12 +115,12 @@ def _evaluate(params: Params, video: str) -> dict[str, Any]:
 
 
 def _clip(params: Params) -> dict[str, Any]:
-    return {"clip": params.prior.clip, "clip_sha256": _model_hash("prior.clip", params.prior.clip)}
+    return {"clip": params.checkpoint.clip, "clip_sha256": _model_hash("checkpoint.clip", params.checkpoint.clip)}
 
 
 def _checkpoint(params: Params) -> dict[str, Any]:
-    return {"prior": params.prior.name, "revision": params.prior.revision,
-            "prior_sha256": _model_hash("prior.name", params.prior.name)}
+    return {"checkpoint": params.checkpoint.name, "revision": params.checkpoint.revision,
+            "checkpoint_sha256": _model_hash("checkpoint.name", params.checkpoint.name)}
 
 
 def _existing(key: str, value: str) -> Path:
@@ -157,11 +156,11 @@ def _model_hash(key: str, name: str | None) -> str | None:
     """The content hash of a model in a local folder; None for a hub name (its revision pins it)."""
     if name is None:
         return None
-    path = root() / Path(name).expanduser()
+    path = builtin(name) or root() / Path(name).expanduser()
     if path.exists():
         return sha256(path)
-    if name.startswith(("prior/", "inputs/", ".", "/", "~")):
-        raise UserError(f"params.yaml: {key}: {name} does not exist; `dvc pull prior` brings the default's")
+    if name.startswith(("checkpoints/", "inputs/", ".", "/", "~")):
+        raise UserError(f"params.yaml: {key}: {name} does not exist; `dvc pull lnm-mini` brings the default's")
     return None
 
 

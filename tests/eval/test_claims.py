@@ -57,11 +57,11 @@ def entry(value, *more):
     return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values), "values": values}
 
 
-def fabricate(project, video="ocean", prior="prior/lnm-mini", size=128, cogvideo=None, **finetune):
+def fabricate(project, video="ocean", checkpoint="checkpoints/lnm-mini", size=128, cogvideo=None, **finetune):
     """What a run leaves that the ledger reads: settings, metrics.json, prompts.json."""
     paper = {"steps": 600, "frames": 5, "strides": [1, 2], "optimizer": "lion", "learning_rate": 1e-4, "mask_value": 0,
-             "beta_schedule": "prior", "conv_placement": "all"} | finetune
-    stages = {"finetune": paper | {"size": size, "prior": prior}, "prepare": {"clip": "prior/lnm-mini-clip"},
+             "beta_schedule": "checkpoint", "conv_placement": "all"} | finetune
+    stages = {"finetune": paper | {"size": size, "checkpoint": checkpoint}, "prepare": {"clip": "checkpoints/lnm-mini-clip"},
               "sample": {"num_inference_steps": 15, "num_frames": 16}}
     for stage, settings in stages.items():
         write_json(project / "build" / "resolve" / video / f"{stage}.json", settings)
@@ -70,14 +70,14 @@ def fabricate(project, video="ocean", prior="prior/lnm-mini", size=128, cogvideo
         methods["cogvideo"] = {metric: entry(value) for metric, value in cogvideo.items()}
     write_json(project / "results" / video / "evaluate" / "metrics.json", {
         "size": [size, size], "methods": methods, "interval": {"resamples": 50, "seed": 0},
-        "backend": {"prior": prior, "clip": {"name": "prior/lnm-mini-clip"}},
+        "backend": {"checkpoint": checkpoint, "clip": {"name": "checkpoints/lnm-mini-clip"}},
         "reference": {"frames_train": 72, "fid": {"train": {"n": 16, "n_reference": 72}}}})
     write_json(project / "results" / video / "prepare" / "prompts.json", {
-        "prompt": "waves", "clip": "prior/lnm-mini-clip",
+        "prompt": "waves", "clip": "checkpoints/lnm-mini-clip",
         "candidates": [{"prompt": "waves", "distance": 0.6}, {"prompt": "rain", "distance": 0.8}]})
     scheduler = {"beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
-    write_json(project / prior / "scheduler" / "scheduler_config.json", scheduler)
-    write_json(project / prior / "vae" / "config.json", {"block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
+    write_json(project / checkpoint / "scheduler" / "scheduler_config.json", scheduler)
+    write_json(project / checkpoint / "vae" / "config.json", {"block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
 
 
 def row(project, name, **options):
@@ -237,7 +237,7 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
     verdicts = {name: one["verdict"] for name, one in table.items()}
     for name, value in (("canvas_size", "128"), ("training_steps", "600"), ("learning_rate", "0.0001"),
                         ("linear_schedule", "scaled_linear"), ("noise_predicted", "velocity"),
-                        ("sd_vae", "prior/lnm-mini"), ("clip_vit_l14", "prior/lnm-mini-clip"),
+                        ("sd_vae", "checkpoints/lnm-mini"), ("clip_vit_l14", "checkpoints/lnm-mini-clip"),
                         ("table_resolution_ours", "128x128")):
         assert (computed[name], verdicts[name]) == (value, DIFFERS), name
     assert "3e-05 by params.paper.yaml" in table["learning_rate"]["reason"]
@@ -245,7 +245,7 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
     assert (computed["least_cosine_distance"], verdicts["least_cosine_distance"]) == ("1 of 1 videos", REPRODUCED)
     assert computed["perceptual_compression"].startswith("12 times (ocean); 48 times")
     assert (computed["fid_ours"], verdicts["fid_ours"]) == ("100 [90, 110], ocean, 2 films", INCOMPARABLE)
-    for said in ("prior/lnm-mini, not Stable Diffusion", "128x128", "16 frames against 72", "names neither its clips"):
+    for said in ("checkpoints/lnm-mini, not Stable Diffusion", "128x128", "16 frames against 72", "names neither its clips"):
         assert said in table["fid_ours"]["reason"]
     assert computed["table_clipsim_ours"] == "0.75 [0.7, 0.8], ocean, 2 films"
     assert "not OpenAI's CLIP" in table["table_clipsim_ours"]["reason"]
@@ -255,7 +255,7 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
 
 
 def test_the_papers_own_setting_is_reproduced_once_it_is_run(ledger):
-    fabricate(ledger, prior="inputs/stable-diffusion-inpainting", size=512, steps=3600, learning_rate=3e-5,
+    fabricate(ledger, checkpoint="inputs/stable-diffusion-inpainting", size=512, steps=3600, learning_rate=3e-5,
               mask_value=1, beta_schedule="linear", strides=[1], cogvideo={"fid_train": 384.0, "clipscore": 0.7522})
     names = ["canvas_size", "training_steps", "learning_rate", "whole_canvas_masked", "linear_schedule", "sd_vae",
              "table_resolution_ours", "consecutive_frames"]
@@ -371,6 +371,6 @@ def test_an_implementation_that_does_something_else_is_seen(monkeypatch):
 def test_the_latents_of_an_autoencoder_dc_are_counted_as_those_of_a_kl(ledger):
     fabricate(ledger)
     with_kl = row(ledger, "perceptual_compression")["computed"]
-    write_json(ledger / "prior" / "lnm-mini" / "vae" / "config.json",
+    write_json(ledger / "checkpoints" / "lnm-mini" / "vae" / "config.json",
                {"encoder_block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
     assert row(ledger, "perceptual_compression")["computed"] == with_kl

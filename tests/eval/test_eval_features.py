@@ -180,15 +180,15 @@ def test_a_prompt_past_the_context_is_known_to_be_cut(clip):
 
 def test_the_built_in_clip_keeps_the_end_of_a_long_prompt_too():
     root = REPOSITORY
-    if not (root / "prior" / "lnm-mini-clip").is_dir():
-        pytest.skip("no prior/lnm-mini-clip: `dvc pull prior` brings it")
-    model = Clip("prior/lnm-mini-clip", root)
+    if not (root / "checkpoints" / "lnm-mini-clip").is_dir():
+        pytest.skip("no checkpoints/lnm-mini-clip: `dvc pull lnm-mini` brings it")
+    model = Clip("checkpoints/lnm-mini-clip", root)
     tokens = model.tokenizer(["ocean waves " * 100])[0]
     assert tokens[-1] == tokens.max() and model.truncated("ocean waves " * 100)
     assert not model.truncated("ocean waves under an open sky at sunset")
 
 
-@pytest.mark.parametrize("name", ["nowhere/at-all", "prior/missing", "weights-only"])
+@pytest.mark.parametrize("name", ["nowhere/at-all", "checkpoints/missing", "weights-only"])
 def test_a_clip_that_is_not_there_is_refused_by_name(name, tmp_path):
     (tmp_path / "weights-only").mkdir()
     with pytest.raises(UserError, match=name):

@@ -35,7 +35,7 @@ def clip_frames(seed, count):
 
 
 def fabricate(results, name, seed, **films):
-    """results/<name>/ as the stages before leave it: ours repeats the real clip exactly, the prior flickers."""
+    """results/<name>/ as the stages before leave it: ours repeats the real clip exactly, the checkpoint flickers."""
     import cv2
 
     real = clip_frames(seed, 12 + HELDOUT)
@@ -53,11 +53,11 @@ def fabricate(results, name, seed, **films):
     for k in range(2):
         video.write_frames(folder / "sample" / "ours" / f"seed_{k}", vae[:COUNT] if k else heldout[:COUNT])
         flicker = np.clip(heldout[:COUNT] + rng.normal(0, 60, (COUNT, 1, 1, 3)), 0, 255).astype(np.uint8)
-        video.write_frames(folder / "sample" / "prior" / f"seed_{k}", flicker)
+        video.write_frames(folder / "sample" / "checkpoint" / f"seed_{k}", flicker)
     (folder / "sample" / "films.json").write_text(json.dumps({
         "video": name, "prompt": PROMPT, "fps": FPS, "num_frames": COUNT, "num_inference_steps": 15,
-        "guidance_scale": 1.0, "mask_value": 1, "first_frame": "free", "seeds": [0, 1], "methods": ["ours", "prior"],
-        "prior": "prior/lnm-mini", "temporal_sha256": "ab" * 32,
+        "guidance_scale": 1.0, "mask_value": 1, "first_frame": "free", "seeds": [0, 1], "methods": ["ours", "checkpoint"],
+        "checkpoint": "checkpoints/lnm-mini", "temporal_sha256": "ab" * 32,
     } | films))
     for number, stage in enumerate(("prepare", "finetune", "sample", "evaluate"), 1):
         book = folder / "notebooks" / f"{number}_{stage}.ipynb"
@@ -77,7 +77,7 @@ def run(tmp_path_factory):
     """A project of two videos, scored with a CLIP of random weights and without FID, then reported."""
     root = tmp_path_factory.mktemp("project")
     (root / "params.yaml").write_text("seed: 0\n")
-    tiny_clip(root / "prior" / "lnm-mini-clip")
+    tiny_clip(root / "checkpoints" / "lnm-mini-clip")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         results = root / "results"
@@ -86,11 +86,11 @@ def run(tmp_path_factory):
         for seed, name in enumerate(("ocean", "rapids")):
             fabricate(results, name, seed)
             extra = {"baselines": {"inputs/baselines/cogvideo/ocean": "hash"}} if name == "ocean" else {}
-            evaluate.evaluate_video(settings(name, clip="prior/lnm-mini-clip", **extra), results / name,
+            evaluate.evaluate_video(settings(name, clip="checkpoints/lnm-mini-clip", **extra), results / name,
                                     results / name / "evaluate")
         resolved = root / "build" / "resolve" / "ocean" / "finetune.json"
         resolved.parent.mkdir(parents=True)
-        resolved.write_text(json.dumps({"seed": 7, "prior_sha256": "cd" * 32}))
+        resolved.write_text(json.dumps({"seed": 7, "checkpoint_sha256": "cd" * 32}))
         out = results / "paper"
         out.mkdir()
         (out / "6_paper.ipynb").write_text("{}")
@@ -109,7 +109,7 @@ def metrics_of(run, name="ocean"):
 
 def test_every_number_has_an_interval_or_its_n_and_a_unit_or_a_reason(run):
     metrics = metrics_of(run)
-    assert set(metrics["methods"]) == {"heldout", "heldout_vae", "ours", "prior", "flow_extrapolation", "static",
+    assert set(metrics["methods"]) == {"heldout", "heldout_vae", "ours", "checkpoint", "flow_extrapolation", "static",
                                        "static_noise", "shuffled", "cogvideo"}
     for values in metrics["methods"].values():
         assert set(values) == set(evaluate.UNITS)
@@ -134,7 +134,7 @@ def test_the_metrics_say_what_the_fabricated_films_are(run):
 
     assert methods["ours"]["motion_ratio"]["values"][0] == 1  # its first film is the real clip
     assert value("ours", "flow_warp_gap") < value("static_noise", "flow_warp_gap")
-    assert value("ours", "flow_warp_gap") < value("prior", "flow_warp_gap")
+    assert value("ours", "flow_warp_gap") < value("checkpoint", "flow_warp_gap")
     assert value("static", "motion_energy") == 0 and value("static", "frame0_db") == 100
     assert value("static_noise", "motion_ratio") == pytest.approx(1, rel=0.05)
     assert value("heldout_vae", "detail_kept") == 1 < value("heldout", "detail_kept")
@@ -152,7 +152,7 @@ def test_the_summary_for_dvc_is_flat_numbers_of_ours(run):
 
 def test_evaluating_again_gives_the_same_bytes(run, tmp_path):
     first = run["results"] / "rapids" / "evaluate"
-    evaluate.evaluate_video(settings("rapids", clip="prior/lnm-mini-clip"), run["results"] / "rapids", tmp_path)
+    evaluate.evaluate_video(settings("rapids", clip="checkpoints/lnm-mini-clip"), run["results"] / "rapids", tmp_path)
     for name in ("metrics.json", "summary.json", "sheet.png", "motion.png"):
         assert (tmp_path / name).read_bytes() == (first / name).read_bytes(), name
 
@@ -166,7 +166,7 @@ def test_fid_stands_with_its_counts_floor_and_real_against_real(run, tmp_path):
     assert (floor["n"], floor["n_reference"], floor["real_vs_real"]["n"]) == (COUNT, HELDOUT, COUNT)
     methods = metrics["methods"]
     # ours are real frames or nearly: FID to their own clip is under any other method's, and not under the rank floor
-    assert floor["rank_floor"] <= methods["ours"]["fid_heldout"]["value"] < methods["prior"]["fid_heldout"]["value"]
+    assert floor["rank_floor"] <= methods["ours"]["fid_heldout"]["value"] < methods["checkpoint"]["fid_heldout"]["value"]
     assert methods["heldout"]["fid_train"]["value"] < methods["static_noise"]["fid_train"]["value"]
     assert "reference" in methods["heldout"]["fid_heldout"]["refused"]
     assert methods["shuffled"]["fid_train"] == methods["heldout"]["fid_train"]
@@ -174,11 +174,11 @@ def test_fid_stands_with_its_counts_floor_and_real_against_real(run, tmp_path):
 
 
 def test_without_a_clip_or_weights_the_reason_stands_in_the_numbers_place(run, tmp_path):
-    missing = settings("rapids", clip="prior/no-such-clip", fid=True)
+    missing = settings("rapids", clip="checkpoints/no-such-clip", fid=True)
     missing_weights = run["results"].parent / "weights" / WEIGHTS.name
     missing_weights.unlink(missing_ok=True)
     metrics = evaluate.evaluate_video(missing, run["results"] / "rapids", tmp_path)
-    assert "prior/no-such-clip" in metrics["methods"]["ours"]["clipsim"]["refused"]
+    assert "checkpoints/no-such-clip" in metrics["methods"]["ours"]["clipsim"]["refused"]
     assert "lnm.demo.footage" in metrics["methods"]["ours"]["fid_train"]["refused"]
     assert "motion_ratio" in json.loads((tmp_path / "summary.json").read_text())
 
@@ -237,9 +237,9 @@ def test_table_1_prints_the_published_rows_as_the_paper_does_and_invents_no_vote
     ours = next(line for line in lines if line[0] == "LateNtMovies (ours)")
     assert ours[1:4] == ["no responses yet", "no responses yet", f"{SIZE}x{SIZE}"] and ours[6] == "-"
     names = [line[0] for line in lines]
-    assert {"prior, frame by frame", "static repeat", "static + noise", "cogvideo"} <= set(names)
+    assert {"checkpoint, frame by frame", "static repeat", "static + noise", "cogvideo"} <= set(names)
     assert max(map(len, run["markdown"].splitlines())) <= 140
-    for said in ("demonstration", "2.5 x cosine", "prior/lnm-mini-clip", "FID refused: evaluate.fid is false"):
+    for said in ("demonstration", "2.5 x cosine", "checkpoints/lnm-mini-clip", "FID refused: evaluate.fid is false"):
         assert said in " ".join(run["markdown"].split())
 
 
@@ -272,8 +272,8 @@ def test_figures_are_png_and_pdf_and_the_same_bytes_again(run, tmp_path):
 
 
 def test_figure_4_has_every_method_a_user_s_baseline_included(run):
-    assert figures.compared(metrics_of(run)) == ["ours", "prior", "flow_extrapolation", "cogvideo"]
-    assert figures.compared(metrics_of(run, "rapids")) == ["ours", "prior", "flow_extrapolation"]
+    assert figures.compared(metrics_of(run)) == ["ours", "checkpoint", "flow_extrapolation", "cogvideo"]
+    assert figures.compared(metrics_of(run, "rapids")) == ["ours", "checkpoint", "flow_extrapolation"]
     cogvideo = figures.film(run["results"], "ocean", "cogvideo")
     assert cogvideo.shape == (4, SIZE, SIZE, 3)  # as it was scored: the centre square, this run's size
     ours = video.read_frames(run["results"] / "ocean" / "sample" / "ours" / "seed_0")
@@ -314,7 +314,7 @@ def test_every_number_of_this_run_is_linked_to_the_notebook_that_computed_it(run
     provenance = next(table for table in tables if "Which notebook" in table)
     finetune = next(row for row in re.findall(r"<tr>.*?</tr>", provenance, re.S) if "ocean: finetune" in row)
     resolved = run["results"].parent / "build" / "resolve" / "ocean" / "finetune.json"
-    for said in ("2_finetune.ipynb", hashlib.sha256(resolved.read_bytes()).hexdigest()[:12], "prior cdcdcdcdcdcd",
+    for said in ("2_finetune.ipynb", hashlib.sha256(resolved.read_bytes()).hexdigest()[:12], "checkpoint cdcdcdcdcdcd",
                  "<td>7</td>", "c0ffee"):
         assert said in finetune
 

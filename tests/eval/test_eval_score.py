@@ -49,7 +49,7 @@ def test_alone_a_film_gets_the_metrics_that_need_nothing_else_and_reasons_for_th
         "motion_energy", "flicker", "flow_warp", "flow_visible", "flow_speed", "detail", "colour_drift", "colour_slope"}
     assert "--reference" in own["fid_heldout"]["refused"] and "--train" in own["nearest_rmse"]["refused"]
     assert "--train" in own["nearest_inception"]["refused"]
-    assert "prior.clip" in own["clipsim"]["refused"] and "got 8" in own["fvd_heldout"]["refused"]
+    assert "checkpoint.clip" in own["clipsim"]["refused"] and "got 8" in own["fvd_heldout"]["refused"]
     assert own["motion_energy"]["value"] == pytest.approx(motion.motion_energy(video.read_frames("film")), rel=1e-5)
     assert result["controls"] == ["static", "static_noise", "shuffled"] and not result["flags"]
     assert "refused:" in out and "[" in out and "7 frame pairs" in out

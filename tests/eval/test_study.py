@@ -151,7 +151,7 @@ def test_of_many_simulations_the_intervals_hold_the_truth_in_about_95_of_100(pro
 
 
 def test_simulated_strengths_bias_and_lapses_are_found_again(project):
-    strengths = {"ours": 1.0, "cogvideo": 0.2, "prior": -1.2}
+    strengths = {"ours": 1.0, "cogvideo": 0.2, "checkpoint": -1.2}
     path = simulate(project / "votes.csv", {"preference": strengths, "realism": strengths}, observers=300,
                     side_bias=0.4, lapse=0.1, catch=4, seed=1)
     summary = aggregate([path], project / "out", methods=list(strengths), resamples=300)
@@ -182,12 +182,12 @@ def test_an_interval_by_observer_is_honest_where_observers_differ(project):
 
 
 def test_every_row_and_every_output_of_a_simulation_is_marked(project, monkeypatch):
-    path = simulate(project / "votes.csv", {"preference": {"ours": 1.0, "prior": 0.0, "x": 0.3}}, observers=5)
+    path = simulate(project / "votes.csv", {"preference": {"ours": 1.0, "checkpoint": 0.0, "x": 0.3}}, observers=5)
     with path.open(newline="") as stream:
         assert all(r["observer"].startswith("SIMULATED-") and r["session"].startswith("SIMULATED-")
                    for r in csv.DictReader(stream))
     with path.open("a") as stream:
-        stream.write("SIMULATED-1,SIMULATED-1,s,preference,ours,prior,C,1,1,0\n")
+        stream.write("SIMULATED-1,SIMULATED-1,s,preference,ours,checkpoint,C,1,1,0\n")
     summary = aggregate([path], project / "out")
     assert summary["simulated"] and summary["status"] == "SIMULATED" and human_study.cells(summary) == {}
     written = sorted((project / "out").iterdir())
@@ -459,7 +459,7 @@ def film(seed, frames=4, height=32, width=32):
     return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
-def fabricate(root, name, methods=("ours", "prior"), seeds=2):
+def fabricate(root, name, methods=("ours", "checkpoint"), seeds=2):
     """results/<name>/sample as the sample stage leaves it, and the held-out frames."""
     folder = root / "results" / name
     for method in methods:
@@ -475,8 +475,8 @@ def test_films_of_the_run_and_of_others_come_together(project):
     video.write_mp4(project / "inputs" / "baselines" / "cogvideo" / "ocean.mp4", film(1, 30, 48, 97)[:, :, :96], 16)
     results, videos = project / "results", ["ocean", "rain"]
     scenes = human_study.collect(results, videos)
-    assert {scene: list(films) for scene, films in scenes.items()} == {"ocean": ["ours", "prior", "cogvideo"],
-                                                                      "rain": ["ours", "prior"]}
+    assert {scene: list(films) for scene, films in scenes.items()} == {"ocean": ["ours", "checkpoint", "cogvideo"],
+                                                                      "rain": ["ours", "checkpoint"]}
     assert scenes["ocean"]["ours"] == (results / "ocean" / "sample" / "ours" / "seed_0" / "film.mp4").read_bytes()
     (project / "c.mp4").write_bytes(scenes["ocean"]["cogvideo"])
     clip = video.read(project / "c.mp4")
@@ -525,7 +525,7 @@ def test_the_command_builds_one_file_of_every_pair_question_and_catch_trial(proj
     first = page.read_bytes()
     study = json.loads(page.read_text().partition('id="study">')[2].partition("</script>")[0])
     asked = {(t["scene"], t["question"], *t["conditions"]) for t in study["trials"] if not t["is_catch"]}
-    assert asked == {(scene, q, a, b) for scene, a, b in (("ocean", "ours", "prior"), ("lake", "cogvideo", "sora"))
+    assert asked == {(scene, q, a, b) for scene, a, b in (("ocean", "ours", "checkpoint"), ("lake", "cogvideo", "sora"))
                      for q in ("preference", "realism")}
     assert all(text.startswith("data:video/mp4;base64,") for text in study["films"]) and len(study["films"]) == 7
     assert command(["study", "build", "--videos", "ocean", "rain", "lake", "--fps", "8", "--catch", "3"]) == 0

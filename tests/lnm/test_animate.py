@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import SIZE, write_tiny_prior
+from tiny import SIZE, write_tiny_checkpoint
 
 from lnm import video
 from lnm.__main__ import main
@@ -11,9 +11,9 @@ from lnm.__main__ import main
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    prior = write_tiny_prior(tmp_path / "tiny")
+    checkpoint = write_tiny_checkpoint(tmp_path / "tiny")
     (tmp_path / "params.yaml").write_text(
-        f"size: {SIZE}\ndevice: cpu\nprior: {{name: {prior}, clip: null}}\n"
+        f"size: {SIZE}\ndevice: cpu\ncheckpoint: {{name: {checkpoint}, clip: null}}\n"
         "finetune: {steps: 4, frames: 3, preview_every: 0}\nsample: {num_frames: 4, num_inference_steps: 2}\n"
         "videos: {other: {path: nowhere.mp4, fps: 8, prompts: [x]}}\n")
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)

@@ -1,18 +1,18 @@
-"""Opening priors: any checkpoint in Stable Diffusion inpainting's layout, and one clear line for what is not."""
+"""Opening checkpoints: any checkpoint in Stable Diffusion inpainting's layout, and one clear line for what is not."""
 
 import shutil
 
 import pytest
 import torch
-from tiny import CHANNELS, write_tiny_prior
+from tiny import CHANNELS, write_tiny_checkpoint
 
-from lnm import checkpoint
+from lnm import checkpoint, devices
 from lnm.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return write_tiny_prior(tmp_path_factory.mktemp("tiny"))
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
 def test_opens_a_checkpoint_in_stable_diffusions_layout(tiny):
@@ -50,7 +50,7 @@ def test_corrupt_weights_are_one_line(tiny, tmp_path):
 
 
 def test_a_checkpoint_that_is_not_for_inpainting_is_refused(tmp_path):
-    folder = write_tiny_prior(tmp_path / "t2i", in_channels=CHANNELS)
+    folder = write_tiny_checkpoint(tmp_path / "t2i", in_channels=CHANNELS)
     with pytest.raises(UserError, match="choose an inpainting checkpoint"):
         checkpoint.open_checkpoint(str(folder))
 
@@ -71,12 +71,12 @@ def test_a_hub_out_of_reach_says_which_files_and_where(monkeypatch):
 
 
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(monkeypatch):
-    with pytest.raises(UserError, match="dvc pull prior"):
-        checkpoint.open_checkpoint("prior/none")
+    with pytest.raises(UserError, match="dvc pull lnm-mini"):
+        checkpoint.open_checkpoint("checkpoints/none")
 
 
 def test_an_unavailable_device_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="device: cuda"):
-        checkpoint.pick_device("cuda")
-    assert checkpoint.pick_device("auto") in ("cpu", "mps")
+        devices.pick_device("cuda")
+    assert devices.pick_device("auto") in ("cpu", "mps")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import SIZE, write_tiny_prior
+from tiny import SIZE, write_tiny_checkpoint
 
 from lnm import latents
 from lnm.checkpoint import open_checkpoint
@@ -18,7 +18,7 @@ def frames(n=5, seed=0):
 
 
 def test_encode_scales_and_chunks_alike(tmp_path):
-    vae = open_checkpoint(str(write_tiny_prior(tmp_path))).vae
+    vae = open_checkpoint(str(write_tiny_checkpoint(tmp_path))).vae
     clip = frames()
     whole = latents.encode(vae, clip, chunk_size=8)
     torch.testing.assert_close(whole, latents.encode(vae, clip, chunk_size=2), atol=1e-5, rtol=1e-5)
@@ -64,6 +64,6 @@ def test_without_a_clip_the_first_prompt_is_taken_and_it_is_said():
 
 def test_a_clip_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / "open_clip_config.json").write_text("{}")
-    with pytest.raises(UserError, match="prior.clip") as error:
+    with pytest.raises(UserError, match="checkpoint.clip") as error:
         choose_prompt(["a"], frames(2), str(tmp_path))
     assert "\n" not in str(error.value)

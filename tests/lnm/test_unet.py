@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 
 from lnm.errors import UserError
 from lnm.pseudo3d import CONV_PLACEMENTS, FrameCount, Pseudo3DConv, TemporalConv, TemporalAttention
-from lnm.temporal_file import base_fingerprint, load_temporal, save_temporal
+from lnm.temporal_file import TemporalNotes, base_identity, load_temporal, same_base, save_temporal
 from lnm.unet import UNetPseudo3DConditionModel, is_temporal
 
 B, C, F, H, D = 2, 4, 5, 16, 16
@@ -168,9 +168,9 @@ def test_save_and_load_lose_nothing(tmp_path):
 def test_temporal_file_travels_and_refuses_another_base(tmp_path):
     unet = UNetPseudo3DConditionModel.from_unet2d(tiny_unet2d())
     train_a_step(unet)
-    save_temporal(unet, tmp_path / "t.safetensors", {"steps": 2})
+    save_temporal(unet, tmp_path / "t.safetensors", TemporalNotes(steps=2))
     fresh = UNetPseudo3DConditionModel.from_unet2d(tiny_unet2d())
-    assert load_temporal(fresh, tmp_path / "t.safetensors") == {"steps": 2}
+    assert load_temporal(fresh, tmp_path / "t.safetensors") == TemporalNotes(steps=2)
     sample, t, words = inputs()
     with torch.no_grad():
         assert torch.equal(unet(sample, t, words, fps=8).sample, fresh(sample, t, words, fps=8).sample)
@@ -179,7 +179,7 @@ def test_temporal_file_travels_and_refuses_another_base(tmp_path):
         stranger.conv_in.weight += 0.1
     stranger = UNetPseudo3DConditionModel.from_unet2d(stranger)
     before = copy.deepcopy(stranger.state_dict())
-    with pytest.raises(UserError, match="another prior"):
+    with pytest.raises(UserError, match="another checkpoint"):
         load_temporal(stranger, tmp_path / "t.safetensors")
     assert all(torch.equal(v, before[k]) for k, v in stranger.state_dict().items())
     with pytest.raises(UserError, match="conv_placement"):
@@ -191,12 +191,16 @@ def test_temporal_file_travels_and_refuses_another_base(tmp_path):
             load_temporal(fresh, tmp_path / bad)
 
 
-def test_half_precision_copy_of_the_base_is_the_same_base():
-    parent = tiny_unet2d()
-    half = tiny_unet2d()
-    half.load_state_dict({k: v.half().float() for k, v in parent.state_dict().items()})
-    fingerprint = [base_fingerprint(UNetPseudo3DConditionModel.from_unet2d(u)) for u in (parent, half)]
-    assert fingerprint[0] == fingerprint[1]
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_copy_in_half_precision_is_the_same_base_and_a_slight_fine_tune_is_not(dtype):
+    parent, copied, tuned = tiny_unet2d(), tiny_unet2d(), tiny_unet2d()
+    copied.load_state_dict({k: v.to(dtype).float() for k, v in parent.state_dict().items()})
+    with torch.no_grad():
+        for p in tuned.parameters():  # one per cent of the weights' own size
+            p += 0.01 * p.std() * torch.randn(p.shape, generator=torch.Generator().manual_seed(3)) if p.numel() > 1 else 0
+    whole, half, other = (base_identity(UNetPseudo3DConditionModel.from_unet2d(u)) for u in (parent, copied, tuned))
+    assert same_base(whole, half) and same_base(half, whole)
+    assert not same_base(whole, other) and not same_base(half, other)
 
 
 def test_a_unet_that_is_not_for_inpainting_is_refused():

@@ -12,8 +12,8 @@ from lnm.errors import UserError
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lnm.demo.mini", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("prior"), metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("--work", type=Path, default=Path("store/prior"), metavar="FOLDER",
+    parser.add_argument("--out", type=Path, default=Path("checkpoint"), metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument("--work", type=Path, default=Path("store/lnm-mini"), metavar="FOLDER",
                         help="images, latents, checkpoints; default: %(default)s")
     parser.add_argument("--downloads", type=Path, default=Path("store/downloads"), metavar="FOLDER",
                         help="the photographs' archive; default: %(default)s")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
 
-def save_prior(folder: Path, vae: AutoencoderDC, unet: UNet2DConditionModel, text_encoder: CLIPTextModel,
+def save_checkpoint(folder: Path, vae: AutoencoderDC, unet: UNet2DConditionModel, text_encoder: CLIPTextModel,
                tokenizer_folder: Path) -> None:
     """diffusers' Stable Diffusion layout, fp16 safetensors, no file over 14 MB."""
     for name, module in (("vae", vae), ("unet", unet)):
@@ -54,5 +54,5 @@ def train(out: Path, work: Path, recipe: dict = RECIPE, downloads: Path | None =
     latents = training_latents(work, recipe, vae, images)
     unet, text_encoder = train_unet(work, recipe, latents, captions, tokenizer, patch_basis(vae))
     clip = train_clip(work, recipe, images, captions, tokenizer)
-    save_prior(out / "lnm-mini", vae, unet, text_encoder, work / "tokenizer")
+    save_checkpoint(out / "lnm-mini", vae, unet, text_encoder, work / "tokenizer")
     save_clip(out / "lnm-mini-clip", clip, tokenizer, work / "tokenizer")

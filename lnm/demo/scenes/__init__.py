@@ -2,7 +2,7 @@
 
 Five scenes, each a deterministic function of (seed, time): an open ocean by a directional wave
 spectrum, a cloudscape time-lapse, the sun setting or rising over water, a pond in the rain, and stars
-over hills at dusk. They are training stills for the built-in prior, and two are the built-in clips
+over hills at dusk. They are training stills for the built-in checkpoint, and two are the built-in clips
 (`data/`). Everything about a scene (camera, wind, sun, cover, colours) is drawn once from its seed;
 the caption and the structured description are read off the same numbers, and `true_motion` says how
 things move in the picture.

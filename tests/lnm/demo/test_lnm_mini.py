@@ -1,4 +1,4 @@
-"""The weights that are shipped: what prior/README.md says of them, on images they never saw."""
+"""The weights that are shipped: what checkpoints/README.md says of them, on images they never saw."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,36 +7,36 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import prior as card
+from benchmarks import checkpoint as card
 from eval.features import Clip
 from lnm.checkpoint import open_checkpoint
 from lnm.workflow.params import root
 
 
 @pytest.fixture(scope="module")
-def prior():
-    return open_checkpoint(str(root() / "prior/lnm-mini"))
+def checkpoint():
+    return open_checkpoint(str(root() / "checkpoints/lnm-mini"))
 
 
 @pytest.fixture(scope="module")
 def clip():
-    return Clip("prior/lnm-mini-clip", root())
+    return Clip("checkpoints/lnm-mini-clip", root())
 
 
 @pytest.mark.parametrize("name, most", [("lnm-mini", 24e6), ("lnm-mini-clip", 8e6)])
 def test_they_are_small(name, most):
-    sizes = [f.stat().st_size for f in (root() / "prior" / name).rglob("*") if f.is_file()]
+    sizes = [f.stat().st_size for f in (root() / "checkpoint" / name).rglob("*") if f.is_file()]
     assert sum(sizes) <= most and max(sizes) < 15e6
 
 
-def test_the_autoencoder_gives_stills_and_rapids_back(prior):
-    found = card.autoencoder(prior)
+def test_the_autoencoder_gives_stills_and_rapids_back(checkpoint):
+    found = card.autoencoder(checkpoint)
     assert np.mean([found[kind] for kind in card.scenes.KINDS]) >= 30, found
     assert found["rapids"] >= 23, found
 
 
-def test_most_samples_from_text_alone_are_named_rightly(prior, clip):
-    _, named = card.text_alone(prior, clip)
+def test_most_samples_from_text_alone_are_named_rightly(checkpoint, clip):
+    _, named = card.text_alone(checkpoint, clip)
     right = card.named_rightly(named)
     assert right.size == 20 and right.sum() >= 16, named.tolist()
 
@@ -60,16 +60,16 @@ def test_a_seam_is_the_step_in_the_middle():
     assert steps[0] == pytest.approx(1) and cells[0] == pytest.approx(8)
 
 
-def test_sampling_begins_from_latents_with_as_much_noise_as_the_steps_left_take_off(prior):
+def test_sampling_begins_from_latents_with_as_much_noise_as_the_steps_left_take_off(checkpoint):
     seen = []
 
     def knows_the_answer(inputs, t, words):  # velocity of a picture that is 3 everywhere
-        x, signal = inputs[:, :16], prior.scheduler.alphas_cumprod[t]
+        x, signal = inputs[:, :16], checkpoint.scheduler.alphas_cumprod[t]
         seen.append((int(t), float((x - 3 * signal.sqrt()).std()), float((1 - signal).sqrt())))
         return SimpleNamespace(sample=(signal.sqrt() * x - 3) / (1 - signal).sqrt())
 
     hint = torch.zeros(2, 16, 16, 16)
-    card.sample(replace(prior, unet=knows_the_answer), ["", ""], hint, hint[:, :1], 0, 2.0,
+    card.sample(replace(checkpoint, unet=knows_the_answer), ["", ""], hint, hint[:, :1], 0, 2.0,
                 begin=torch.full_like(hint, 3.0), strength=0.7)
     assert len(seen) == 14 and seen[0][0] == 699
     assert all(std == pytest.approx(expected, rel=0.05) for _, std, expected in seen), seen

@@ -1,4 +1,4 @@
-"""Training the built-in prior: its encoder is the best linear transform, its decoder starts as the inverse, and the
+"""Training the built-in checkpoint: its encoder is the best linear transform, its decoder starts as the inverse, and the
 whole is one function of its seed, however often it is interrupted."""
 
 import hashlib
@@ -14,7 +14,7 @@ from lnm.demo.mini import autoencoder, loop
 from lnm.demo.mini.batch import draw_batch, half_plane
 from lnm.demo.mini.recipe import GREY, RECIPE, round_of
 from lnm.demo.mini.text import new_text_encoder, train_tokenizer
-from lnm.demo.mini.train import save_prior, train
+from lnm.demo.mini.train import save_checkpoint, train
 from lnm.demo.mini.unet import coarse_error, new_unet, patch_basis
 from lnm.latents import decode, encode, encode_pixels, to_tensor
 
@@ -162,7 +162,7 @@ def test_what_is_saved_opens_in_half_the_bytes(tmp_path):
     torch.manual_seed(0)
     vae, unet, text = autoencoder.new_vae(), new_unet(), new_text_encoder(tokenizer)
     vae.register_to_config(scaling_factor=0.7)
-    save_prior(tmp_path / "lnm-mini", vae, unet, text, tmp_path / "tokenizer")
+    save_checkpoint(tmp_path / "lnm-mini", vae, unet, text, tmp_path / "tokenizer")
     files = list((tmp_path / "lnm-mini").rglob("*.safetensors"))
     assert max(f.stat().st_size for f in files) < 15e6 and sum(f.stat().st_size for f in files) <= 24e6
     opened = open_checkpoint(str(tmp_path / "lnm-mini"))

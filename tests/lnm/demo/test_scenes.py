@@ -142,7 +142,7 @@ def test_clips_go_into_data_with_their_sheet_unless_told_otherwise(monkeypatch):
     assert given == [(Path("data"), Path("data/sheet.png")), (Path("a"), Path("b.png"))]
 
 
-def test_built_in_clips_are_scenes_the_prior_never_saw():
+def test_built_in_clips_are_scenes_the_checkpoint_never_saw():
     most = max(RECIPE["stills"].values())
     assert all(clip["seed"] > 10 * most for clip in scenes.CLIPS.values())
 

@@ -17,11 +17,11 @@ UNET = "lnm.pseudo3d lnm.unet"
 PIPELINE = f"{UNET} lnm.pipeline lnm.schedulers lnm.temporal_file"
 SCORES = f"""{EVERY} eval eval.baselines eval.clipsim eval.controls eval.evaluate eval.features eval.fid eval.fidelity
              eval.figures eval.fvd eval.human_study eval.measure eval.memory eval.motion eval.ranking eval.table1"""
-CLAIMS = f"{SCORES} {UNET} eval.audit eval.claims eval.findings lnm.finetune lnm.resume"
+CLAIMS = f"{SCORES} {UNET} eval.audit eval.claims eval.findings lnm.training lnm.resume"
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
-    "2_finetune": f"""{STAGE} {PIPELINE} lnm.finetune lnm.preflight lnm.prompts lnm.resume lnm.stages.finetune
+    "2_finetune": f"""{STAGE} {PIPELINE} lnm.training lnm.preflight lnm.prompts lnm.resume lnm.stages.finetune
                       lnm.stages.prepare""",
     "3_sample": f"{STAGE} {PIPELINE} lnm.preflight lnm.prompts lnm.stages.prepare lnm.stages.sample",
     "4_evaluate": f"{SCORES} lnm.workflow.choices",
@@ -125,7 +125,7 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/workflow/runner.py", set()),
         ("lnm/stages/sample.py", {"3_sample"}),
         ("lnm/describe.py", {"6_paper"}),
-        ("lnm/finetune.py", {"2_finetune", "6_paper", "audit"}),
+        ("lnm/training.py", {"2_finetune", "6_paper", "audit"}),
         ("eval/report.py", {"6_paper"}),
         ("eval/human_study.py", SCORING),  # 4 by a circle: eval.evaluate draws its figures, and they show the votes
         ("eval/study_page/page.js", SCORING),

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import REPOSITORY
-from tiny import SIZE, write_tiny_prior
+from tiny import SIZE, write_tiny_checkpoint
 
 from lnm import video
 
@@ -37,19 +37,19 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The pipeline itself, on a tiny prior, up to and without the fine-tune."""
+    """The pipeline itself, on a tiny checkpoint, up to and without the fine-tune."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("lnm", "eval", "notebooks"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "dvc.yaml", folder)
-    write_tiny_prior(folder / "prior" / "lnm-mini")
-    for name in ("prior/lnm-mini-clip", "footage", "weights", "data"):
+    write_tiny_checkpoint(folder / "checkpoints" / "lnm-mini")
+    for name in ("checkpoints/lnm-mini-clip", "footage", "weights", "data"):
         (folder / name).mkdir(parents=True)
         (folder / name / "empty").touch()
     picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     video.write_frames(folder / "inputs" / "drift", np.stack([np.roll(picture, i, 1) for i in range(16)]))
     (folder / "params.yaml").write_text(
-        f"size: {SIZE}\ndevice: cpu\nprior: {{name: prior/lnm-mini, clip: null}}\n"
+        f"size: {SIZE}\ndevice: cpu\ncheckpoint: {{name: checkpoints/lnm-mini, clip: null}}\n"
         "finetune: {steps: 120, frames: 3, preview_every: 0, checkpoint_every: 5}\n"
         "videos:\n  drift: {path: inputs/drift, fps: 8, prompts: [waves]}\n"
         "  slow: {path: inputs/drift, fps: 4, prompts: [waves]}\n")

@@ -58,7 +58,7 @@ def test_the_files_in_the_repository_are_valid(name):
 
 def test_params_yaml_spells_out_every_default_but_a_video_s(project):
     ours = load(REPOSITORY / "params.yaml")
-    for section in (*STAGES, "prior"):
+    for section in (*STAGES, "checkpoint"):
         given = getattr(ours, section)
         assert given.model_fields_set == set(type(given).model_fields), section
 
@@ -68,7 +68,7 @@ def test_the_paper_s_setting_is_the_paper_s():
     tuned = paper.finetune
     assert (paper.size, tuned.steps, tuned.frames, tuned.optimizer, tuned.learning_rate) == (512, 3600, 5, "lion", 3e-5)
     assert (tuned.beta_schedule, tuned.mask_value, paper.sample.num_inference_steps) == ("linear", 1, 15)
-    assert paper.prior.revision, "a hub name is pinned"
+    assert paper.checkpoint.revision, "a hub name is pinned"
 
 
 def test_root_is_found_from_below_and_missed_in_one_line(project, monkeypatch, tmp_path_factory):

@@ -44,7 +44,7 @@ def needs(pipeline, name):
 def test_every_video_has_its_own_stages(pipeline):
     stages, _ = pipeline
     own = {f"{stage}@{video}" for stage in ("resolve", *STAGES) for video in ("ocean", "rain")}
-    assert set(stages) == own | {"code", "footage", "prior", "resolve_study", "human_study", "audit", "paper"}
+    assert set(stages) == own | {"code", "footage", "checkpoint", "resolve_study", "human_study", "audit", "paper"}
 
 
 def test_the_stages_of_a_video_follow_each_other_and_need_no_other_video(pipeline):
@@ -79,14 +79,14 @@ def test_only_resolve_reads_params_yaml_and_it_does_so_always(pipeline):
 def test_nothing_of_the_user_s_or_of_the_resume_store_is_an_out(pipeline):
     stages, _ = pipeline
     outs = [path for stage in stages.values() for path in paths(stage.outs)]
-    assert {path.split("/")[0] for path in outs} == {"build", "footage", "prior", "results", "weights"}
+    assert {path.split("/")[0] for path in outs} == {"build", "footage", "checkpoint", "results", "weights"}
 
 
-def test_a_clone_computes_everything_but_the_prior(pipeline):
+def test_a_clone_computes_everything_but_the_checkpoint(pipeline):
     stages, _ = pipeline
     assert {path for stage in stages.values() for out in stage.outs if out.can_push for path in paths([out])} == {
-        "prior/lnm-mini", "prior/lnm-mini-clip"}
-    assert [name for name, stage in stages.items() if stage.frozen] == ["prior"]
+        "checkpoints/lnm-mini", "checkpoints/lnm-mini-clip"}
+    assert [name for name, stage in stages.items() if stage.frozen] == ["checkpoint"]
 
 
 def test_metrics_and_plots_are_declared_for_every_video(pipeline):

@@ -29,7 +29,7 @@ def told(stage, video):
         ("inputs/rain", "footage:rapdis", "videos.rain.path: no footage is named rapdis; there is "),
         ("inputs/rain", "footage:rapids", "videos.rain.path: footage:rapids is not fetched yet"),
         ("fps: 12.5", "fps: 12.5, still: inputs/no.png", "videos.rain.still: inputs/no.png does not exist"),
-        ("videos:", "prior: {name: prior/no}\nvideos:", "prior.name: prior/no does not exist"),
+        ("videos:", "checkpoint: {name: checkpoints/no}\nvideos:", "checkpoint.name: checkpoints/no does not exist"),
     ],
 )
 def test_what_does_not_exist_is_named_for_its_own_video_only(project, old, new, line):
@@ -37,7 +37,7 @@ def test_what_does_not_exist_is_named_for_its_own_video_only(project, old, new, 
     with pytest.raises(UserError) as caught:
         settings("prepare", "rain")
     assert str(caught.value).startswith(f"params.yaml: {line}")
-    if not line.startswith("prior"):
+    if not line.startswith("checkpoint"):
         assert told("prepare", "ocean")["path"] == "inputs/ocean.mp4"
 
 
@@ -82,7 +82,7 @@ def every(*stages):
         ("videos:", "finetune: {steps: 7}\nvideos:", every("finetune")),
         ("videos:", "finetune: {mask_value: 1}\nvideos:", every("finetune", "sample")),
         ("videos:", "prepare: {holdout: 0.5}\nvideos:", every("prepare")),
-        ("videos:", "prior: {clip: null}\nvideos:", every("prepare", "evaluate")),
+        ("videos:", "checkpoint: {clip: null}\nvideos:", every("prepare", "evaluate")),
         ("[rain, snow]", "[rain, hail]", {"rain/prepare.json"}),
         ("videos:", "videos:\n  new: {path: inputs/rain, fps: 1, prompts: [x]}",
          {f"new/{stage}.json" for stage in STAGES}),
@@ -99,13 +99,13 @@ def test_no_stage_sees_another_s_choices(project):
         for other in set(STAGES) - {stage}:
             assert not seen & (sections[other] - sections[stage]), (stage, other)
     assert "seed" not in told("prepare", "ocean")
-    assert told("sample", "ocean")["finetune"] == {"mask_value": 0, "beta_schedule": "prior"}
+    assert told("sample", "ocean")["finetune"] == {"mask_value": 0, "beta_schedule": "checkpoint"}
 
 
 def test_changed_content_under_the_same_name_is_seen(project):
     (project / "params.yaml").write_text(PARAMS.replace("prompts: [rain", "still: inputs/ocean.mp4, prompts: [rain"))
     files = {"inputs/rain/0.png": ("prepare", "path_sha256"), "inputs/ocean.mp4": ("prepare", "still_sha256"),
-             "prior/lnm-mini/unet/x": ("sample", "prior_sha256"), "prior/lnm-mini-clip/x": ("evaluate", "clip_sha256")}
+             "checkpoints/lnm-mini/unet/x": ("sample", "checkpoint_sha256"), "checkpoints/lnm-mini-clip/x": ("evaluate", "clip_sha256")}
     for name, (stage, key) in files.items():
         before = told(stage, "rain")[key]
         (project / name).write_text("changed")
@@ -145,18 +145,18 @@ def test_a_stage_is_called_with_absolute_paths_and_remembers_the_names_that_were
     for name in ("inputs/t.safetensors", "inputs/still.png"):
         (project / name).write_text("x")
     edit(project, "inputs/rain, ", "inputs/rain, steps: 9, still: inputs/still.png, ")
-    edit(project, "videos:", "prior: {clip: ViT-L-14/openai}\nfinetune: {init: inputs/t.safetensors}\nvideos:")
+    edit(project, "videos:", "checkpoint: {clip: ViT-L-14/openai}\nfinetune: {init: inputs/t.safetensors}\nvideos:")
     prepare, finetune, sample = (settings(stage, "rain").arguments() for stage in ("prepare", "finetune", "sample"))
     assert set(prepare) == {"path", "fps", "prompts", "size", "crop", "start", "end", "max_frames", "holdout", "still",
                             "checkpoint", "revision", "clip", "device", "name", "about"}
     assert prepare["path"] == project / "inputs/rain" and prepare["still"] == project / "inputs/still.png"
     assert prepare["clip"] == "ViT-L-14/openai", "a hub name stays one"
-    assert prepare["about"] == {"source": "inputs/rain", "credit": None, "prior": "prior/lnm-mini",
+    assert prepare["about"] == {"source": "inputs/rain", "credit": None, "checkpoint": "checkpoints/lnm-mini",
                                 "clip": "ViT-L-14/openai"}
     assert finetune["settings"] == Finetune(steps=9, init=str(project / "inputs/t.safetensors"))
     assert finetune["about"]["init"] == "inputs/t.safetensors" and len(finetune["about"]["init_sha256"]) == 64
-    assert sample["settings"] == Sample() and (sample["mask_value"], sample["beta_schedule"]) == (0, "prior")
-    assert {stage["checkpoint"] for stage in (prepare, finetune, sample)} == {str(project / "prior/lnm-mini")}
+    assert sample["settings"] == Sample() and (sample["mask_value"], sample["beta_schedule"]) == (0, "checkpoint")
+    assert {stage["checkpoint"] for stage in (prepare, finetune, sample)} == {str(project / "checkpoints/lnm-mini")}
 
 
 def test_choices_are_shown_as_they_are_written(project):

@@ -6,9 +6,10 @@ the bytes of one that was not.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,12 +20,16 @@ from einops import rearrange
 from tqdm.auto import tqdm
 
 from lnm.errors import UserError
+from lnm.latents import encode
+from lnm.pipeline import LateNtMoviesPipeline
 from lnm.resume import ResumeStore
+from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune
+from lnm.temporal_file import base_identity
+from lnm.video import read
 
-if TYPE_CHECKING:
-    from lnm.pipeline import LateNtMoviesPipeline
-
+# what changes how often a run looks or saves, not what it computes
+COSMETIC = {"checkpoint_every", "preview_every"}
 
 # ---------------------------------------------------------------- one step's data and rate
 
@@ -77,14 +82,20 @@ def make_batch(latents: torch.Tensor, settings: Finetune, fps: float, scheduler,
             "fps": rates, "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
 
 
-def make_optimizer(parameters: list, settings: Finetune) -> torch.optim.Optimizer:
-    """Lion (Chen et al. 2023), the paper's, or AdamW."""
+def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:
+    """Lion (Chen et al. 2023), the paper's, or AdamW, for parameters by name.
+
+    Weight decay pulls towards zero. That is the identity for what is added to a residual (attention, fps embedding),
+    but not for the temporal convolutions, which start as Dirac kernels, nor for norms: those have none.
+    """
+    decayed = {k for k, p in parameters.items() if p.ndim >= 2 and (".to_" in k or k.startswith("fps_embedding."))}
+    groups = [{"params": [p for k, p in parameters.items() if k in decayed], "weight_decay": settings.weight_decay},
+              {"params": [p for k, p in parameters.items() if k not in decayed], "weight_decay": 0.0}]
     if settings.optimizer == "lion":
         from lion_pytorch import Lion  # here: it brings torch's compiler along, which AdamW does not need
 
-        return Lion(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay,
-                             betas=(0.9, 0.99))
+        return Lion(groups, lr=settings.learning_rate)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
 
 
 def check_length(count: int, settings: Finetune, name: str) -> None:
@@ -100,23 +111,35 @@ def check_length(count: int, settings: Finetune, name: str) -> None:
 
 @dataclass
 class Trained:
-    """What a fine-tune did: the smoothed loss at its begin and end, and how many numbers trained and stood still."""
+    """What a fine-tune did: the mean loss of its first and last tenth, and how many numbers trained and stood still.
+
+    losses: of every step, as the log has them.
+    """
 
     steps: int
     trained_parameters: int
     frozen_parameters: int
-    loss_first_tenth: float
-    loss_last_tenth: float
+    losses: list[float]
+
+    @property
+    def loss_first_tenth(self) -> float:
+        return float(np.mean(self.losses[:max(1, len(self.losses) // 10)]))
+
+    @property
+    def loss_last_tenth(self) -> float:
+        return float(np.mean(self.losses[-max(1, len(self.losses) // 10):]))
 
 
 class Trainer:
     """The state of one fine-tune: the model under Accelerate, optimiser, moving average, embeddings of the prompt."""
 
     def __init__(self, pipe: LateNtMoviesPipeline, prompt: str, settings: Finetune, name: str):
-        self.settings, self.scheduler, self.name = settings, pipe.scheduler, name
-        self.device = pipe.device
+        self.settings, self.name = settings, name
+        self.scheduler = make_scheduler(pipe.scheduler, settings.beta_schedule)
+        pipe.scheduler = with_schedule(pipe.scheduler, schedule_of(self.scheduler))  # its sampler stays
         AcceleratorState._reset_state(reset_partial_state=True)  # a kernel may fine-tune twice, in another precision
-        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=self.device.type == "cpu")
+        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=pipe.device.type == "cpu")
+        self.device = self.accelerator.device
         pipe.unet.freeze_spatial()
         if settings.gradient_checkpointing:
             pipe.unet.enable_gradient_checkpointing()
@@ -124,13 +147,22 @@ class Trainer:
         self.state = {"temporal": self.trained}
         if settings.ema:
             self.state["ema"] = {k: p.detach().clone() for k, p in self.trained.items()}
-        self.optimizer = make_optimizer(list(self.trained.values()), settings)
+        self.optimizer = make_optimizer(self.trained, settings)
         with torch.no_grad():
-            self.prompt_embeds, self.empty_embeds = pipe.encode_prompt([prompt, ""])
+            self.prompt_embeds, self.empty_embeds = pipe.encode_prompt([prompt, ""]).to(self.device)
 
-    def prepare(self) -> None:
-        """Hand model and optimiser to Accelerate, once they are restored."""
+    def restore(self, store: ResumeStore | None) -> int:
+        """Go on from the store's checkpoint and hand model and optimiser to Accelerate; the number of steps done."""
+        start, scaler = store.resume(self.state, self.optimizer) if store else (0, None)
         self.model, self.optimizer = self.accelerator.prepare(self.unet, self.optimizer)
+        if scaler and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(scaler)
+        return start
+
+    def save(self, store: ResumeStore, step: int) -> None:
+        """Write a checkpoint; all processes come here, one writes."""
+        scaler = self.accelerator.scaler
+        store.save(step, self.state, self.optimizer, scaler.state_dict() if scaler else None)
 
     def step(self, latents: torch.Tensor, fps: float, seed: int, step: int) -> tuple[float, float, float]:
         """One step down the loss of eq. 2: (loss, learning rate, norm of the gradient)."""
@@ -152,7 +184,7 @@ class Trainer:
         if not torch.isfinite(loss):
             raise UserError(f"{self.name}: the loss is not finite at step {step}; lower finetune.learning_rate "
                             "or set finetune.mixed_precision: no")
-        if settings.ema:
+        if settings.ema and not self.accelerator.optimizer_step_was_skipped:
             decay = min(settings.ema, (1 + step) / (10 + step))
             for k, slow in self.state["ema"].items():
                 slow.lerp_(self.trained[k].detach(), 1 - decay)
@@ -163,10 +195,11 @@ class Trainer:
         """The moving average, where one is kept, becomes the weights."""
         for k, slow in self.state.get("ema", {}).items():
             self.trained[k].copy_(slow)
+        self.unet.eval()
 
 
-def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune, seed: int,
-          store: ResumeStore, name: str = "clip", preview: Callable[[int], None] | None = None) -> Trained:
+def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune, seed: int = 0,
+          store: ResumeStore | None = None, name: str = "clip", preview: Callable[[int], None] | None = None) -> Trained:
     """Train the temporal layers of `pipe` on latents (N, C, h, w) at `fps`, in place; log and checkpoints in `store`.
 
     pipe: an inflated pipeline whose scheduler holds the training schedule. preview(step): called every
@@ -174,24 +207,61 @@ def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: f
     """
     check_length(len(latents), settings, name)
     trainer = Trainer(pipe, prompt, settings, name)
-    start = store.resume(trainer.state, trainer.optimizer)
-    trainer.prepare()
-    bar = tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=f"fine-tuning {name}")
+    start = trainer.restore(store)
+    losses: list[float] = []
+    bar = tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=f"fine-tuning {name}",
+               disable=not trainer.accelerator.is_main_process)
     recent = None
     for step in bar:
         loss, rate, norm = trainer.step(latents, fps, seed, step)
         recent = loss if recent is None else 0.95 * recent + 0.05 * loss
         bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
-        store.write(step, loss, rate, norm)
+        losses.append(loss)
         done = step + 1
+        if store:
+            store.write(step, loss, rate, norm)
         if preview is not None and settings.preview_every and done % settings.preview_every == 0:
             trainer.unet.eval()
             preview(done)
-        if done % settings.checkpoint_every == 0 or done == settings.steps:
-            store.save(done, trainer.state, trainer.optimizer)
+        if store and (done % settings.checkpoint_every == 0 or done == settings.steps):
+            trainer.save(store, done)
     trainer.finish()
-    losses = store.losses()
-    tenth = max(1, len(losses) // 10)
+    losses = store.losses() if store and store.main else losses
     return Trained(settings.steps, sum(p.numel() for p in trainer.trained.values()),
-                   sum(p.numel() for p in trainer.unet.parameters() if not p.requires_grad),
-                   float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])))
+                   sum(p.numel() for p in trainer.unet.parameters() if not p.requires_grad), losses)
+
+
+def finetune(pipe: LateNtMoviesPipeline, frames_or_path, *, prompt: str, fps: float, steps: int | None = None,
+             size: int | tuple[int, int] | None = None, crop: list[int] | None = None, seed: int = 0,
+             store: Path | str | None = None, settings: Finetune | None = None, **changes) -> Trained:
+    """Teach the temporal layers of `pipe` the motion of one clip, in place. Then `pipe(...)` films, and
+    `pipe.save_temporal(FILE)` keeps what was learned.
+
+    frames_or_path: frames, uint8 (N, H, W, 3), at `fps`; or a video file or folder of images, resampled to `fps`.
+    size, crop: as `lnm.video.read` takes them, for a path (None: 512, or 128 for lnm-mini's small U-Net).
+    settings: all choices of `lnm.settings.Finetune`; `steps` and further keywords (`learning_rate`, `frames` ...) change
+    single ones. store: a folder for checkpoints, from which the same call goes on after an interruption.
+    Returns what was trained and the losses. Raises UserError for a clip that is unreadable or too short, and pydantic's
+    ValidationError for a setting that is unknown or out of range.
+    """
+    changes = changes if steps is None else {**changes, "steps": steps}
+    settings = Finetune.model_validate({**(settings or Finetune(preview_every=0)).model_dump(), **changes})
+    if isinstance(frames_or_path, str | Path):
+        frames = read(frames_or_path, fps, size or pipe.unet.config.sample_size * pipe.vae_scale_factor, crop).frames
+    else:
+        frames = np.asarray(frames_or_path)
+    latents = encode(pipe.vae, frames, desc="encoding the clip")
+    pipe.register_to_config(mask_value=float(settings.mask_value))
+    keep = None
+    if store is not None:
+        seen = hashlib.sha256(latents.numpy().tobytes()).hexdigest()
+        keep = ResumeStore(Path(store), {**settings.model_dump(exclude=COSMETIC), "seed": seed, "prompt": prompt,
+                                         "fps": fps, "latents": seen, **base_identity(pipe.unet)})
+    finished = False
+    try:
+        trained = train(pipe, latents, prompt, fps, settings, seed, keep)
+        finished = True
+        return trained
+    finally:
+        if keep:
+            keep.close(finished)

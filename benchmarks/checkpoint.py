@@ -1,8 +1,8 @@
-"""What the built-in prior can do, on images it never saw: the figures and pictures of its card (prior/README.md).
+"""What the built-in checkpoint can do, on images it never saw: the figures and pictures of its card (checkpoints/README.md).
 
-    python -m benchmarks.prior              autoencoder, text alone, half pictures, CLIP (some minutes on a CPU)
-    python -m benchmarks.prior --fid 500    FID of as many samples against held-out stills as well (longer; resumes)
-    python -m benchmarks.prior --layouts    nothing but this: how far latents of other layouts reach, what they cost
+    python -m benchmarks.checkpoint              autoencoder, text alone, half pictures, CLIP (some minutes on a CPU)
+    python -m benchmarks.checkpoint --fid 500    FID of as many samples against held-out stills as well (longer; resumes)
+    python -m benchmarks.checkpoint --layouts    nothing but this: how far latents of other layouts reach, what they cost
 """
 
 from __future__ import annotations
@@ -81,52 +81,52 @@ def real(name: str, count: int = 10) -> np.ndarray:
 
 
 @torch.no_grad()
-def sample(prior, prompts: list[str], hint: torch.Tensor, mask: torch.Tensor, seed: int, guidance: float,
+def sample(checkpoint, prompts: list[str], hint: torch.Tensor, mask: torch.Tensor, seed: int, guidance: float,
            steps: int = 20, batch: int = 16, begin: torch.Tensor | None = None, strength: float = 1.0) -> np.ndarray:
     """Inpainted pictures uint8 (N, H, W, 3): hint (N, C, h, w) of the masked picture's latents, mask (N, 1, h, w).
 
     begin: latents (N, C, h, w) to begin from, with as much noise as the last `strength` of the steps take off, as in
     image-to-image (Meng et al., "SDEdit", 2022).
     """
-    words = torch.cat([prior.text_encoder(part)[0] for part in tokenize(prior.tokenizer, prompts + [""]).split(64)])
+    words = torch.cat([checkpoint.text_encoder(part)[0] for part in tokenize(checkpoint.tokenizer, prompts + [""]).split(64)])
     noise = torch.randn(hint.shape, generator=torch.Generator().manual_seed(seed))
-    prior.scheduler.set_timesteps(steps)
-    times = prior.scheduler.timesteps[steps - round(strength * steps):]
+    checkpoint.scheduler.set_timesteps(steps)
+    times = checkpoint.scheduler.timesteps[steps - round(strength * steps):]
     if begin is not None:
-        noise = prior.scheduler.add_noise(begin, noise, times[:1])
+        noise = checkpoint.scheduler.add_noise(begin, noise, times[:1])
     done = []
     for i in tqdm(range(0, len(hint), batch), desc="sampling"):
         part = slice(i, min(i + batch, len(hint)))
         x, empty = noise[part], words[-1:].expand(part.stop - i, -1, -1)
         for t in times:
             inputs = torch.cat([x, mask[part], hint[part]], 1)
-            both = prior.unet(torch.cat([inputs, inputs]), t, torch.cat([empty, words[part]])).sample
+            both = checkpoint.unet(torch.cat([inputs, inputs]), t, torch.cat([empty, words[part]])).sample
             without, with_ = both.chunk(2)
-            x = prior.scheduler.step(without + guidance * (with_ - without), t, x).prev_sample
+            x = checkpoint.scheduler.step(without + guidance * (with_ - without), t, x).prev_sample
         done.append(x)
-    return decode(prior.vae, torch.cat(done))
+    return decode(checkpoint.vae, torch.cat(done))
 
 
-def autoencoder(prior) -> dict[str, float]:
+def autoencoder(checkpoint) -> dict[str, float]:
     """PSNR in dB of held-out stills and real frames through the autoencoder, mean over pictures, by scene and clip."""
     images, _ = stills(50)
     kinds = {kind: images[i::len(scenes.KINDS)] for i, kind in enumerate(scenes.KINDS)}
     found = {}
     for name, frames in (kinds | {name: real(name) for name in REAL}).items():
-        again = decode(prior.vae, encode(prior.vae, frames))
+        again = decode(checkpoint.vae, encode(checkpoint.vae, frames))
         found[name] = float(np.mean([psnr(a, b) for a, b in zip(frames, again, strict=True)]))
     return found
 
 
-def blank(prior) -> torch.Tensor:
-    return encode(prior.vae, np.full((1, SIZE, SIZE, 3), GREY, np.uint8))
+def blank(checkpoint) -> torch.Tensor:
+    return encode(checkpoint.vae, np.full((1, SIZE, SIZE, 3), GREY, np.uint8))
 
 
-def text_alone(prior, clip) -> tuple[np.ndarray, np.ndarray]:
+def text_alone(checkpoint, clip) -> tuple[np.ndarray, np.ndarray]:
     """Two samples of each of TEXTS, uint8 (2 N, H, W, 3), and which of TEXTS `clip` takes them for, (N, 2)."""
     prompts = [text for text in TEXTS for _ in range(2)]
-    hint = blank(prior).expand(len(prompts), -1, -1, -1)
-    made = sample(prior, prompts, hint, torch.ones_like(hint[:, :1]), seed=0, guidance=2.0)
+    hint = blank(checkpoint).expand(len(prompts), -1, -1, -1)
+    made = sample(checkpoint, prompts, hint, torch.ones_like(hint[:, :1]), seed=0, guidance=2.0)
     return made, (clip(made) @ np.stack([clip.text(text) for text in TEXTS]).T).argmax(1).reshape(-1, 2)
 
 
@@ -136,7 +136,7 @@ def named_rightly(named: np.ndarray) -> np.ndarray:
     return kinds[named] == kinds[:, None]
 
 
-def half_pictures(prior) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def half_pictures(checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The right half of ten pictures painted anew: what was given and made, each uint8 (10, H, W, 3), and the `seam` of
     the pictures, of their reconstructions and of what was made, from noise alone and from the mirrored left half."""
     images, drawn = stills(5, HELD_OUT + 1000)
@@ -144,14 +144,14 @@ def half_pictures(prior) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     hidden, mirrored = images.copy(), images.copy()
     hidden[:, :, SIZE // 2:] = GREY
     mirrored[:, :, SIZE // 2:] = images[:, :, SIZE // 2 - 1::-1]
-    hint = encode(prior.vae, hidden)
+    hint = encode(checkpoint.vae, hidden)
     mask = torch.zeros_like(hint[:, :1])
     mask[..., mask.shape[-1] // 2:] = 1
     captions = [scene.caption for scene in drawn] + list(REAL.values())
-    made = {"painted, from the mirrored half": sample(prior, captions, hint, mask, seed=1, guidance=1.0,
-                                                      begin=encode(prior.vae, mirrored), strength=MIRRORED),
-            "painted, from noise alone": sample(prior, captions, hint, mask, seed=1, guidance=1.0)}
-    measured = {"pictures": images, "through the autoencoder": decode(prior.vae, encode(prior.vae, images))} | made
+    made = {"painted, from the mirrored half": sample(checkpoint, captions, hint, mask, seed=1, guidance=1.0,
+                                                      begin=encode(checkpoint.vae, mirrored), strength=MIRRORED),
+            "painted, from noise alone": sample(checkpoint, captions, hint, mask, seed=1, guidance=1.0)}
+    measured = {"pictures": images, "through the autoencoder": decode(checkpoint.vae, encode(checkpoint.vae, images))} | made
     return {"pictures": images, "left half given": hidden} | made, {name: seam(x) for name, x in measured.items()}
 
 
@@ -211,7 +211,7 @@ def layouts() -> None:
 
     from diffusers import UNet2DConditionModel
 
-    photographs = footage.photos(root() / "store" / "prior" / "photos", root() / "store" / "downloads")
+    photographs = footage.photos(root() / "store" / "checkpoint" / "photos", root() / "store" / "downloads")
     drawn = [render_stills(kind, 10, 0)[0] for kind in scenes.KINDS]
     train = np.concatenate([*drawn, crop_photos(photographs[::6], 1, 0)[0]])
     held = stills(50)[0]
@@ -240,7 +240,7 @@ def layouts() -> None:
               + ", ".join(f"{10 * np.log10(4 / e):.1f}" for e in errors), flush=True)
 
 
-def fid(prior, count: int, keep: Path) -> None:
+def fid(checkpoint, count: int, keep: Path) -> None:
     """Prints FID of `count` pictures a set; each set's features stay in `keep`, so that an interrupted run goes on."""
     network = Inception(root() / "weights" / "inception-2015-12-05.pt")
 
@@ -257,8 +257,8 @@ def fid(prior, count: int, keep: Path) -> None:
 
     def samples() -> np.ndarray:
         captions = [scene.caption for scene in in_turn(count, HELD_OUT + 10_000)]
-        hint = blank(prior).expand(count, -1, -1, -1)
-        return sample(prior, captions, hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
+        hint = blank(checkpoint).expand(count, -1, -1, -1)
+        return sample(checkpoint, captions, hint, torch.ones_like(hint[:, :1]), seed=2, guidance=2.0)
 
     reference = features("held-out stills", lambda: stills(count, HELD_OUT + 10_000)[0])
     print(f"\nFID, real Inception weights, {count} pictures a set, against held-out rendered stills of all scenes",
@@ -268,23 +268,23 @@ def fid(prior, count: int, keep: Path) -> None:
         return stills(count, HELD_OUT + 50_000)[0]
 
     others = {"samples from captions": samples, "other held-out stills": other,
-              "those through the VAE": lambda: decode(prior.vae, encode(prior.vae, other()))}
+              "those through the VAE": lambda: decode(checkpoint.vae, encode(checkpoint.vae, other()))}
     for name, make in others.items():
         print(f"  {name:24} {fid_from_features(features(name, make), reference):.1f}", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.prior", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--prior", default="prior/lnm-mini")
-    parser.add_argument("--clip", default="prior/lnm-mini-clip")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.checkpoint", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--checkpoint", default="checkpoints/lnm-mini")
+    parser.add_argument("--clip", default="checkpoints/lnm-mini-clip")
     parser.add_argument("--fid", type=int, default=0, metavar="N", help="pictures a set")
     parser.add_argument("--layouts", action="store_true", help="only compare layouts of latents")
     args = parser.parse_args()
     if args.layouts:
         return layouts()
-    prior, clip, docs = open_checkpoint(args.prior), Clip(args.clip, root()), root() / "docs"
+    checkpoint, clip, docs = open_checkpoint(args.checkpoint), Clip(args.clip, root()), root() / "docs"
     print("\nVAE, PSNR in dB on images it never saw: "
-          + ", ".join(f"{name} {value:.1f}" for name, value in autoencoder(prior).items()))
+          + ", ".join(f"{name} {value:.1f}" for name, value in autoencoder(checkpoint).items()))
 
     top, cosines, plain = clip_alone(clip)
     print(f"\n{clip.name}: top-1 of 16 different captions on held-out scenes {top['untrue']:.0%} where the others are "
@@ -295,13 +295,13 @@ def main() -> None:
         print(f"  {name}: its caption is number {rank(scores, PLAIN_OF[name])} of {len(PLAIN)} "
               f"(best: {PLAIN[int(np.argmax(scores))]})")
 
-    pictures, seams = half_pictures(prior)
+    pictures, seams = half_pictures(checkpoint)
     print("\nhalf pictures: step across the seam over the mean step near it; step of 8x8 cells across it, grey levels")
     for name, (steps, cells) in seams.items():
         print(f"  {name:32} {steps.round(1).tolist()}; {cells.round(1).tolist()}, mean {cells.mean():.1f}")
-    video.contact_sheet(list(pictures.items()), columns=10, path=docs / "prior-inpaint.png")
+    video.contact_sheet(list(pictures.items()), columns=10, path=docs / "checkpoint-inpaint.png")
 
-    made, named = text_alone(prior, clip)
+    made, named = text_alone(checkpoint, clip)
     right, texts = named_rightly(named), list(TEXTS)
     exact = (named == np.arange(len(texts))[:, None]).sum()
     print(f"\ntext alone, named by {clip.name} among the {len(texts)} prompts: scene and time of day of "
@@ -309,10 +309,10 @@ def main() -> None:
     for text, pair, ok in zip(texts, named, right, strict=True):
         print(f"  {ok.sum()} of 2  {text}" + ("" if ok.all() else f" -> {[texts[i] for i in pair]}"))
     video.contact_sheet([(" | ".join(texts[i:i + 4]), made[2 * i:2 * i + 8]) for i in range(0, len(texts), 4)],
-                        path=docs / "prior-text.png")
+                        path=docs / "checkpoint-text.png")
     if args.fid:
-        weights = [file.read_bytes() for file in sorted((root() / args.prior).rglob("*.safetensors"))]
-        fid(prior, args.fid, root() / "store" / "fid" / hashlib.sha256(b"".join(weights)).hexdigest()[:16])
+        weights = [file.read_bytes() for file in sorted((root() / args.checkpoint).rglob("*.safetensors"))]
+        fid(checkpoint, args.fid, root() / "store" / "fid" / hashlib.sha256(b"".join(weights)).hexdigest()[:16])
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ import csv
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import CHANNELS, tiny_finetune, write_tiny_prepared, write_tiny_prior
+from tiny import CHANNELS, tiny_finetune, write_tiny_prepared, write_tiny_checkpoint
 
-from lnm import finetune as ft
+from lnm import training as ft
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.resume import ResumeStore
@@ -20,13 +20,13 @@ from lnm.temporal_file import read_temporal
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    prior = write_tiny_prior(folder / "prior")
-    return prior, write_tiny_prepared(folder / "prepared", prior)
+    checkpoint = write_tiny_checkpoint(folder / "checkpoint")
+    return checkpoint, write_tiny_prepared(folder / "prepared", checkpoint)
 
 
 def run(tiny, folder, **changes):
-    prior, prepared = tiny
-    summary = finetune(prepared, folder / "out", folder / "store", **tiny_finetune(prior, **changes))
+    checkpoint, prepared = tiny
+    summary = finetune(prepared, folder / "out", folder / "store", **tiny_finetune(checkpoint, **changes))
     return summary, (folder / "out" / "temporal.safetensors").read_bytes(), (folder / "out" / "log.csv").read_text()
 
 
@@ -70,7 +70,7 @@ def test_the_seed_decides(tiny, tmp_path):
 
 
 def test_it_learns_the_clip(tiny, tmp_path):
-    # the frozen prior is random noise: half the loss must be learnable by the temporal layers alone
+    # the frozen checkpoint is random noise: half the loss must be learnable by the temporal layers alone
     summary, _, _ = run(tiny, tmp_path, steps=60, learning_rate=3e-3, warmup_steps=5)
     assert summary["loss_last_tenth"] < 0.9 * summary["loss_first_tenth"]
 
@@ -86,8 +86,8 @@ def test_never_two_trainers_on_one_store(tiny, tmp_path):
 
 
 def test_a_step_sees_consecutive_frames_one_timestep_a_clip_and_the_unblanked_still(tiny):
-    prior = open_checkpoint(str(tiny[0]))
-    scheduler = make_scheduler(prior.scheduler)
+    checkpoint = open_checkpoint(str(tiny[0]))
+    scheduler = make_scheduler(checkpoint.scheduler)
     latents = torch.arange(40.0).view(40, 1, 1, 1).expand(40, CHANNELS, 2, 2)
     settings = Finetune(frames=5, strides=[1, 3], batch_size=16, prompt_dropout=0.5, mask_value=1)
     batch = ft.make_batch(latents, settings, 12.0, scheduler, 0, 0)
@@ -118,9 +118,9 @@ def test_still_noise_touches_only_the_condition(tiny):
     assert torch.equal(batch["sample"][:, :CHANNELS], plain["sample"][:, :CHANNELS])
 
 
-def test_a_prior_that_predicts_velocity_gets_velocities(tiny, tmp_path):
-    prior = write_tiny_prior(tmp_path / "v", prediction_type="v_prediction")
-    scheduler = make_scheduler(open_checkpoint(str(prior)).scheduler)
+def test_a_checkpoint_that_predicts_velocity_gets_velocities(tiny, tmp_path):
+    checkpoint = write_tiny_checkpoint(tmp_path / "v", prediction_type="v_prediction")
+    scheduler = make_scheduler(open_checkpoint(str(checkpoint)).scheduler)
     latents = torch.randn(9, CHANNELS, 2, 2)
     settings = Finetune(strides=[1])
     batch = ft.make_batch(latents, settings, 8.0, scheduler, 0, 0)
@@ -144,11 +144,11 @@ def test_previews_disturb_nothing(tiny, tmp_path):
     assert sorted(p.name for p in (tmp_path / "b" / "out" / "previews").iterdir()) == ["step_00003.gif", "step_00006.gif"]
 
 
-@pytest.mark.parametrize("schedule", ["prior", "linear", "scaled_linear", "cosine"])
+@pytest.mark.parametrize("schedule", ["checkpoint", "linear", "scaled_linear", "cosine"])
 def test_beta_schedules(tiny, schedule):
     base = open_checkpoint(str(tiny[0])).scheduler
     betas = make_scheduler(base, schedule).betas
-    if schedule in ("prior", "scaled_linear"):
+    if schedule in ("checkpoint", "scaled_linear"):
         want = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     elif schedule == "linear":
         want = torch.linspace(0.00085, 0.012, 1000)
@@ -166,5 +166,7 @@ def test_bfloat16_trains(tiny, tmp_path):
 
 def test_note_says_what_was_trained(tiny, tmp_path):
     run(tiny, tmp_path)
-    note = read_temporal(tmp_path / "out" / "temporal.safetensors")[0]["note"]
-    assert note == {"video": "drift", "steps": 6, "prompt": "ocean waves", "mask_value": 0, "fps": 8.0}
+    notes = read_temporal(tmp_path / "out" / "temporal.safetensors").notes
+    assert (notes.video, notes.steps, notes.prompt, notes.mask_value, notes.fps) == ("drift", 6, "ocean waves", 0, 8.0)
+    assert notes.frames == 3 and notes.strides == [1, 2] and notes.checkpoint == str(tiny[0])
+    assert notes.schedule["beta_schedule"] == "scaled_linear" and notes.schedule["prediction_type"] == "epsilon"

@@ -1,0 +1,17 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+from lnm.errors import UserError
+
+
+def pick_device(device: str = "auto") -> str:
+    """"auto" -> cuda, mps or cpu. Raises UserError for a device that is not there."""
+    import torch  # here: commands that only ask for a device's name answer at once
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(d for d, ok in there.items() if ok)
+    if not there.get(device, False):
+        raise UserError(f"device: {device} is not available here; set device: auto")
+    return device

@@ -1,0 +1,84 @@
+"""Temporal files on the model hub: found by name, and pushed with a model card."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from lnm.errors import UserError
+from lnm.temporal_file import TemporalNotes, read_temporal
+
+FILE = "temporal.safetensors"
+
+
+def locate_temporal(name: Path | str, revision: str | None = None) -> Path:
+    """A temporal file: a local path, a folder that holds temporal.safetensors, or a hub name (USER/REPOSITORY, from
+    the cache or downloaded). Raises UserError that says where to put it."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        path = path / FILE
+    if path.exists() or path.suffix == ".safetensors" or str(name).count("/") != 1:
+        if not path.is_file():
+            raise UserError(f"{name}: no such temporal file; give one that a fine-tune wrote, or a hub name")
+        return path
+    from huggingface_hub import hf_hub_download  # here: only a name that is no file needs it
+
+    try:
+        return Path(hf_hub_download(str(name), FILE, revision=revision))
+    except Exception as error:  # the hub client raises many kinds
+        raise UserError(f"{name}: neither a file here nor to be had from the model hub ({type(error).__name__}); fetch "
+                        f"its {FILE} where the hub is in reach and give its path") from None
+
+
+def push_temporal(path: Path | str, repository: str, *, private: bool = False, token: str | None = None,
+                  title: str | None = None) -> str:
+    """Upload a temporal file with a generated model card; the repository is made if it is not there. Its address.
+
+    repository: USER/NAME. Raises UserError for a file that is none, or where the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi  # here: nothing else needs it
+
+    card = model_card(read_temporal(path).notes, repository, title)
+    api = HfApi(token=token)
+    try:
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "README.md").write_text(card, encoding="utf-8")
+            api.upload_file(path_or_fileobj=str(Path(folder) / "README.md"), path_in_repo="README.md", repo_id=repository)
+        api.upload_file(path_or_fileobj=str(path), path_in_repo=FILE, repo_id=repository)
+    except Exception as error:  # the hub client raises many kinds
+        raise UserError(f"{repository}: not pushed ({type(error).__name__}: {str(error).splitlines()[0][:120]}); log in "
+                        "with `hf auth login` and check the name") from None
+    return str(address)
+
+
+def model_card(notes: TemporalNotes, repository: str, title: str | None = None) -> str:
+    """The card of a temporal file: what it was trained on, and the lines that use it."""
+    base = notes.checkpoint or "the checkpoint it was trained on"
+    facts = {"base model": notes.checkpoint, "prompt": notes.prompt, "frames a second": notes.fps,
+             "frames a training sample": notes.frames, "strides": notes.strides, "steps": notes.steps,
+             "mask value": notes.mask_value, "noise schedule": notes.schedule.get("beta_schedule"),
+             "predicts": notes.schedule.get("prediction_type")}
+    rows = "\n".join(f"| {k} | {v} |" for k, v in facts.items() if v is not None)
+    head = f"base_model: {notes.checkpoint}\n" if notes.checkpoint and notes.checkpoint.count("/") == 1 else ""
+    return f"""---
+library_name: latentmovies
+pipeline_tag: image-to-video
+{head}tags: [image-to-video, temporal-layers, diffusers]
+---
+# {title or repository.split("/")[-1]}
+
+Temporal layers for a frozen inpainting diffusion model: a still becomes a short film that moves like the clip they were
+trained on. Made with LateNtMovies.
+
+| | |
+| --- | --- |
+{rows}
+
+```python
+from lnm import LateNtMoviesPipeline
+
+pipe = LateNtMoviesPipeline.from_pretrained("{base}", temporal="{repository}")
+frames = pipe("still.png", prompt="{notes.prompt or ''}", num_frames=16, fps={notes.fps or 8:g}).frames[0]
+```
+"""

@@ -1,0 +1,119 @@
+"""From a still and a clip to a film in one call: the stages in a row, with what was learned from a clip kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lnm import video
+from lnm.errors import UserError
+from lnm.files import cache_folder, sha256
+from lnm.settings import Finetune, Sample
+from lnm.stages.finetune import finetune
+from lnm.stages.prepare import prepare
+from lnm.stages.sample import sample_films
+
+FPS = 8.0  # of a film whose frame rate is not given: what a clip gives at most, so that its motion can be seen
+
+
+@dataclass
+class Animation:
+    """A film: frames uint8 (F, H, W, 3), frames a second, its file if one was asked for, the temporal file behind it,
+    and what the preflight found."""
+
+    frames: np.ndarray
+    fps: float
+    path: Path | None
+    temporal: Path
+    findings: dict
+
+
+def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path | None = None, fps: float | None = None,
+            num_frames: int | None = None, steps: int | None = None, size: int | tuple[int, int] = 128, seed: int = 0,
+            checkpoint: str = "lnm-mini", revision: str | None = None, device: str = "auto",
+            settings: Finetune | None = None, sample: Sample | None = None, store: str | Path | None = None,
+            say: Callable[[str], None] = print) -> Animation:
+    """Animate a still in the manner of a clip: prepare, fine-tune (or find what was learned before), sample.
+
+    still: an image. like: the video to learn motion from, a file or a folder of images. out: FILE.mp4 or FILE.gif.
+    fps: of the film, and of the clip as it is learned from; None: 8, or the clip's own if that is less. size: of the
+    film in pixels, the side of a square or (width, height). settings, sample: all choices of the two steps; steps and
+    num_frames change one each. store: where what was learned is kept (None: a cache folder of the user), so that
+    another still in the manner of the same clip takes seconds. say: takes what is to be told, a line each; warnings
+    about clip and still come before the training. Raises UserError for what cannot be read or written.
+    """
+    still, like, out = Path(still).expanduser(), Path(like).expanduser(), _film_path(out)
+    _check(still, like, prompt, fps)
+    settings = _changed(settings or Finetune(), preview_every=0, steps=steps)
+    sample = _changed(sample or Sample(), seeds=1, num_frames=num_frames)
+    if fps is None:
+        fps = FPS if like.is_dir() else min(FPS, video.read(like, max_frames=2).source_fps)
+        say(f"fps: {fps:g} (not given; {'a folder of images has none' if like.is_dir() else 'at most the clip’s own'})")
+    store = Path(store) if store is not None else cache_folder() / "animate"
+    model = {"checkpoint": checkpoint, "revision": revision, "device": device, "size": size}
+    clip = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "holdout": 0.0}
+
+    motion = [clip, sha256(like), checkpoint, revision, size]
+    prepared = store / _key([motion, sha256(still)]) / "prepare"
+    if not (prepared / "clip.json").exists():  # the last file that the stage writes
+        prepare(**clip, out=prepared, still=still.absolute(), **model, name="film")
+    findings = json.loads((prepared / "preflight.json").read_text())
+    for finding in findings["findings"]:
+        if not finding["ok"]:
+            say(f"warning: {finding['say']}")
+    learned = store / _key([motion, settings.model_dump(), seed]) / "finetune"
+    temporal = learned / "temporal.safetensors"
+    if not temporal.exists():
+        finetune(prepared, learned, learned.parent / "store", settings=settings, seed=seed, **model, name="film")
+    films = store / _key([sample.model_dump(), seed, prepared.parent.name, learned.parent.name]) / "sample"
+    if not (films / "films.json").exists():
+        sample_films(prepared, temporal, films, settings=sample, seed=seed, **model, name="film", methods=("ours",))
+    film = films / "ours" / "seed_0"
+    if out is not None:
+        part = out.with_name(out.name + ".part")
+        part.write_bytes((film / f"film{out.suffix}").read_bytes())
+        os.replace(part, out)
+    return Animation(video.read_frames(film), float(fps), out, temporal, findings)
+
+
+def _film_path(out: str | Path | None) -> Path | None:
+    """Where the film goes, looked at before anything is computed."""
+    if out is None:
+        return None
+    path = Path(out).expanduser().absolute()
+    if path.suffix not in (".mp4", ".gif"):
+        raise UserError(f"--out {out}: the name must end in .mp4 or .gif")
+    if not path.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {path.parent}; make it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"--out {out}: a film cannot be written there; give another name")
+    return path
+
+
+def _check(still: Path, like: Path, prompt: str, fps: float | None) -> None:
+    for what, file in (("STILL", still), ("--like", like)):
+        if not file.exists():
+            raise UserError(f"{what}: {file} does not exist")
+        if not file.is_file() and not file.is_dir():
+            raise UserError(f"{what}: {file} is no regular file; give an image or a video")
+    if still.is_dir():
+        raise UserError(f"STILL: {still} is a folder; give one image")
+    if not prompt.strip():
+        raise UserError('--prompt "": say in words what is seen')
+    if fps is not None and not 0 < fps < 1000:
+        raise UserError(f"--fps {fps:g}: must be a number above 0 and below 1000")
+
+
+def _changed(section, **changes):
+    """A section of settings with those of the changes that are not None."""
+    return type(section).model_validate({**section.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
+
+
+def _key(what) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
