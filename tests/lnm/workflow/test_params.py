@@ -67,7 +67,7 @@ def test_the_paper_s_setting_is_the_paper_s():
     paper = load(REPOSITORY / "params.paper.yaml")
     tuned = paper.finetune
     assert (paper.size, tuned.steps, tuned.frames, tuned.optimizer, tuned.learning_rate) == (512, 3600, 5, "lion", 3e-5)
-    assert (tuned.beta_schedule, tuned.mask_value, paper.sample.num_inference_steps) == ("linear", 1, 15)
+    assert (tuned.beta_schedule, tuned.mask_value, paper.sample.num_inference_steps) == ("scaled_linear", 1, 15)
     assert paper.checkpoint.revision, "a hub name is pinned"
 
 
