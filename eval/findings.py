@@ -68,7 +68,8 @@ class Run:
 
     def of_run(self, key: str) -> dict[str, Any]:
         """This run's value of it for each video that was scored; empty where nothing was run."""
-        places = {"size": ("finetune", "size"), "checkpoint.name": ("finetune", "checkpoint"), "checkpoint.clip": ("prepare", "clip")}
+        places = {"size": ("finetune", "size"), "checkpoint.name": ("finetune", "checkpoint"),
+                  "checkpoint.clip": ("prepare", "clip")}
         stage, name = places.get(key) or key.split(".")
         return {video: resolved[name] for video, resolved in self.settings.get(stage, {}).items()}
 
@@ -139,16 +140,25 @@ def _is_sd(name: str) -> bool:
 
 
 def beta_schedule(run: Run) -> Finding:
-    """The schedule of the noise; the checkpoint's own is read from its scheduler's file."""
+    """The schedule of the noise, by diffusers' names, held against the paper's "linear" in the sense of Stable
+    Diffusion's own code, which calls so what diffusers calls scaled_linear; the reason says both readings. The
+    checkpoint's own is read from its scheduler's file."""
 
-    def own(checkpoint):
-        held = _json(root() / checkpoint / "scheduler" / "scheduler_config.json")
-        return held["beta_schedule"] if held else "the checkpoint's"
+    def name(kind, checkpoint):
+        held = _json(root() / checkpoint / "scheduler" / "scheduler_config.json") or {}
+        kind = held.get("beta_schedule", "the checkpoint's") if kind == "checkpoint" else kind
+        return kind + (", rescaled to no signal at the last step" if held.get("rescale_betas_zero_snr") else "")
 
     checkpoints = run.of_run("checkpoint.name")
-    ours = {video: own(checkpoints[video]) if kind == "checkpoint" else kind
-            for video, kind in run.of_run("finetune.beta_schedule").items()}
-    return _settled(run, ours, run.of_paper("finetune.beta_schedule"))
+    ours = {video: name(kind, checkpoints[video]) for video, kind in run.of_run("finetune.beta_schedule").items()}
+    found = _settled(run, ours, run.of_paper("finetune.beta_schedule"))
+    found.text = found.text or show(found.value)
+    kinds = found.value if isinstance(found.value, tuple) else (found.value,)
+    found.value = tuple({"scaled_linear": "linear", "linear": "linear in diffusers"}.get(kind, kind) for kind in kinds)
+    said = [f"read as {whose}, “linear” {'is this' if set(kinds) == {kind} else 'is another'}" for whose, kind in
+            (("Stable Diffusion's own code has it", "scaled_linear"), ("diffusers has it", "linear"))]
+    found.reason = "; ".join([found.reason, *said])
+    return found
 
 
 def predicts(run: Run) -> Finding:
@@ -184,7 +194,7 @@ def conv_share(run: Run) -> Finding:
 
 
 def smaller_latents(run: Run) -> Finding:
-    """How many times fewer numbers the latents have: by the checkpoint's own VAE, and by what Stable Diffusion states."""
+    """How many times fewer numbers the latents have: by the checkpoint's VAE, and by what Stable Diffusion states."""
     stated = audit.compression(run.paper.size, audit.SD_DOWNSAMPLING, audit.SD_CHANNELS)
     ours = {}
     for video, checkpoint in run.of_run("checkpoint.name").items():

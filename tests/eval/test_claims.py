@@ -57,7 +57,8 @@ def entry(value, *more):
     return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values), "values": values}
 
 
-def fabricate(project, video="ocean", checkpoint="checkpoints/lnm-mini", size=128, cogvideo=None, **finetune):
+def fabricate(project, video="ocean", checkpoint="checkpoints/lnm-mini", size=128, cogvideo=None, rescaled=True,
+              **finetune):
     """What a run leaves that the ledger reads: settings, metrics.json, prompts.json."""
     paper = {"steps": 600, "frames": 5, "strides": [1, 2], "optimizer": "lion", "learning_rate": 1e-4, "mask_value": 0,
              "beta_schedule": "checkpoint", "conv_placement": "all"} | finetune
@@ -75,7 +76,8 @@ def fabricate(project, video="ocean", checkpoint="checkpoints/lnm-mini", size=12
     write_json(project / "results" / video / "prepare" / "prompts.json", {
         "prompt": "waves", "clip": "checkpoints/lnm-mini-clip",
         "candidates": [{"prompt": "waves", "distance": 0.6}, {"prompt": "rain", "distance": 0.8}]})
-    scheduler = {"beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
+    scheduler = {"beta_schedule": "scaled_linear", "prediction_type": "v_prediction",
+                 "rescale_betas_zero_snr": rescaled}
     write_json(project / checkpoint / "scheduler" / "scheduler_config.json", scheduler)
     write_json(project / checkpoint / "vae" / "config.json", {"block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
 
@@ -236,7 +238,8 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
     computed = {name: one["computed"] for name, one in table.items()}
     verdicts = {name: one["verdict"] for name, one in table.items()}
     for name, value in (("canvas_size", "128"), ("training_steps", "600"), ("learning_rate", "0.0001"),
-                        ("linear_schedule", "scaled_linear"), ("noise_predicted", "velocity"),
+                        ("linear_schedule", "scaled_linear, rescaled to no signal at the last step"),
+                        ("noise_predicted", "velocity"),
                         ("sd_vae", "checkpoints/lnm-mini"), ("clip_vit_l14", "checkpoints/lnm-mini-clip"),
                         ("table_resolution_ours", "128x128")):
         assert (computed[name], verdicts[name]) == (value, DIFFERS), name
@@ -256,7 +259,8 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
 
 def test_the_papers_own_setting_is_reproduced_once_it_is_run(ledger):
     fabricate(ledger, checkpoint="inputs/stable-diffusion-inpainting", size=512, steps=3600, learning_rate=3e-5,
-              mask_value=1, beta_schedule="linear", strides=[1], cogvideo={"fid_train": 384.0, "clipscore": 0.7522})
+              mask_value=1, beta_schedule="scaled_linear", rescaled=False, strides=[1],
+              cogvideo={"fid_train": 384.0, "clipscore": 0.7522})
     names = ["canvas_size", "training_steps", "learning_rate", "whole_canvas_masked", "linear_schedule", "sd_vae",
              "table_resolution_ours", "consecutive_frames"]
     table = {one["id"]: one["verdict"] for one in claims.rows(ledger / "results", ids=names)}
@@ -273,6 +277,29 @@ def test_the_papers_own_setting_is_reproduced_once_it_is_run(ledger):
     assert found["verdict"] == DIFFERS and "CogVideo 50" in found["computed"]
     # no run can be held against clips that are not named
     assert row(ledger, "fid_ours")["reason"] == "the paper names neither its clips nor its prompts"
+
+
+@pytest.mark.parametrize("schedule, verdict, own, diffusers", [
+    ("scaled_linear", REPRODUCED, "is this", "is another"), ("linear", DIFFERS, "is another", "is this"),
+    ("checkpoint", REPRODUCED, "is this", "is another"), ("cosine", DIFFERS, "is another", "is another")])
+def test_both_readings_of_a_linear_schedule_are_said(ledger, schedule, verdict, own, diffusers):
+    fabricate(ledger, rescaled=False, beta_schedule=schedule)
+    found = row(ledger, "linear_schedule")
+    assert found["verdict"] == verdict
+    assert f"read as Stable Diffusion's own code has it, “linear” {own}" in found["reason"]
+    assert f"read as diffusers has it, “linear” {diffusers}" in found["reason"]
+    assert found["computed"] == ("scaled_linear" if schedule == "checkpoint" else schedule)
+
+
+def test_the_two_readings_give_the_frozen_u_net_other_noise_levels():
+    """The numbers that the ledger's note and params.paper.yaml state."""
+    from diffusers import DDIMScheduler
+
+    note = of("linear_schedule").note
+    for schedule, stated in (("linear", "0.161"), ("scaled_linear", "0.276")):
+        bars = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=schedule).alphas_cumprod
+        assert f"{bars[500]:.3f}" == stated and stated in note
+        assert stated in (REPOSITORY / "params.paper.yaml").read_text(encoding="utf-8")
 
 
 def test_one_video_that_differs_is_named(ledger):
