@@ -1,8 +1,8 @@
-"""What the built-in checkpoint can do, on images it never saw: the figures and pictures of its card (checkpoints/README.md).
+"""What the built-in checkpoint can do, on images it never saw: what its card, checkpoints/README.md, shows and says.
 
     python -m benchmarks.checkpoint              autoencoder, text alone, half pictures, CLIP (some minutes on a CPU)
-    python -m benchmarks.checkpoint --fid 500    FID of as many samples against held-out stills as well (longer; resumes)
-    python -m benchmarks.checkpoint --layouts    nothing but this: how far latents of other layouts reach, what they cost
+    python -m benchmarks.checkpoint --fid 500    FID of as many samples against held-out stills too (longer; resumes)
+    python -m benchmarks.checkpoint --layouts    only this: how far latents of other layouts reach, what they cost
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def sample(checkpoint, prompts: list[str], hint: torch.Tensor, mask: torch.Tenso
     begin: latents (N, C, h, w) to begin from, with as much noise as the last `strength` of the steps take off, as in
     image-to-image (Meng et al., "SDEdit", 2022).
     """
-    words = torch.cat([checkpoint.text_encoder(part)[0] for part in tokenize(checkpoint.tokenizer, prompts + [""]).split(64)])
+    tokens = tokenize(checkpoint.tokenizer, prompts + [""])
+    words = torch.cat([checkpoint.text_encoder(part)[0] for part in tokens.split(64)])
     noise = torch.randn(hint.shape, generator=torch.Generator().manual_seed(seed))
     checkpoint.scheduler.set_timesteps(steps)
     times = checkpoint.scheduler.timesteps[steps - round(strength * steps):]
@@ -151,7 +152,8 @@ def half_pictures(checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
     made = {"painted, from the mirrored half": sample(checkpoint, captions, hint, mask, seed=1, guidance=1.0,
                                                       begin=encode(checkpoint.vae, mirrored), strength=MIRRORED),
             "painted, from noise alone": sample(checkpoint, captions, hint, mask, seed=1, guidance=1.0)}
-    measured = {"pictures": images, "through the autoencoder": decode(checkpoint.vae, encode(checkpoint.vae, images))} | made
+    through = decode(checkpoint.vae, encode(checkpoint.vae, images))
+    measured = {"pictures": images, "through the autoencoder": through} | made
     return {"pictures": images, "left half given": hidden} | made, {name: seam(x) for name, x in measured.items()}
 
 

@@ -16,7 +16,8 @@ def main() -> None:
     names = [name for name in load().videos if (results / name / "sample").is_dir()]
     n = min(len(video.read_frames(results / name / "sample" / "ours" / "seed_0")) for name in names)
     for name in names:
-        films = [results / name / part for part in ("prepare/heldout", "sample/ours/seed_0", "sample/frame_by_frame/seed_0")]
+        films = [results / name / part
+                 for part in ("prepare/heldout", "sample/ours/seed_0", "sample/frame_by_frame/seed_0")]
         films = [video.read_frames(film)[:n] for film in films]
         pad = [np.pad(film, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255) for film in films]
         rows.append(np.concatenate(pad, axis=2))

@@ -537,6 +537,6 @@ def activation_bytes(frames: int) -> int:
 
 
 def compression(size: int | list[int], downsampling: int, channels: int) -> float:
-    """Numbers of an RGB frame over the numbers of its latents; size: the side of a square or [width, height], pixels."""
+    """Numbers of an RGB frame over the numbers of its latents; size: a square's side or [width, height], pixels."""
     width, height = sides(size)
     return 3 * width * height / (channels * (width // downsampling) * (height // downsampling))

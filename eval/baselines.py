@@ -17,7 +17,8 @@ def generate(name: str, still: np.ndarray, num_frames: int, fps: float, seed: in
     """A film of `num_frames` frames at `fps` that starts from `still` uint8 (H, W, 3), by the baseline `name`.
 
     context: what a baseline may use and others ignore: train, uint8 (N, H, W, 3), the real frames at train_fps; sample,
-    the folder in which the frozen checkpoint's films lie. Raises UserError for an unknown name or what a baseline lacks.
+    the folder in which the frozen checkpoint's films lie. Raises UserError for an unknown name or what a baseline
+    lacks.
     """
     if name not in BASELINES:
         raise UserError(f"no baseline is named {name}: choose one of {', '.join(BASELINES)}")
@@ -57,12 +58,14 @@ def flow_extrapolation(still, num_frames, fps, seed, *, train, train_fps, **cont
 
 
 def frame_by_frame(still, num_frames, fps, seed, *, sample, **context) -> np.ndarray:
-    """The frozen checkpoint, each frame by itself: its film of this seed as the sample stage left it in sample/frame_by_frame/."""
+    """The frozen checkpoint, each frame by itself: its film of this seed as the sample stage left it in
+    sample/frame_by_frame/."""
     from lnm.video import read_frames
 
     frames = read_frames(Path(sample) / "frame_by_frame" / f"seed_{seed}")
     if len(frames) < num_frames:
-        raise UserError(f"{sample}/frame_by_frame/seed_{seed}: {len(frames)} frames, {num_frames} are wanted: sample it again")
+        raise UserError(f"{sample}/frame_by_frame/seed_{seed}: {len(frames)} frames, {num_frames} are wanted: "
+                        "sample it again")
     return frames[:num_frames]
 
 

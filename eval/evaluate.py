@@ -66,7 +66,8 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     sets = {"heldout": [real], "heldout_vae": [heldout_vae[:length]]}
     for method in films["methods"]:
         folders = sorted((results / "sample" / method).glob("seed_*"), key=lambda path: int(path.name[5:]))
-        sets[method] = made(method, len(folders)) if method == "frame_by_frame" else list(map(video.read_frames, folders))
+        sets[method] = (made(method, len(folders)) if method == "frame_by_frame"
+                        else list(map(video.read_frames, folders)))
     sets["flow_extrapolation"] = made("flow_extrapolation")
     noise, energy = settings.get("noise_control", "matched"), motion.motion_energy(real)
     if noise == "matched":
@@ -190,7 +191,7 @@ def read_images(folder: Path | None, size: int) -> np.ndarray | None:
 def differences(methods: dict, resamples: int, seed: int) -> dict:
     """Ours minus each other set of films, metric by metric: method -> metric -> entry as of `summarise`.
 
-    Film k is paired with film k (ours and the checkpoint start it from one seed); a set of one film is paired with each.
+    Film k is paired with film k (ours and the checkpoint's start from one seed); a set of one film is paired with each.
     """
     ours, out = methods["ours"], {}
     for name, row in methods.items():

@@ -767,7 +767,8 @@ def figure(summary: dict, path: Path) -> list[Path]:
             for i, name in enumerate(names):
                 said = summary["published"].get(PUBLISHED_AS.get(name.lower()), {}).get(question)
                 if said:
-                    axis.plot(float(said.rstrip("%")), i, marker="|", markersize=14, markeredgewidth=2, color="#000000", linestyle="none",
+                    axis.plot(float(said.rstrip("%")), i, marker="|", markersize=14, markeredgewidth=2,
+                              color="#000000", linestyle="none",
                               label="published in the paper")
                 if name in shares:
                     low, high = shares[name]["wilson"]

@@ -88,8 +88,8 @@ a:focus-visible, video:focus-visible, .wide:focus-visible { outline: 3px solid v
 <h1>LateNtMovies: report of a run</h1>
 <p class="plain"><strong>A demonstration, not a reproduction.</strong> These films were made by the method of the paper
 (a frozen text-to-image inpainting model given layers in time, tuned on one clip) with the checkpoint
-<code>{{ checkpoint }}</code> at {{ resolution }} pixels, not with the paper's model, videos and viewers. No number below
-reproduces one of the paper's; rows marked <em>published</em> are copied from it.</p>
+<code>{{ checkpoint }}</code> at {{ resolution }} pixels, not with the paper's model, videos and viewers. No number
+below reproduces one of the paper's; rows marked <em>published</em> are copied from it.</p>
 <nav aria-label="Contents"><a href="#films">Films</a><a href="#table1">Table 1</a><a href="#metrics">Metrics and
 controls</a>{% if model %}<a href="#model">Model</a>{% endif %}<a href="#training">Training</a>
 {% if claims %}<a href="#claims">Paper against this run</a>{% endif %}{% if study %}<a href="#study">Human study</a>
@@ -100,8 +100,8 @@ controls</a>{% if model %}<a href="#model">Model</a>{% endif %}<a href="#trainin
 {% for video in videos %}
 <section aria-labelledby="film-{{ loop.index }}">
 <h3 id="film-{{ loop.index }}">{{ video.name }}</h3>
-<p>&ldquo;{{ video.prompt }}&rdquo; <span class="note">{{ video.fps }} frames a second; our films and the checkpoint's start
-from the same still{{ ", the first held-out frame, which training never saw" if video.unseen }}.</span></p>
+<p>&ldquo;{{ video.prompt }}&rdquo; <span class="note">{{ video.fps }} frames a second; our films and the checkpoint's
+start from the same still{{ ", the first held-out frame, which training never saw" if video.unseen }}.</span></p>
 <div class="films">
 {% for film in video.films %}
 <figure><video src="data:video/mp4;base64,{{ film.data }}" muted loop autoplay playsinline controls preload="auto"
@@ -393,7 +393,7 @@ def _stages(results: Path, tables: dict[str, dict], commit: str, out: Path) -> t
 def _provenance(results: Path, tables: dict[str, dict], commit: str) -> list[tuple[str, str]]:
     """(what, value) pairs: enough to say which code, choices and weights made this page."""
     rows = [("code, git commit", commit), ("params.yaml, sha256", sha256(root() / "params.yaml"))]
-    for video, table in tables.items():
+    for video in tables:
         films = json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))
         rows.append((f"{video}: film seeds", ", ".join(str(seed) for seed in films["seeds"])))
         rows.append((f"{video}: temporal layers, sha256", str(films["temporal_sha256"])))

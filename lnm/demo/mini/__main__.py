@@ -12,9 +12,9 @@ from lnm.errors import UserError
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lnm.demo.mini", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("checkpoint"), metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("checkpoints"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("--work", type=Path, default=Path("store/lnm-mini"), metavar="FOLDER",
-                        help="images, latents, checkpoints; default: %(default)s")
+                        help="images, latents, what an interrupted run goes on from; default: %(default)s")
     parser.add_argument("--downloads", type=Path, default=Path("store/downloads"), metavar="FOLDER",
                         help="the photographs' archive; default: %(default)s")
     args = parser.parse_args(argv)

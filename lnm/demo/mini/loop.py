@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-SAVE_EVERY = 200  # steps between checkpoints
+SAVE_EVERY = 200  # steps between saves
 
 
 def loop(name: str, work: Path, modules: dict[str, torch.nn.Module], optimizers: list[torch.optim.Optimizer],
          steps: int, take: Callable[[int], float]) -> None:
-    """Run `take(step) -> loss` to `steps`, with checkpoints in safetensors, exact resume, and a log of the loss."""
+    """Run `take(step) -> loss` to `steps`, saved every SAVE_EVERY steps as `work`/NAME.safetensors, from which a later
+    call goes on exactly; the loss goes to `work`/NAME.csv."""
     path, log = work / f"{name}.safetensors", work / f"{name}.csv"
     start = restore(path, modules, optimizers) if path.exists() else 0
     log.touch()

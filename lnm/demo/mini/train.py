@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def save_checkpoint(folder: Path, vae: AutoencoderDC, unet: UNet2DConditionModel, text_encoder: CLIPTextModel,
-               tokenizer_folder: Path) -> None:
+                    tokenizer_folder: Path) -> None:
     """diffusers' Stable Diffusion layout, fp16 safetensors, no file over 14 MB."""
     for name, module in (("vae", vae), ("unet", unet)):
         module.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size="14MB")

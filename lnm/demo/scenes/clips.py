@@ -7,7 +7,7 @@ import numpy as np
 from lnm.demo.scenes.renderer import render
 from lnm.demo.scenes.scene import draw
 
-# Chosen by eye among scenes whose seeds lie far beyond those the built-in checkpoint is trained on: it has seen neither.
+# Chosen by eye among scenes whose seeds lie far beyond those that lnm-mini is trained on: it has seen neither.
 # `speed`: seconds of the scene in one second of film. The clouds, a time-lapse already, pass at half its pace.
 CLIPS = {
     "ocean": dict(kind="ocean", seed=100318, speed=1.0, prompts=[

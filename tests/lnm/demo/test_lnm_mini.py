@@ -25,7 +25,7 @@ def clip():
 
 @pytest.mark.parametrize("name, most", [("lnm-mini", 24e6), ("lnm-mini-clip", 8e6)])
 def test_they_are_small(name, most):
-    sizes = [f.stat().st_size for f in (root() / "checkpoint" / name).rglob("*") if f.is_file()]
+    sizes = [f.stat().st_size for f in (root() / "checkpoints" / name).rglob("*") if f.is_file()]
     assert sum(sizes) <= most and max(sizes) < 15e6
 
 

@@ -1,4 +1,4 @@
-"""Training the built-in checkpoint: its encoder is the best linear transform, its decoder starts as the inverse, and the
+"""Training lnm-mini: its encoder is the best linear transform, its decoder starts as the inverse, and the
 whole is one function of its seed, however often it is interrupted."""
 
 import hashlib

@@ -10,7 +10,7 @@ ROUNDS = [dict(steps=10, period=10, cooldown=4, lr=0.1, edge_lr=0.1)]
 
 
 def test_training_resumes_where_it_was(tmp_path, monkeypatch):
-    """Cut at a checkpoint and run on, the weights are those of a run in one piece."""
+    """Cut after a save and run on, the weights are those of a run in one piece."""
     monkeypatch.setattr(loop, "SAVE_EVERY", 5)
 
     def train(work, steps):

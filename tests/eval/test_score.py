@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_eval_features import tiny_clip
-from test_eval_motion import noise, texture, translated
+from test_features import tiny_clip
+from test_motion import noise, texture, translated
 
 from eval import clipsim, fidelity, fvd, measure, memory, motion, score
 from eval.__main__ import main

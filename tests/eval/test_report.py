@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_eval_features import WEIGHTS, needs_inception, tiny_clip
+from test_features import WEIGHTS, needs_inception, tiny_clip
 
 from eval import evaluate, figures, human_study, measure, motion, ranking, report, table1
 from lnm import video

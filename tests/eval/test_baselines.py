@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from test_eval_features import tiny_clip
-from test_eval_motion import SIZE, noise, texture, translated
-from test_eval_report import PROMPT, fabricate, settings
+from test_features import tiny_clip
+from test_motion import SIZE, noise, texture, translated
+from test_report import PROMPT, fabricate, settings
 
 from eval import baselines, evaluate, motion, table1
 from lnm import video
