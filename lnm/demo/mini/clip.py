@@ -40,7 +40,8 @@ def draw_rows(recipe: dict, captions: list[str], step: int) -> tuple[np.ndarray,
     (seed, step)."""
     rng = np.random.default_rng([recipe["seed"], 4, step])
     captioned = np.array([i for i, c in enumerate(captions) if c])
-    rows, seen = [], set()
+    rows: list[int] = []
+    seen: set[str] = set()
     for row in rng.permutation(captioned)[:4 * recipe["clip_batch"]]:
         if captions[row] not in seen and len(rows) < recipe["clip_batch"]:
             seen.add(captions[row])

@@ -48,8 +48,8 @@ def crop_photos(photos: list[tuple[Path, str]], crops: int, seed: int) -> tuple[
         short = min(picture.size)
         for c in range(crops):
             side = short if c == 0 else int(max(SIZE, short * rng.uniform(0.38, 1.0)))
-            x, y = rng.integers(0, picture.width - side + 1), rng.integers(0, picture.height - side + 1)
-            crop = picture.resize((SIZE, SIZE), Image.LANCZOS, box=(x, y, x + side, y + side))
+            x, y = (int(rng.integers(0, length - side + 1)) for length in picture.size)
+            crop = picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side))
             images.append(np.asarray(crop))
             captions.append(photo_caption(words) if side > 0.6 * short else "")
     return np.stack(images), captions
@@ -60,12 +60,11 @@ def training_images(work: Path, stills: dict[str, int], photos: list[tuple[Path,
     """Rendered stills, seeds from 0, then crops of photographs, with captions; kept in `work` once made."""
     pixels, words = work / "images.npy", work / "images.json"
     if not words.exists():
-        jobs = [(render_stills, kind, min(100, count - first), first)
-                for kind, count in stills.items() for first in range(0, count, 100)]
-        jobs += [(crop_photos, photos[i:i + 100], crops, seed + i) for i in range(0, len(photos), 100)]
         with ProcessPoolExecutor(os.cpu_count()) as pool:
-            parts = [pool.submit(*job) for job in jobs]
-            parts = [part.result() for part in tqdm(parts, desc="hundreds of stills and photographs")]
+            jobs = [pool.submit(render_stills, kind, min(100, count - first), first)
+                    for kind, count in stills.items() for first in range(0, count, 100)]
+            jobs += [pool.submit(crop_photos, photos[i:i + 100], crops, seed + i) for i in range(0, len(photos), 100)]
+            parts = [job.result() for job in tqdm(jobs, desc="hundreds of stills and photographs")]
         np.save(pixels, np.concatenate([p[0] for p in parts]))
         words.write_text(json.dumps([c for p in parts for c in p[1]]))
     return np.load(pixels), json.loads(words.read_text())

@@ -36,11 +36,11 @@ def scene_rays(scene: Scene, size: int) -> np.ndarray:
 
 def hills(scene: Scene, size: int) -> np.ndarray:
     """Where dark ground hides the sky: (2 size, 2 size, 1) in [0, 1]."""
-    n, rows = scene.numbers, size * SUPERSAMPLING
+    n, count = scene.numbers, size * SUPERSAMPLING
     rng = np.random.default_rng([33, scene.seed])
-    ridge = sum(np.sin(np.linspace(0, 2 * np.pi * f, rows) + rng.uniform(0, 7)) / f**1.1
+    ridge = sum(np.sin(np.linspace(0, 2 * np.pi * f, count) + rng.uniform(0, 7)) / f**1.1
                 for f in (0.7, 1.3, 2.9, 6.1, 13.3, 27.1))
-    rows = (np.arange(rows) + 0.5) / rows
+    rows = (np.arange(count) + 0.5) / count
     top = n["horizon"] - n["hills"] * (0.5 + 0.35 * ridge)
     return smoothstep(0.0, 0.006, rows[:, None] - top[None, :])[..., None]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lnm.demo.scenes.renderer import render
@@ -9,7 +11,7 @@ from lnm.demo.scenes.scene import draw
 
 # Chosen by eye among scenes whose seeds lie far beyond those that lnm-mini is trained on: it has seen neither.
 # `speed`: seconds of the scene in one second of film. The clouds, a time-lapse already, pass at half its pace.
-CLIPS = {
+CLIPS: dict[str, dict[str, Any]] = {
     "ocean": dict(kind="ocean", seed=100318, speed=1.0, prompts=[
         "ocean waves under an open sky at sunset", "gentle ripples on the ocean at sunset",
         "ocean waves with the sun low on the horizon", "ocean waves under a clear sky by day"]),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from lnm.demo.scenes.pond import Pond
 from lnm.demo.scenes.scene import Scene
 from lnm.demo.scenes.sea import Ocean, Sunset
 
-PAINTERS = {"ocean": Ocean, "clouds": Clouds, "sunset": Sunset, "pond": Pond, "dusk": Dusk}
+PAINTERS: dict[str, Callable[[Scene, int], Any]] = {
+    "ocean": Ocean, "clouds": Clouds, "sunset": Sunset, "pond": Pond, "dusk": Dusk}
 
 
 class Renderer:

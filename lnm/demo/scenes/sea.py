@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lnm.demo.scenes.camera import scene_rays
@@ -41,7 +43,8 @@ class Ocean:
 
     def _surface(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Slopes and height (N, 3) at the sea's pixels, and the slope's deviation that they do not resolve (N,)."""
-        slope, unresolved = 0.0, 0.0
+        slope: Any = 0.0
+        unresolved: Any = 0.0
         for tile, keep, length, deviation in zip(self.waves.slopes(t), self.keep, WaveField.TILES,
                                                  self.waves.slope_deviation, strict=True):
             part = sample(tile, self.x / length, self.y / length)
