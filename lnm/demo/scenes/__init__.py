@@ -7,8 +7,8 @@ over hills at dusk. They are training stills for the built-in checkpoint, and tw
 the caption and the structured description are read off the same numbers, and `true_motion` says how
 things move in the picture.
 
-    python -m lnm.demo.scenes                          remake data/ and draw a contact sheet of it
-    python -m lnm.demo.scenes --stills 40 --sheet FILE   a sheet of stills of all scenes, and nothing else
+    lnm scenes                            remake data/ and draw a contact sheet of it
+    lnm scenes --stills 40 --sheet FILE   a sheet of stills of all scenes, and nothing else
 
 Sources: Phillips spectrum and its animation by deep-water dispersion, Tessendorf, "Simulating Ocean
 Water" (2001); Schlick's approximation of Fresnel reflection (1994); fractal fields by spectral

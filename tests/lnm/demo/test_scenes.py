@@ -1,7 +1,6 @@
 """Scenes are functions of (seed, time): still camera, coherent motion, captions true of the numbers."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from lnm import video
 from lnm.demo import scenes
 from lnm.demo.mini.recipe import RECIPE
-from lnm.demo.scenes.__main__ import main, write_clips
+from lnm.demo.scenes.write import write_clips, write_stills
 
 
 @pytest.mark.parametrize("kind", scenes.KINDS)
@@ -127,19 +126,12 @@ def test_drops_fall_at_their_rate_and_their_rings_grow_old():
     assert same[0, 2] == pytest.approx(first[2] + 0.1)
 
 
-def test_a_sheet_of_stills_shows_all_scenes(tmp_path, capsys):
-    main(["--stills", "6", "--sheet", str(tmp_path / "stills.png")])
-    assert (tmp_path / "stills.png").exists() and "6 stills" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["--stills", "0"])
-
-
-def test_clips_go_into_data_with_their_sheet_unless_told_otherwise(monkeypatch):
-    given = []
-    monkeypatch.setattr("lnm.demo.scenes.__main__.write_clips", lambda *folders: given.append(folders))
-    main([])
-    main(["--out", "a", "--sheet", "b.png"])
-    assert given == [(Path("data"), Path("data/sheet.png")), (Path("a"), Path("b.png"))]
+def test_a_sheet_of_stills_shows_all_scenes(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(video, "contact_sheet", lambda rows, path: shown.extend(rows))
+    write_stills(tmp_path / "stills.png", 10, seed=0)
+    kinds = [kind for title, stills in shown for kind in title.split(" | ")]
+    assert sorted(kinds) == sorted(2 * scenes.KINDS) and sum(len(stills) for _, stills in shown) == 10
 
 
 def test_built_in_clips_are_scenes_the_checkpoint_never_saw():
