@@ -11,13 +11,13 @@ HEAD = """# Commands
 
 Written by `python docs/commands.py` from `lnm ... --help`; a test compares the two.
 
-`make` puts `lnm` into `.venv/bin`: run `source .venv/bin/activate` once in a shell, or write `.venv/bin/lnm`. `python -m lnm`
-is the same. `lnm --install-completion` teaches your shell to complete it. Errors that you can put right are one line, with exit
-status 2; 1 means that something was looked at and found wanting, 130 that you stopped it. `--quiet` leaves results, warnings
-and errors.
+`make` puts `lnm` into `.venv/bin`: run `source .venv/bin/activate` once in a shell, or write `.venv/bin/lnm`.
+`python -m lnm` is the same. `lnm --install-completion` teaches your shell to complete it. An error that you can put
+right is one line, with exit status 2; 1 means that something was looked at and found wanting, 130 that you stopped it.
+`--quiet` leaves results, warnings and errors.
 
-`animate`, `finetune`, `sample`, `check` and `score` work in any folder. Inside a project they take their defaults from its
-`params.yaml`.
+`animate`, `finetune`, `sample`, `check` and `score` work in any folder. Inside a project they take their defaults from
+its `params.yaml`.
 """
 
 
