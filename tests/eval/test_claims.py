@@ -108,8 +108,8 @@ def test_a_published_number_stands_in_its_quote():
 
 
 def test_the_quotes_are_the_papers_words():
-    """The paper's text is not ours to carry: quotes.txt beside this file has the hashes of the quotes that were found in
-    it. With LNM_PAPER naming a file of the text, they are looked for again and the hashes written anew."""
+    """The paper's text is not ours to carry: quotes.txt beside this file has the hashes of the quotes that were found
+    in it. With LNM_PAPER naming a file of the text, they are looked for again and the hashes written anew."""
     quotes = {" ".join(quote.split()): one.id for one in LEDGER for quote in one.quote}
     hashes = {quote: hashlib.sha256(quote.encode()).hexdigest()[:16] for quote in quotes}
     known = Path(__file__).parent / "quotes.txt"
@@ -381,7 +381,8 @@ def test_an_implementation_that_does_something_else_is_seen(monkeypatch):
         return claims.judge(of(name), run=None)["verdict"]
 
     broken = {
-        "spatial_layers_frozen": (UNetPseudo3DConditionModel, "freeze_spatial", lambda self: None),
+        "spatial_layers_frozen": (UNetPseudo3DConditionModel, "temporal_parameters",
+                                  lambda self: dict(self.named_parameters())),
         "conv_equation": (Pseudo3DConv, "forward", lambda self, x: torch.nn.Conv2d.forward(self, x)),
         "attention_equation": (Pseudo3DTransformerBlock, "forward", lambda self, x, **options: super(
             Pseudo3DTransformerBlock, self).forward(self.temporal(x), **options)),
