@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup data repro test lab verify-sd strip clean
+.PHONY: help setup data repro test lab doctor verify-sd strip clean
 MAKEFLAGS += --no-print-directory
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -12,26 +12,21 @@ unexport PYTHONPATH PYTHONHOME
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-# On a CPU, videos run side by side (JOBS=1: one after the other, the same bytes); `dvc repro` then does the rest.
+# On a CPU, videos run side by side (JOBS=1: one after the other, the same bytes).
 repro: data ## everything: set up, fetch, run the pipeline, print Table 1; interrupted, it goes on where it was
-	@videos=$$(python -m lnm.workflow videos); jobs=$${JOBS:-$$(python -m lnm.workflow jobs)}; \
-	if [ $$jobs -gt 1 ]; then dvc repro --quiet code; $(MAKE) --jobs=$$jobs $$(printf 'video-%s ' $$videos); fi
-	@dvc repro
-	@echo; cat results/paper/table1.md; echo; echo "report: results/paper/report.html"
-
-# --single-item: stages that all videos share are up to date, and looking at them again would lock out the others
-STAGES := resolve prepare finetune sample evaluate
-video-%:
-	@dvc --wait-for-lock repro --single-item $(STAGES:%=%@$*) 2>&1 | while IFS= read -r line; do echo "$*: $$line"; done
+	@lnm repro
 
 test: data ## set up the same way and run the tests
 	@python -m pytest
 
-lab: data ## JupyterLab in this environment, with the notebooks
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(python -m lnm.workflow threads)} jupyter lab notebooks/1_prepare.ipynb
+lab: data ## JupyterLab in this environment, with the notebooks and the whole project
+	@lnm notebook lab
+
+doctor: setup ## look at all that a run needs, with a fix for what is amiss
+	@lnm doctor
 
 verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs the model hub or a local copy)
-	@python -m lnm.verify
+	@lnm checkpoint verify
 
 strip: setup ## take outputs and run metadata out of the notebooks, before a commit
 	@nbstripout --drop-empty-cells notebooks/*.ipynb
@@ -46,7 +41,7 @@ setup: .venv/.stamp
 data: setup
 	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock
 	@dvc pull --quiet data.dvc lnm-mini
-	@dvc repro --quiet footage
+	@lnm repro --quiet footage
 
 .venv/.stamp: requirements.txt pyproject.toml
 	@if ! .venv/bin/python -c 'import pip' 2> /dev/null; then \

@@ -1,7 +1,7 @@
 """The ledger: every number and checkable claim of the paper beside what this code and this run give, with a verdict.
 
-    python -m eval claims                 the table, and results/paper/claims.json and claims.md
-    python -m eval claims --json FILE     the rows into a file of your own as well
+    lnm claims                 the table, and results/paper/claims.json and claims.md
+    lnm claims --json FILE     the rows into a file of your own as well
 
 `claims.yaml` says what the paper says, in its words, and which function computes it. A function takes what it names
 of `run` (settings and results), `quotes` (the paper's words, from which it reads its numbers), `published` and the
@@ -10,11 +10,9 @@ claim's own `with`; it gives a value, which the tolerance judges, or a Finding t
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib
 import inspect
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -214,32 +212,11 @@ def markdown(table: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# ---------------------------------------------------------------- the command
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval claims", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--results", type=Path, default=None, help="default: results/ in the project")
-    parser.add_argument("--params", type=Path, default=None, help="the paper's settings; default: params.paper.yaml")
-    parser.add_argument("--out", type=Path, default=None,
-                        help="folder of claims.json and claims.md; default: paper/ in the results")
-    parser.add_argument("--json", type=Path, default=None, help="a second copy of claims.json")
-    args = parser.parse_args(argv)
-    results = args.results or root() / "results"
-    if args.results and not results.is_dir():
-        raise UserError(f"--results {results}: there is no such folder")
-    out = args.out or results / "paper"
-    table = run(results, out, args.params)
-    if args.json:
-        write_json(args.json, json.loads((out / "claims.json").read_text(encoding="utf-8")))
-    _print(table)
-    print(f"\n{len(table)} claims: {counts_line(table)}\n{out / 'claims.md'} has the paper's words and the reasons")
-    return 0
-
-
-def _print(table: list[dict]) -> None:
+def short(table: list[dict]) -> str:
     """The short columns, lined up; what is longer than its column ends in an ellipsis."""
     widths = {"id": 25, "section": 8, "published": 20, "computed": 44, "verdict": 28}
+    lines = []
     for row in [dict(zip(widths, widths, strict=True)), *table]:
         cells = [row[key] if len(row[key]) <= width else row[key][: width - 1] + "…" for key, width in widths.items()]
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths.values(), strict=True)).rstrip())
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths.values(), strict=True)).rstrip())
+    return "\n".join(lines)

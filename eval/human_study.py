@@ -1,8 +1,8 @@
 """The human study of the paper's section 5.3: the page that asks, the votes it collects, and what they say.
 
-    python -m eval study build                  one HTML page with the films inside it: results/human_study/study.html
-    python -m eval study aggregate [CSV ...]    shares, intervals and tests; without a CSV: inputs/human_study/*.csv
-    python -m eval study simulate               votes from a stated model, marked SIMULATED in every row
+    lnm study build                  one HTML page with the films inside it: results/human_study/study.html
+    lnm study aggregate [CSV ...]    shares, intervals and tests; without a CSV: inputs/human_study/*.csv
+    lnm study simulate               votes from a stated model, marked SIMULATED in every row
 
 A vote is a row of COLUMNS. `condition_A` was shown on the left (above, on a narrow screen) and `condition_B` on the
 right; `choice` is A, B or tie; `side_seed` is the session's seed, from which sides and order follow; `rt_ms` counts
@@ -15,7 +15,6 @@ The paper's own votes were never published; none is invented here.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import csv
 import hashlib
@@ -23,7 +22,6 @@ import io
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -32,7 +30,7 @@ import numpy as np
 
 from lnm.errors import UserError
 from lnm.files import sha256, write_json
-from lnm.workflow.params import load, root
+from lnm.workflow.params import root
 
 QUESTIONS = {  # the paper's two; section 5.3
     "preference": "Which film do you prefer?",
@@ -836,139 +834,6 @@ def simulate(path: Path, strengths: dict[str, dict[str, float]], observers: int 
     return path
 
 
-# --- the command ----------------------------------------------------------------------------------------------------
-
-
 def find_responses(folder: Path) -> list[Path]:
     """The CSV files of a folder, sorted; none where there is no such folder."""
     return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() == ".csv")
-
-
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval study", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser("build", help="write the page that asks").add_argument
-    add("--videos", nargs="+", help="default: every video of params.yaml")
-    add("--methods", nargs="+", help="two or more; default: the run's and all of inputs/baselines; also: heldout")
-    add("--films", type=_positive, default=1, help="films a method and video (default: 1, the first seed)")
-    add("--catch", type=_count, default=2, help="trials that show a film beside its broken version (default: 2)")
-    add("--ties", action="store_true", help="allow 'no difference'")
-    add("--seed", type=_count, default=0, help="of the catch trials (default: 0)")
-    add("--consent", type=Path, metavar="FILE", help="a text file to show first instead of ours")
-    add("--title", default="Which film is better?")
-    add("--fps", type=float, help="for videos that have no films in results/")
-    add("--out", type=Path, default=None, help="default: results/human_study/study.html")
-    add = commands.add_parser("aggregate", help="say what was answered").add_argument
-    add("csv", nargs="*", type=Path, help="files, or folders of them; default: inputs/human_study")
-    add("--methods", nargs="+", help="names that may occur; a row with another is left out and listed")
-    add("--max-failed", type=_count, default=0, help="catch trials an observer may fail (default: 0)")
-    add("--bootstrap", type=_positive, default=2000, help="resamples (default: 2000)")
-    add("--seed", type=_count, default=0, help="of the bootstrap (default: 0)")
-    add("--strict", action="store_true", help="a malformed or repeated row is an error")
-    add("--out", type=Path, default=None, help="folder; default: results/human_study")
-    add = commands.add_parser("simulate", help=f"votes from a model, marked {MARK}").add_argument
-    add("--preference", nargs="+", type=_strength, metavar="METHOD=LOG_ODDS", required=True)
-    add("--realism", nargs="+", type=_strength, metavar="METHOD=LOG_ODDS", help="default: as --preference")
-    add("--observers", type=_positive, default=40)
-    add("--scenes", nargs="+", default=["scene-1", "scene-2", "scene-3"])
-    add("--observer-sd", type=_spread, default=0.0, help="of an observer's own liking of a method (default: 0)")
-    add("--scene-sd", type=_spread, default=0.0, help="the same for a scene (default: 0)")
-    add("--lapse", type=_rate, default=0.0, help="share of answers at random (default: 0)")
-    add("--side-bias", type=float, default=0.0, help="log odds for the left film (default: 0)")
-    add("--catch", type=_count, default=2)
-    add("--seed", type=_count, default=0)
-    add("--out", type=Path, default=None, help=f"default: build/{MARK}_votes.csv; never below inputs/")
-    args = parser.parse_args(argv)
-    return {"build": _build, "aggregate": _aggregate, "simulate": _simulate}[args.command](args)
-
-
-def _build(args) -> int:
-    consent = None
-    if args.consent:
-        try:
-            consent = args.consent.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8"
-            raise UserError(f"{args.consent}: {reason}; give a UTF-8 text file") from None
-    out = args.out or root() / "results" / "human_study" / "study.html"
-    scenes = collect(root() / "results", args.videos or list(load().videos), args.methods, args.films, args.fps)
-    for scene, films in scenes.items():
-        if len(films) < 2:
-            print(f"{scene}: films of {', '.join(films) or 'no method'} only; not asked about", file=sys.stderr)
-    study = write_page(scenes, out, args.catch, args.ties, args.seed, consent, args.title)
-    caught = sum(trial["is_catch"] for trial in study["trials"])
-    print(f"{_shown(out)}: {len(study['trials'])} trials, {caught} of them catch trials; "
-          f"{out.stat().st_size / 1e6:.1f} MB. Open it in a browser, or send it; answers go into inputs/human_study/.")
-    return 0
-
-
-def _aggregate(args) -> int:
-    paths = []
-    for path in args.csv or [root() / "inputs" / "human_study"]:
-        paths += find_responses(path) if path.is_dir() or not args.csv else [path]
-    for path in (root() / "inputs" / "human_study").glob("[!.]*"):
-        if not args.csv and path not in paths:
-            print(f"{_shown(path)}: not a .csv file, not read", file=sys.stderr)
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise UserError("the same file is given twice; give it once")
-    out = args.out or root() / "results" / "human_study"
-    summary = aggregate(paths, out, args.methods, args.bootstrap, args.seed, args.max_failed, args.strict)
-    for file, line, reason in summary["problems"][:20]:
-        print(f"{file}: line {line}: {reason}", file=sys.stderr)
-    if len(summary["problems"]) > 20:
-        print(f"... and {len(summary['problems']) - 20} more, all in {_shown(out)}", file=sys.stderr)
-    if summary["status"] == NO_RESPONSES:
-        print("\n".join([NO_RESPONSES, *summary.get("notes", [])]) + "\n")
-    print(markdown(summary))
-    return 0
-
-
-def _simulate(args) -> int:
-    strengths = {"preference": dict(args.preference), "realism": dict(args.realism or args.preference)}
-    if any(len(one) < 2 for one in strengths.values()):
-        raise UserError("--preference: give two or more methods, such as ours=1.3 cogvideo=0")
-    path = simulate(args.out or root() / "build" / f"{MARK}_votes.csv", strengths, args.observers, tuple(args.scenes),
-                    args.observer_sd, args.scene_sd, args.lapse, args.side_bias, args.catch, args.seed)
-    print(f"{_shown(path)}: {MARK} votes of {args.observers} observers; no person was asked")
-    return 0
-
-
-def _strength(text: str) -> tuple[str, float]:
-    name, found, value = text.rpartition("=")
-    try:
-        if not found or not name:
-            raise ValueError
-        _check_name(name, "method")
-        return name, float(value)
-    except (ValueError, UserError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not METHOD=NUMBER, such as ours=1.3") from None
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _spread(text: str) -> float:
-    return _between(text, 0, float("inf"))
-
-
-def _rate(text: str) -> float:
-    return _between(text, 0, 1)
-
-
-def _between(text: str, low: float, high: float) -> float:
-    try:
-        if low <= (value := float(text)) <= high:
-            return value
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")

@@ -1,6 +1,6 @@
 """Scores anybody's frames: every metric with its interval, controls beside it, refusals with their reasons.
 
-    python -m eval score --frames DIR_OR_VIDEO --method NAME [--reference DIR_OR_VIDEO] [--prompt "..."] [--json FILE]
+    lnm score --frames DIR_OR_VIDEO --method NAME [--reference DIR_OR_VIDEO] [--prompt "..."] [--json FILE]
 
 The metrics are those of the pipeline (eval/measure.py); `held-out` is what --reference gives. Nothing is known of the
 method but its frames.
@@ -8,7 +8,6 @@ method but its frames.
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 from pathlib import Path
 
@@ -18,70 +17,12 @@ from eval import controls, fidelity, measure, motion
 from eval.evaluate import read_images, rounded
 from eval.measure import DIRECTIONS, UNITS, Measured, measured
 from lnm.errors import UserError
-from lnm.files import write_json
-from lnm.workflow.params import NAME, load, root
+from lnm.workflow.params import load, root
 
 NOTE = ("Intervals take the parts they resample for independent; neighbouring frames are alike, so the film is less "
         "certain than they say. Another film of the same method differs by more.")
 LABELS = {"static": "static", "static_noise": "static + noise", "shuffled": "shuffled",
           "reference": "reference"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message} (python -m eval score --help)")
-
-
-def main(argv: list[str]) -> int:
-    """Prints the table and writes --json; raises UserError, one line, on bad input."""
-    parser = _Parser(prog="python -m eval score", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add = parser.add_argument
-    add("--frames", required=True, metavar="DIR_OR_VIDEO", help="the film: a folder of images or a video file")
-    add("--method", required=True, metavar="NAME", help="what to call it: letters, digits, _ and -")
-    add("--reference", metavar="DIR_OR_VIDEO", help="real frames to compare with")
-    add("--train", metavar="DIR_OR_VIDEO", help="frames the method was trained on: FID to them, memorisation")
-    add("--still", metavar="IMAGE", help="what the film starts from; else the reference's first frame")
-    add("--prompt", metavar="TEXT", help="what the film should show; without it nothing is compared with a text")
-    add("--other-prompt", metavar="TEXT", action="append", default=[],
-        help="a prompt of something else, the control of CLIPSIM; may be repeated")
-    add("--images", metavar="DIR", help="natural images for image-to-image; else the reference's frames")
-    add("--clip", metavar="NAME", 
-        help='open_clip folder, "ViT-L-14/openai", or none; else checkpoint.clip of params.yaml')
-    add("--size", type=int, metavar="PIXELS", help="centre squares of this size; else as the frames are")
-    add("--fps", type=float, help="resample videos to it; images in a folder are taken to be at it")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    add("--seed", type=int, default=0, help="of the bootstrap, the noise and the shuffling (0)")
-    add("--bootstrap", type=int, default=1000, metavar="N", help="resamples behind each interval (1000)")
-    add("--json", metavar="FILE", help="write everything there")
-    args = parser.parse_args(argv)
-    _check(args)
-    result = score(args)
-    print(table(result))
-    if args.json:
-        try:
-            write_json(Path(args.json), result)
-        except OSError as error:
-            raise UserError(f"--json {args.json}: {error.strerror}: choose another file") from None
-        print(f"\nwritten: {args.json}")
-    return 0
-
-
-def _check(args) -> None:
-    if not NAME.fullmatch(args.method):
-        raise UserError(f"--method {args.method!r}: a name may hold only letters, digits, _ and -")
-    if args.method in LABELS:
-        raise UserError(f"--method {args.method}: a control is called so; choose another name")
-    for option, texts in (("--prompt", [args.prompt]), ("--other-prompt", args.other_prompt)):
-        if any(text is not None and not text.strip() for text in texts):
-            raise UserError(f"{option}: the text is empty; give what the film should show, or leave {option} out")
-    for option, least in (("size", 16), ("bootstrap", 1), ("seed", 0)):
-        value = getattr(args, option)
-        if value is not None and value < least:
-            raise UserError(f"--{option} {value}: must be at least {least}")
-    if args.fps is not None and not args.fps > 0:
-        raise UserError(f"--fps {args.fps:g}: must be above 0")
-    if args.json and Path(args.json).is_dir():
-        raise UserError(f"--json {args.json}: this is a folder; name a file")
 
 
 def read(option: str, path: str | None, fps: float | None, size: int | None) -> tuple[np.ndarray, float | None] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from lnm.devices import pick_device
+
 
 def cores() -> int:
     """CPU cores that this process may use."""
@@ -19,8 +21,6 @@ def threads() -> int:
 def jobs(device: str = "auto") -> int:
     """How many videos run side by side: one on an accelerator, which they would share; else as many as the cores bear,
     at most 4, and the memory at 3 GiB each. device: as params.yaml names it."""
-    from lnm.checkpoint import pick_device  # here: it imports torch, which running a notebook does not need
-
     if pick_device(device) != "cpu":
         return 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -132,6 +132,14 @@ def load(path: Path | str | None = None) -> Params:
         raise UserError(f"{path.name}: {_one_line(error)}") from None
 
 
+def own_steps(params: Params, video: str | None = None) -> list[str]:
+    """A sentence for each video (or the one named) that is trained for steps of its own: what finetune.steps does not
+    reach, neither in params.yaml nor by `dvc exp run -S finetune.steps=...`."""
+    own = {name: entry.steps for name, entry in params.videos.items() if entry.steps and video in (None, name)}
+    return [f"{name} trains {steps} steps, its own; finetune.steps ({params.finetune.steps}) does not reach it, "
+            f"videos.{name}.steps does" for name, steps in own.items() if steps != params.finetune.steps]
+
+
 def _one_line(error: ValidationError) -> str:
     """The first of pydantic's errors (misspelt keys first: they explain a missing one) as `key: what; fix`."""
     errors = error.errors(include_url=False)

@@ -22,17 +22,17 @@ from lnm.workflow.code import is_text, read
 from lnm.workflow.machine import threads
 from lnm.workflow.params import root
 
-KERNEL = {  # the kernel's environment, beside what it inherits
-    "LNM_RESOLVED": "1",
+INTERACTIVE = {  # the environment of a kernel that a person opens, beside what it inherits
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, whatever else is installed for the user
-    "PYTHONHASHSEED": "0",
-    "TQDM_MININTERVAL": "0.5",
     "TOKENIZERS_PARALLELISM": "false",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm.auto without widgets: plain bars are what we want
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm.auto without widgets draws plain bars, which will do
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # transformers' bars of weights being loaded
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
 }
+KERNEL = INTERACTIVE | {"LNM_RESOLVED": "1", "PYTHONHASHSEED": "0", "TQDM_MININTERVAL": "0.5"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
 
 
 def parameters(notebook: Path, given: dict[str, str]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def run(notebook: Path, executed: Path, given: dict[str, str]) -> None:
             extra_arguments=[
                 "--InteractiveShell.xmode=Plain",
                 "--IPKernelApp.log_level=CRITICAL",  # of the machinery only
-                f"--IPKernelApp.exec_lines=__import__('lnm.workflow.guard').workflow.guard.die_with_parent({os.getpid()})",
+                f"--IPKernelApp.exec_lines=__import__('lnm.workflow.kernel').workflow.kernel.begin({os.getpid()})",
             ],
         )
         copy = clean(json.loads(part.read_text(encoding="utf-8")), here)
