@@ -1,0 +1,77 @@
+"""`lnm notebook`: the pipeline's notebooks, run, opened, and their code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lnm.cli.style import App, if_interrupted
+from lnm.errors import UserError
+from lnm.workflow import code as codes
+from lnm.workflow import guard, machine, runner
+from lnm.workflow.params import root
+
+app = App("The notebooks: run one, open them in JupyterLab, see what code is behind them.")
+
+
+@app.add("lnm notebook run notebooks/1_prepare.ipynb --out results/ocean/notebooks/1_prepare.ipynb -p video=ocean")
+def run(
+    notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the executed copy goes.")],
+    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="In the place "
+                                                        "of the tagged cell's; may be repeated.")] = None,
+) -> None:
+    """Run a notebook as a stage of the pipeline, and write its clean copy.
+
+    The copy holds no times, paths or bars: the same run gives the same bytes.
+    """
+    given = dict(_pair(text) for text in parameter or ())
+    title = " · ".join([notebook.stem, *given.values()])
+    print(f"-- {title}", flush=True)
+    if_interrupted("stopped; the same command goes on from the last checkpoint")
+    started = time.monotonic()
+    guard.follow_dvc()
+    try:
+        runner.run(notebook.resolve(), out.resolve(), given)
+    except runner.NotebookError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"-- {title}: done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--parameter {text}: give NAME=VALUE, such as video=ocean")
+    return name, value
+
+
+@app.add("lnm notebook code notebooks/2_finetune.ipynb")
+def code(notebook: Annotated[Path | None, typer.Argument(metavar="NOTEBOOK", help="(default: build/code/*.py is "
+                                                         "written for all, which stages depend on)")] = None) -> None:
+    """Print a notebook's code cells and a hash of every module of ours behind them."""
+    if notebook:
+        print(codes.code(notebook), end="")
+    else:
+        codes.write_code(root())
+
+
+@app.add("lnm notebook lab")
+def lab(words: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
+                                                          help="More for `jupyter lab`, after --.")] = None) -> None:
+    """Open the notebooks in JupyterLab, in this environment, with the whole project in reach; Ctrl-C ends it."""
+    here = root()
+    environment = {"OMP_NUM_THREADS": str(machine.threads()), **os.environ, **runner.INTERACTIVE}
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={here}",
+               # no asking for news, no looking for updates
+               "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+               *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+               *(words or ()), str(here / "notebooks" / "1_prepare.ipynb")]
+    if_interrupted("JupyterLab has ended")
+    raise typer.Exit(subprocess.run(command, env=environment, cwd=here).returncode)

@@ -1,0 +1,55 @@
+"""`lnm repro`: the whole pipeline, as `make repro` runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from lnm.cli.style import App, Quiet, if_interrupted
+from lnm.errors import UserError
+from lnm.workflow.params import load, own_steps, root
+from lnm.workflow.record import kept
+
+app = App()
+
+
+@app.add("lnm repro --jobs 1")
+def repro(
+    stages: Annotated[list[str] | None, typer.Argument(metavar="STAGE...", help="Of dvc.yaml, like footage or evaluate@"
+                                                       "ocean. (default: all)")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, envvar="JOBS", help="Videos side by side. (default: as cores and "
+                                                                        "memory bear; 1 on a GPU)")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run the pipeline: a line a stage and video with the time left, then Table 1, a verdict and the report's path.
+
+    12 to 15 minutes for the default's three videos on two CPU cores; nothing to do, 20 seconds. Logs are in build/logs.
+    Interrupted, the same command goes on from the last checkpoints. dvc.lock stays as Git has it.
+    """
+    here = root()
+    if_interrupted("stopped; the same command goes on from the last checkpoints")
+    with kept(here):
+        if stages:
+            command = [sys.executable, "-m", "dvc", "repro", *(["--quiet"] if quiet else []), *stages]
+            raise typer.Exit(1 if subprocess.run(command, cwd=here).returncode else 0)
+        _all(here, jobs, quiet)
+
+
+def _all(here, jobs: int | None, quiet: bool) -> None:
+    """Every stage, and what came out."""
+    from lnm.workflow.reproduce import Pipeline, duration, verdict
+
+    params = load(here / "params.yaml")
+    for note in () if quiet else own_steps(params):
+        print(f"note: {note}")
+    pipeline = Pipeline(here, jobs, quiet)
+    if not pipeline.run():
+        raise UserError("the pipeline stopped there; mend it and run the same command: what is done is not done again")
+    table = here / "results" / "paper" / "table1.md"
+    seconds = duration(pipeline.progress.elapsed())
+    first = table.read_text(encoding="utf-8").strip().split("\n## ")[0].strip()  # what else is there, is in the report
+    print(f"\n{first}\n\n{verdict(here, list(params.videos))}\n")
+    print(f"done in {seconds}; report: {(here / 'results' / 'paper' / 'report.html').relative_to(here)}")

@@ -1,0 +1,138 @@
+"""One style for every command: an example in its help, --quiet, errors of one line, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from lnm.errors import UserError
+
+INTERRUPTED = 130
+STOPPED = "stopped; nothing was written"
+
+
+class App(typer.Typer):
+    """A group of commands whose help looks like that of all others."""
+
+    def __init__(self, help: str | None = None, completion: bool = False):
+        super().__init__(help=help, no_args_is_help=True, add_completion=completion, rich_markup_mode="rich",
+                         pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+    def add(self, example: str, name: str | None = None, **kwargs: Any) -> Callable:
+        """A decorator: the function becomes a command; its docstring's first sentence says what it does."""
+        def put(function: Callable) -> Callable:
+            paragraphs = [" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n")]
+            self.command(name, help="\n\n".join(paragraphs), epilog=f"Example:  {example}", **kwargs)(function)
+            return function
+
+        return put
+
+
+class _Screen:
+    """What the command that runs has said about itself."""
+
+    quiet = False
+    interrupted = STOPPED
+
+
+_screen = _Screen()
+
+
+def _hush(quiet: bool) -> bool:
+    _screen.quiet = quiet
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is first imported, which is later: inside the command
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="Show results, warnings and errors only.")]
+
+
+def say(text: str) -> None:
+    """What is told on the way, beside the results: on the error stream; with --quiet, warnings only."""
+    if not _screen.quiet or text.startswith("warning: "):
+        print(text, file=sys.stderr, flush=True)
+
+
+def if_interrupted(text: str) -> None:
+    """What Ctrl-C says from here on: what is lost, and from where the same command goes on."""
+    _screen.interrupted = text
+
+
+def calm() -> None:
+    """Bars of weights being loaded and the libraries' advice off. Called by commands that open a checkpoint."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Warnings of our own as one line, those of libraries not at all."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+    def show(message, *_args, **_kwargs) -> None:
+        say(f"warning: {' '.join(str(message).split())}")
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(?!(lnm|eval)\b)")
+        warnings.showwarning = show
+        yield
+
+
+def run(app: Callable[[], Any], words: list[str]) -> int:
+    """Run a command line; its exit status.
+
+    0: done. 1: looked at and found wanting. 2: bad input, one line on the error stream. 130: interrupted.
+    """
+    _screen.quiet, _screen.interrupted = False, STOPPED
+    try:
+        with _own_words():
+            code = app()(words, prog_name="lnm", standalone_mode=False)
+    except UserError as error:
+        return _fail(str(error))
+    except ValidationError as error:
+        return _fail(one_line(error))
+    except typer.TyperException as error:  # a usage error
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group's name alone: its help has been printed
+            return 2
+        return _fail(f"{_lower(error.format_message())} (see {context.command_path if context else 'lnm'} --help)")
+    except typer.Abort:
+        code = INTERRUPTED
+    except BrokenPipeError:  # `lnm ... | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left to flush goes nowhere
+        return 1
+    if code == INTERRUPTED:
+        print(f"\n{_screen.interrupted}", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _lower(text: str) -> str:
+    text = " ".join(text.split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def one_line(error: ValidationError) -> str:
+    """The first of pydantic's errors as `key: what is wrong; got ...`."""
+    errors = error.errors(include_url=False)
+    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key explains a missing one
+    key = ".".join(str(part) for part in first["loc"]) or "the settings"
+    what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].lower().removeprefix("input ")
+    more = f" ({len(errors) - 1} more after it)" if len(errors) > 1 else ""
+    return f"{key}: {what}; got {first['input']!r:.60}{more}"

@@ -1,0 +1,159 @@
+"""The whole pipeline in one call: videos side by side, each by its own `dvc`, then what all of them share."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from lnm.errors import UserError
+from lnm.workflow import machine
+from lnm.workflow.params import STAGES, load
+from lnm.workflow.progress import Progress, duration
+
+RUNNING = re.compile(r"Running stage '([^']+)'")
+SKIPPED = re.compile(r"Stage '([^']+)' (didn't change, skipping|is cached)")
+NOISE = ("To track the changes", "To enable auto staging", "Use `dvc push`", "git add ", "dvc config ",
+         "WARNING: stage:", "ERROR: failed to reproduce")
+MOVES = (0.75, 1.33)  # times the real clip's motion that count as about as far
+
+
+class Pipeline:
+    """One run: its processes, logs and progress."""
+
+    def __init__(self, root: Path, jobs: int | None = None, quiet: bool = False, stages: tuple[str, ...] = STAGES):
+        self.root, self.params, self.stages = root, load(root / "params.yaml"), stages
+        self.jobs = max(1, min(len(self.params.videos), jobs or machine.jobs(self.params.device)))
+        self.logs = root / "build" / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.progress = Progress(self.params, self.logs, self.jobs, quiet=quiet)
+        self.processes: set[subprocess.Popen] = set()
+        self.stopping = False
+
+    def dvc(self, log: Path, *words: str) -> bool:
+        """`dvc repro` with its output in a log; whether it went well. What it says of its stages is told."""
+        path = self.logs / log
+        path.unlink(missing_ok=True)
+        environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *words], cwd=self.root,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                                   env=environment)
+        self.processes.add(process)
+        current, lines = None, []
+        with path.open("w") as file:
+            for line in process.stdout or ():
+                file.write(line)
+                file.flush()
+                lines = [*lines[-40:], line.rstrip()]
+                if found := RUNNING.search(line):
+                    if current:
+                        self.progress.end(current)
+                    current = found[1]
+                    self.progress.begin(current)
+                elif found := SKIPPED.search(line):
+                    if current:
+                        self.progress.end(current)
+                        current = None
+                    self.progress.end(found[1], "up to date" if found[2].startswith("didn't") else "from DVC's cache")
+                elif current:
+                    self.progress.seen(current, line)
+        fine = process.wait() == 0
+        self.processes.discard(process)
+        if current and fine:
+            self.progress.end(current)
+        if not fine and not self.stopping:
+            told = [line for line in lines if line.strip() and not line.strip().startswith(NOISE)]
+            self.progress.fail(current or words[-1], path.relative_to(self.root), told[-12:])
+        return fine
+
+    def video(self, name: str) -> bool:
+        """Every stage of one video. --single-item: what all videos share is up to date, and looking at it again would
+        lock out the others."""
+        return not self.stopping and self.dvc(Path(f"{name}.log"), "--single-item", *(
+            f"{stage}@{name}" for stage in ("resolve", *self.stages)))
+
+    def run(self) -> bool:
+        """Everything; whether all went well."""
+        with self.ended():
+            if not self.dvc(Path("shared.log"), "code", "footage"):
+                return False
+            pool = ThreadPoolExecutor(self.jobs)  # interrupted, `ended` first ends what its threads wait for
+            videos = [pool.submit(self.video, name) for name in self.params.videos]
+            while wait(videos, timeout=1).not_done:
+                self.progress.tick()
+            if not all(future.result() for future in videos):
+                return False
+            with self.ticking():
+                return self.dvc(Path("closing.log"))
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """The line that moves, while this thread waits for a process."""
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(1):
+                self.progress.tick()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    @contextmanager
+    def ended(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end every process that was started before anything else happens."""
+        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        try:
+            yield
+        finally:
+            self.stopping = True
+            for process in list(self.processes):
+                try:
+                    process.wait(timeout=3)  # a Ctrl-C from the terminal has reached it too
+                except subprocess.TimeoutExpired:
+                    process.terminate()  # its notebook follows it
+                    process.wait()
+            signal.signal(signal.SIGTERM, before)
+
+
+def verdict(root: Path, videos: list[str]) -> str:
+    """One sentence made of the run's numbers: how far the films move, what they keep, how near they are."""
+    found = {}
+    for name in videos:
+        path = root / "results" / name / "evaluate" / "summary.json"
+        found[name] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def span(key: str, digits: str = ".2f") -> str | None:
+        values = [one[key] for one in found.values() if isinstance(one.get(key), (int, float))]
+        if not values:
+            return None
+        low, high = format(min(values), digits), format(max(values), digits)
+        return low if low == high else f"{low} to {high}"
+
+    motion = [one["motion_ratio"] for one in found.values() if isinstance(one.get("motion_ratio"), (int, float))]
+    if not motion:
+        raise UserError("results/: no video has been measured; run `lnm repro`")
+    far = sum(MOVES[0] <= value <= MOVES[1] for value in motion)
+    says = [f"{far} of {len(motion)} videos' films move about as far as the real clip (they do {span('motion_ratio')} "
+            f"times; {MOVES[0]} to {MOVES[1]} counts)"]
+    says += [f"keep {span('detail_kept')} of the detail that the autoencoder can hold"] if span("detail_kept") else []
+    if span("frame0_db_below_ceiling"):
+        says += [f"begin {span('frame0_db_below_ceiling', '.1f')} dB below the still as it can show it"]
+    if span("fid_heldout", ".0f"):
+        says += [f"score an FID of {span('fid_heldout', '.0f')} to the held-out frames"]
+    return "Verdict: " + (", ".join(says[:-1]) + " and " + says[-1] if len(says) > 1 else says[0]) + "."
+
+
+__all__ = ["Pipeline", "duration", "verdict"]
