@@ -335,7 +335,7 @@ def voted(run: Run, question: str, method: str = "ours") -> Finding:
     """A method's share of the decided votes between ours and CogVideo, from results/human_study/summary.json."""
     summary = _json(run.results / "human_study" / "summary.json")
     if summary is None or summary["simulated"] or not summary["votes"]:
-        return Finding(None, "no responses yet", INCOMPARABLE, "nobody has been asked: `python -m eval study build` "
+        return Finding(None, "no responses yet", INCOMPARABLE, "nobody has been asked: `lnm study build` "
                        "makes the page that asks, and the paper's own votes were never published")
     pairs = summary["questions"].get(question, {}).get("pairs", [])
     pair = next((pair for pair in pairs if {pair["first"], pair["second"]} == {"ours", "cogvideo"}), None)

@@ -802,6 +802,8 @@ def simulate(path: Path, strengths: dict[str, dict[str, float]], observers: int 
     """
     if _below_inputs(path):
         raise UserError(f"{_shown(path)}: simulated votes are never written below inputs/; choose another --out")
+    for method in {method for liked in strengths.values() for method in liked}:
+        _check_name(method, "method")
     rng = np.random.default_rng(seed)
     liking = {(question, scene, method): rng.normal(0, scene_sd)
               for question in strengths for scene in scenes for method in strengths[question]}

@@ -323,7 +323,7 @@ def _ranks(table: dict, href: str) -> tuple[list[str], list[list]]:
 
 
 def _claims(out: Path) -> dict | None:
-    """The ledger of the paper's claims that `python -m eval claims` left beside the report; None where it is not."""
+    """The ledger of the paper's claims that `lnm claims` left beside the report; None where it is not."""
     path = out / "claims.json"
     if not path.is_file():
         return None

@@ -102,7 +102,7 @@ def test_what_is_imported_inside_a_function_costs_seconds():
     hides a circle is among the contracts, which see these imports too."""
     import grimp
 
-    graph = grimp.build_graph("lnm", "eval", include_external_packages=True)
+    graph = grimp.build_graph("lnm", "eval", include_external_packages=True, cache_dir=None)
     idle = []
     for path in sources("lnm"):
         for function in ast.walk(tree_of(path)):

@@ -15,7 +15,7 @@ from lnm.errors import UserError
 
 def test_each_baseline_gives_frames_of_the_stills_size(tmp_path):
     train, still = translated(count=8), translated(count=9)[8]
-    video.write_frames(tmp_path / "checkpoint" / "seed_1", noise(5))
+    video.write_frames(tmp_path / "frame_by_frame" / "seed_1", noise(5))
     for name in baselines.BASELINES:
         film = baselines.generate(name, still, 5, 8, 1, train=train, train_fps=8, sample=tmp_path)
         assert film.shape == (5, SIZE, SIZE, 3) and film.dtype == np.uint8, name
@@ -24,11 +24,11 @@ def test_each_baseline_gives_frames_of_the_stills_size(tmp_path):
 def test_static_repeats_the_still_and_frame_by_frame_is_the_sample_stages_film(tmp_path):
     still = texture(size=SIZE)
     assert (baselines.generate("static", still, 4, 8, 0) == still).all()
-    video.write_frames(tmp_path / "checkpoint" / "seed_2", noise(5))
-    film = baselines.generate("checkpoint", still, 4, 8, 2, sample=tmp_path)
+    video.write_frames(tmp_path / "frame_by_frame" / "seed_2", noise(5))
+    film = baselines.generate("frame_by_frame", still, 4, 8, 2, sample=tmp_path)
     np.testing.assert_array_equal(film, noise(5)[:4])
     with pytest.raises(UserError, match="5 frames, 6 are wanted"):
-        baselines.generate("checkpoint", still, 6, 8, 2, sample=tmp_path)
+        baselines.generate("frame_by_frame", still, 6, 8, 2, sample=tmp_path)
 
 
 def test_flow_extrapolation_goes_on_as_the_training_clip_moved():
@@ -103,16 +103,16 @@ def test_flow_extrapolation_is_evaluated_as_a_method_and_goes_on_with_the_clip(t
 def test_differences_are_paired_by_film(tables):
     methods, differences = tables["ocean"]["methods"], tables["ocean"]["differences"]
     assert set(differences) == set(methods) - {"ours"}
-    for baseline in ("checkpoint", "static"):
+    for baseline in ("frame_by_frame", "static"):
         ours, theirs = (methods[name]["flicker"]["values"] for name in ("ours", baseline))
         entry = differences[baseline]["flicker"]
         expected = np.subtract(ours, theirs if len(theirs) > 1 else theirs * 2)
         np.testing.assert_allclose(entry["values"], expected, rtol=1e-4)
         assert entry["value"] == pytest.approx(expected.mean(), rel=1e-4) and entry["n"] == 2
         assert entry["low"] <= entry["value"] <= entry["high"]
-    assert differences["checkpoint"]["fid_train"] == {"refused": "evaluate.fid is false"}
-    over = table1.difference(tables, "checkpoint", "flicker")
-    values = [table["differences"]["checkpoint"]["flicker"]["value"] for table in tables.values()]
+    assert differences["frame_by_frame"]["fid_train"] == {"refused": "evaluate.fid is false"}
+    over = table1.difference(tables, "frame_by_frame", "flicker")
+    values = [table["differences"]["frame_by_frame"]["flicker"]["value"] for table in tables.values()]
     assert over["values"] == values and over["value"] == pytest.approx(np.mean(values))
 
 
@@ -123,7 +123,7 @@ def test_a_paired_interval_is_narrower_than_what_the_seeds_share_and_covers():
         shared = rng.normal(0, 10, 25)  # what a still or a seed does to both methods alike
         rows = [{metric: {"refused": "not this one"} for metric in evaluate.UNITS}
                 | {"flicker": {"values": list(shared + shift + rng.normal(0, 1, 25))}} for shift in (2, 0)]
-        entry = evaluate.differences({"ours": rows[0], "checkpoint": rows[1]}, 200, 0)["checkpoint"]["flicker"]
+        entry = evaluate.differences({"ours": rows[0], "frame_by_frame": rows[1]}, 200, 0)["frame_by_frame"]["flicker"]
         hits += entry["low"] <= 2 <= entry["high"]
         widths.append(entry["high"] - entry["low"])
     assert 0.86 <= hits / 120 <= 0.99

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from eval import __main__ as command
 from eval import audit, claims
 from eval.claims import CONTRADICTS, DIFFERS, INCOMPARABLE, REPRODUCED, Claim, Finding, Range
+from lnm.cli import main as command
 from lnm.errors import UserError
 from lnm.files import write_json
 
@@ -62,8 +62,8 @@ def fabricate(project, video="ocean", checkpoint="checkpoints/lnm-mini", size=12
     """What a run leaves that the ledger reads: settings, metrics.json, prompts.json."""
     paper = {"steps": 600, "frames": 5, "strides": [1, 2], "optimizer": "lion", "learning_rate": 1e-4, "mask_value": 0,
              "beta_schedule": "checkpoint", "conv_placement": "all"} | finetune
-    stages = {"finetune": paper | {"size": size, "checkpoint": checkpoint}, "prepare": {"clip": "checkpoints/lnm-mini-clip"},
-              "sample": {"num_inference_steps": 15, "num_frames": 16}}
+    stages = {"finetune": paper | {"size": size, "checkpoint": checkpoint},
+              "prepare": {"clip": "checkpoints/lnm-mini-clip"}, "sample": {"num_inference_steps": 15, "num_frames": 16}}
     for stage, settings in stages.items():
         write_json(project / "build" / "resolve" / video / f"{stage}.json", settings)
     methods = {"ours": {"clipscore": entry(0.7, 0.8), "fid_train": entry(90.0, 110.0), "detail_kept": entry(0.9)}}
@@ -79,7 +79,8 @@ def fabricate(project, video="ocean", checkpoint="checkpoints/lnm-mini", size=12
     scheduler = {"beta_schedule": "scaled_linear", "prediction_type": "v_prediction",
                  "rescale_betas_zero_snr": rescaled}
     write_json(project / checkpoint / "scheduler" / "scheduler_config.json", scheduler)
-    write_json(project / checkpoint / "vae" / "config.json", {"block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
+    vae = {"block_out_channels": [1, 2, 3, 4], "latent_channels": 16}
+    write_json(project / checkpoint / "vae" / "config.json", vae)
 
 
 def row(project, name, **options):
@@ -142,17 +143,17 @@ def test_a_malformed_ledger_is_one_line_and_exit_2(ledger, capsys, old, new, sai
     text = one.format("one") + one.format("two")
     assert old in text
     (ledger / "claims.yaml").write_text(text.replace(old, new, 1))
-    assert command.main(["claims", "--results", str(ledger)]) == 2
+    assert command(["claims", "--results", str(ledger)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: claims.yaml") and said in error and error.count("\n") == 1
     assert not (ledger / "paper").exists()
 
 
 def test_a_missing_ledger_settings_file_or_folder_is_one_line(ledger, capsys):
-    assert command.main(["claims", "--results", "nowhere"]) == 2
-    assert command.main(["claims", "--params", "none.yaml"]) == 2
+    assert command(["claims", "--results", "nowhere"]) == 2
+    assert command(["claims", "--params", "none.yaml"]) == 2
     (ledger / "claims.yaml").unlink()
-    assert command.main(["claims"]) == 2
+    assert command(["claims"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
     assert "nowhere" in lines[0] and "none.yaml" in lines[1] and "claims.yaml" in lines[2]
@@ -196,7 +197,7 @@ def test_the_counts_in_words():
 
 
 def test_every_claim_is_computed_and_the_files_hold_what_is_printed(ledger, capsys):
-    assert command.main(["claims", "--json", "mine.json"]) == 0
+    assert command(["claims", "--json", "mine.json"]) == 0
     written = json.loads((ledger / "results" / "paper" / "claims.json").read_text())
     table = written["claims"]
     assert json.loads((ledger / "mine.json").read_text()) == written
@@ -248,7 +249,8 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
     assert (computed["least_cosine_distance"], verdicts["least_cosine_distance"]) == ("1 of 1 videos", REPRODUCED)
     assert computed["perceptual_compression"].startswith("12 times (ocean); 48 times")
     assert (computed["fid_ours"], verdicts["fid_ours"]) == ("100 [90, 110], ocean, 2 films", INCOMPARABLE)
-    for said in ("checkpoints/lnm-mini, not Stable Diffusion", "128x128", "16 frames against 72", "names neither its clips"):
+    for said in ("checkpoints/lnm-mini, not Stable Diffusion", "128x128", "16 frames against 72",
+                 "names neither its clips"):
         assert said in table["fid_ours"]["reason"]
     assert computed["table_clipsim_ours"] == "0.75 [0.7, 0.8], ocean, 2 films"
     assert "not OpenAI's CLIP" in table["table_clipsim_ours"]["reason"]
@@ -338,7 +340,7 @@ def test_the_size_of_cogvideos_films_is_looked_up_in_the_files(ledger):
 def test_results_that_are_not_json_are_one_line(ledger, capsys):
     fabricate(ledger)
     (ledger / "results" / "ocean" / "evaluate" / "metrics.json").write_text("{")
-    assert command.main(["claims"]) == 2
+    assert command(["claims"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "metrics.json" in error and error.count("\n") == 1
 

@@ -1,4 +1,4 @@
-"""`python -m eval score`: anybody's frames, in one command, or one clear line."""
+"""`lnm score`: anybody's frames, in one command, or one clear line."""
 
 import json
 
@@ -9,10 +9,10 @@ from test_features import tiny_clip
 from test_motion import noise, texture, translated
 
 from eval import clipsim, fidelity, fvd, measure, memory, motion, score
-from eval.__main__ import main
 from eval.features import Clip
 from eval.measure import DIRECTIONS, UNITS, Measured
 from lnm import video
+from lnm.cli import main
 from lnm.errors import UserError
 
 
@@ -132,13 +132,13 @@ def test_three_frames_are_scored_and_two_refusals_say_the_number(films, capsys):
     ("film", ["--method", "a/b ✓"], "may hold only letters"),
     ("film", ["--method", "static"], "a control is called so"),
     ("film", ["--reference", "nowhere"], "--reference nowhere: no such"),
-    ("film", ["--size", "3"], "--size 3: must be at least 16"),
+    ("film", ["--size", "3"], "'--size': input should be greater than or equal to 16"),
     ("film", ["--fps", "0"], "--fps 0: must be above 0"),
-    ("film", ["--bootstrap", "0"], "--bootstrap 0: must be at least 1"),
+    ("film", ["--bootstrap", "0"], "'--bootstrap': input should be greater than or equal to 1"),
     ("film", ["--json", "film"], "--json film: this is a folder"),
     ("film", ["--images", "empty"], "empty: no images"),
     ("film", ["--still", "no.png"], "no.png: no such file"),
-    ("film", ["--sizes", "64"], "unrecognized arguments: --sizes 64"),
+    ("film", ["--sizes", "64"], "no such option: --sizes"),
 ])
 def test_bad_input_is_one_clear_line_and_status_2(films, capsys, broken, options, said):
     for folder in ("corrupt", "unequal"):
@@ -150,7 +150,8 @@ def test_bad_input_is_one_clear_line_and_status_2(films, capsys, broken, options
     (films / "text.mp4").write_text("no film")
     before = sorted(films.rglob("*"))
     status, out, err = run("--frames", broken, "--method", "x", "--clip", "none", *options, capsys=capsys)
-    assert status == 2 and not out and err.startswith("error: ") and said in err and err.count("\n") == 1
+    assert status == 2 and not out and err.startswith("error: ") and err.count("\n") == 1
+    assert said.lower() in err.lower()
     assert sorted(films.rglob("*")) == before
 
 

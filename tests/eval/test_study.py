@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from eval import figures, human_study
-from eval.__main__ import main as command
 from eval.human_study import COLUMNS, aggregate, read_votes, share, simulate
 from lnm import video
+from lnm.cli import main as command
 from lnm.errors import UserError
 
 HEADER = ",".join(COLUMNS)
@@ -151,7 +151,7 @@ def test_of_many_simulations_the_intervals_hold_the_truth_in_about_95_of_100(pro
 
 
 def test_simulated_strengths_bias_and_lapses_are_found_again(project):
-    strengths = {"ours": 1.0, "cogvideo": 0.2, "checkpoint": -1.2}
+    strengths = {"ours": 1.0, "cogvideo": 0.2, "frame_by_frame": -1.2}
     path = simulate(project / "votes.csv", {"preference": strengths, "realism": strengths}, observers=300,
                     side_bias=0.4, lapse=0.1, catch=4, seed=1)
     summary = aggregate([path], project / "out", methods=list(strengths), resamples=300)
@@ -182,7 +182,7 @@ def test_an_interval_by_observer_is_honest_where_observers_differ(project):
 
 
 def test_every_row_and_every_output_of_a_simulation_is_marked(project, monkeypatch):
-    path = simulate(project / "votes.csv", {"preference": {"ours": 1.0, "checkpoint": 0.0, "x": 0.3}}, observers=5)
+    path = simulate(project / "votes.csv", {"preference": {"ours": 1.0, "frame_by_frame": 0.0, "x": 0.3}}, observers=5)
     with path.open(newline="") as stream:
         assert all(r["observer"].startswith("SIMULATED-") and r["session"].startswith("SIMULATED-")
                    for r in csv.DictReader(stream))
@@ -338,13 +338,13 @@ MALFORMED = [
 @pytest.mark.parametrize(("bad", "reason"), MALFORMED, ids=[reason for _, reason in MALFORMED])
 def test_a_malformed_row_is_listed_with_its_file_and_line(project, capsys, bad, reason):
     write(project / "inputs" / "human_study" / "v.csv", row("p1"), bad, row("p2"))
-    assert command(["study", "aggregate", "--methods", "ours", "cogvideo"]) == 0
+    assert command(["study", "aggregate", "--methods", "ours,cogvideo"]) == 0
     said = capsys.readouterr()
     assert said.err.startswith("inputs/human_study/v.csv: line 3: ") and reason in said.err
     assert said.err.count("\n") == 1 and "2 votes of 2 observers" in said.out
     listed = (project / "results" / "human_study" / "malformed.csv").read_text().splitlines()
     assert len(listed) == 2 and listed[1].startswith("inputs/human_study/v.csv,3,")
-    assert command(["study", "aggregate", "--methods", "ours", "cogvideo", "--strict"]) == 2
+    assert command(["study", "aggregate", "--methods", "ours,cogvideo", "--strict"]) == 2
     assert capsys.readouterr().err.startswith("error: inputs/human_study/v.csv: line 3: ")
 
 
@@ -442,14 +442,14 @@ def test_without_responses_it_says_so(project, capsys):
     assert "answers.xlsx: not a .csv file, not read" in capsys.readouterr().err
 
 
-def test_a_million_rows(project):
+def test_two_hundred_thousand_rows(project):
     lines = [f"p{k % 5000},s{k % 5000},scene{k // 5000},preference,ours,cogvideo,{'AAAB'[k % 4]},7,{900 + k % 999},0"
-             for k in range(1_000_000)]
+             for k in range(200_000)]
     path = write(project / "v.csv", *lines, row(choice="C"))
     summary = aggregate([path], project / "out", resamples=20)
     pair, = summary["questions"]["preference"]["pairs"]
-    assert (pair["wins"], pair["n"], summary["observers"], summary["rows_left_out"]) == (750_000, 1_000_000, 5000, 1)
-    assert summary["problems"][0][1] == 1_000_002
+    assert (pair["wins"], pair["n"], summary["observers"], summary["rows_left_out"]) == (150_000, 200_000, 5000, 1)
+    assert summary["problems"][0][1] == 200_002
 
 
 # --- collecting films and building the page ---------------------------------------------------------------------------
@@ -459,7 +459,7 @@ def film(seed, frames=4, height=32, width=32):
     return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
-def fabricate(root, name, methods=("ours", "checkpoint"), seeds=2):
+def fabricate(root, name, methods=("ours", "frame_by_frame"), seeds=2):
     """results/<name>/sample as the sample stage leaves it, and the held-out frames."""
     folder = root / "results" / name
     for method in methods:
@@ -475,8 +475,8 @@ def test_films_of_the_run_and_of_others_come_together(project):
     video.write_mp4(project / "inputs" / "baselines" / "cogvideo" / "ocean.mp4", film(1, 30, 48, 97)[:, :, :96], 16)
     results, videos = project / "results", ["ocean", "rain"]
     scenes = human_study.collect(results, videos)
-    assert {scene: list(films) for scene, films in scenes.items()} == {"ocean": ["ours", "checkpoint", "cogvideo"],
-                                                                      "rain": ["ours", "checkpoint"]}
+    assert {scene: list(films) for scene, films in scenes.items()} == {"ocean": ["ours", "frame_by_frame", "cogvideo"],
+                                                                      "rain": ["ours", "frame_by_frame"]}
     assert scenes["ocean"]["ours"] == (results / "ocean" / "sample" / "ours" / "seed_0" / "film.mp4").read_bytes()
     (project / "c.mp4").write_bytes(scenes["ocean"]["cogvideo"])
     clip = video.read(project / "c.mp4")
@@ -497,8 +497,8 @@ def test_films_that_are_missing_or_misnamed_are_one_clear_line(project, capsys):
 
     assert "rain: no films" in error() and "dvc repro sample@rain" in error()
     assert "no video has films of two methods" in error("--videos", "ocean")
-    assert "sora: no films of this method for ocean; there are films of ours" in error("--videos", "ocean", "--methods",
-                                                                                      "ours", "sora")
+    wanted = error("--videos", "ocean", "--methods", "ours,sora")
+    assert "sora: no films of this method for ocean; there are films of ours" in wanted
     for name in ("catch-me", "a vs b", "a|b", "SIMULATED-x"):
         folder = project / "inputs" / "baselines" / name
         video.write_frames(folder / "ocean", film(0))
@@ -518,17 +518,17 @@ def test_the_command_builds_one_file_of_every_pair_question_and_catch_trial(proj
     fabricate(project, "rain", methods=("ours",))
     for name in ("cogvideo", "sora"):
         video.write_frames(project / "inputs" / "baselines" / name / "lake", film(3))
-    assert command(["study", "build", "--videos", "ocean", "rain", "lake", "--fps", "8", "--catch", "3"]) == 0
+    assert command(["study", "build", "--videos", "ocean,rain,lake", "--fps", "8", "--catch", "3"]) == 0
     said = capsys.readouterr()
     assert "7 trials, 3 of them catch trials" in said.out and "rain: films of ours only; not asked about" in said.err
     page = project / "results" / "human_study" / "study.html"
     first = page.read_bytes()
     study = json.loads(page.read_text().partition('id="study">')[2].partition("</script>")[0])
     asked = {(t["scene"], t["question"], *t["conditions"]) for t in study["trials"] if not t["is_catch"]}
-    assert asked == {(scene, q, a, b) for scene, a, b in (("ocean", "ours", "checkpoint"), ("lake", "cogvideo", "sora"))
-                     for q in ("preference", "realism")}
+    pairs = (("ocean", "ours", "frame_by_frame"), ("lake", "cogvideo", "sora"))
+    assert asked == {(scene, q, a, b) for scene, a, b in pairs for q in ("preference", "realism")}
     assert all(text.startswith("data:video/mp4;base64,") for text in study["films"]) and len(study["films"]) == 7
-    assert command(["study", "build", "--videos", "ocean", "rain", "lake", "--fps", "8", "--catch", "3"]) == 0
+    assert command(["study", "build", "--videos", "ocean,rain,lake", "--fps", "8", "--catch", "3"]) == 0
     assert page.read_bytes() == first
     assert command(["study", "build", "--videos", "ocean", "--catch", "0", "--ties"]) == 0
     assert page.read_bytes() != first and b"catch-1" not in page.read_bytes()
@@ -546,11 +546,8 @@ def test_a_broken_film_is_plainly_worse_and_does_not_flash(project):
 
 @pytest.mark.parametrize("arguments", [
     ["--preference", "ours"], ["--preference", "ours=much"], ["--preference", "ours=1"], [],
-    ["--preference", "ours=1", "b=0", "--lapse", "2"], ["--preference", "ours=1", "b=0", "--observers", "0"],
-    ["--preference", "catch=1", "b=0"]])
+    ["--preference", "ours=1,b=0", "--lapse", "2"], ["--preference", "ours=1,b=0", "--observers", "0"],
+    ["--preference", "catch=1,b=0"]])
 def test_a_model_that_is_none_is_refused(project, capsys, arguments):
-    try:
-        code = command(["study", "simulate", *arguments])
-    except SystemExit as stopped:
-        code = stopped.code
-    assert code == 2 and "error: " in capsys.readouterr().err and not (project / "build").exists()
+    assert command(["study", "simulate", *arguments]) == 2
+    assert "error: " in capsys.readouterr().err and not (project / "build").exists()
