@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lnm.settings import Finetune
+
 SHORTEST = 24  # frames: three quarters of it still hold windows of 5 frames at stride 2 that differ
 CAMERA = 5.0  # % of the picture's width a second, below which a camera counts as still
 MOTION = 0.002  # mean change of brightness over 0.4 s, of 1; still pictures with camera noise stay below
@@ -144,18 +146,18 @@ def _still(frames, still):
     return _finding("still", True, value, f"The still looks like the clip (colour difference {value:.1f}).")
 
 
-def forecast(settings: dict, n_frames: int, latent_shape: tuple[int, int, int], device: str) -> dict:
+def forecast(settings: Finetune, n_frames: int, latent_shape: tuple[int, int, int], device: str) -> dict:
     """What a fine-tune will hold and do, counted and not measured.
 
-    settings: of the finetune stage; n_frames: of the training part; latent_shape: (C, h, w); device: as torch names
-    it. Returns {"latents_mb", "frame_passes", "passes_per_frame", "device", "say"}; a frame pass is one frame forward
-    and backward through the U-Net, so the time is their number times what one takes on the device at hand.
+    n_frames: of the training part; latent_shape: (C, h, w); device: as torch names it. Returns {"latents_mb",
+    "frame_passes", "passes_per_frame", "device", "say"}; a frame pass is one frame forward and backward through the
+    U-Net, so the time is their number times what one takes on the device at hand.
     """
     megabytes = n_frames * int(np.prod(latent_shape)) * 4 / 1e6
-    passes = settings["steps"] * settings["batch_size"] * settings["frames"]
+    passes = settings.steps * settings.batch_size * settings.frames
     per_frame = passes / max(n_frames, 1)
-    text = (f"{n_frames} frames of latents take {megabytes:.1f} MB; {settings['steps']} steps of "
-            f"{settings['batch_size']} x {settings['frames']} frames are {passes} frame passes, each frame about "
+    text = (f"{n_frames} frames of latents take {megabytes:.1f} MB; {settings.steps} steps of "
+            f"{settings.batch_size} x {settings.frames} frames are {passes} frame passes, each frame about "
             f"{per_frame:.0f} times, on {device}.")
     return {"latents_mb": round(megabytes, 3), "frame_passes": passes, "passes_per_frame": round(per_frame, 2),
             "device": device, "say": text}

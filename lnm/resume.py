@@ -79,9 +79,8 @@ class ResumeStore:
                 state["state"].setdefault(int(i), {})[slot] = v
         optimizer.load_state_dict(state)
         if self.main:
-            rows = self.log.read_text().splitlines()[1:]
-            kept = [row for row in rows if int(row.split(",")[0]) < step]
-            self.log.write_text(LOG_HEADER + "".join(f"{row}\n" for row in kept))
+            rows = self.log.read_text().splitlines()[1:]  # one a step, from step 0
+            self.log.write_text(LOG_HEADER + "".join(f"{row}\n" for row in rows[:step]))
         return step, scaler
 
     def write(self, step: int, loss: float, rate: float, norm: float) -> None:

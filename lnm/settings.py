@@ -74,4 +74,4 @@ class Sample(Section):
     negative_prompt: Annotated[str, Field(strict=True)] = ""
     scheduler: Literal["ddim", "euler", "euler_a", "dpm++", "pndm", "unipc"] = "dpm++"
     first_frame: Literal["free", "clamp"] = "free"
-    seeds: Positive = 2  # films a method; film k uses seed + k
+    seeds: Positive = 2  # films a method; film k starts from noise drawn by (seed, k)

@@ -1,7 +1,8 @@
 """Fine-tuning of the temporal layers on one clip. Section 4.
 
 Everything random in a step is a function of (seed, step, rank), so a run that was interrupted and resumed gives
-the bytes of one that was not.
+the bytes of one that was not. Several processes train together where `accelerate launch` or `torchrun` starts them:
+each draws its own clips, gradients are averaged, and the first process alone writes.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from einops import rearrange
 from tqdm.auto import tqdm
 
 from lnm.errors import UserError
+from lnm.hub import locate_temporal
 from lnm.latents import encode
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.resume import ResumeStore
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune
-from lnm.temporal_file import base_identity
+from lnm.temporal_file import load_temporal
+from lnm.unet import UNetPseudo3DConditionModel
 from lnm.video import read
 
 # what changes how often a run looks or saves, not what it computes
@@ -88,7 +92,8 @@ def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune
     Weight decay pulls towards zero. That is the identity for what is added to a residual (attention, fps embedding),
     but not for the temporal convolutions, which start as Dirac kernels, nor for norms: those have none.
     """
-    decayed = {k for k, p in parameters.items() if p.ndim >= 2 and (".to_" in k or k.startswith("fps_embedding."))}
+    decayed = {k for k, p in parameters.items()
+               if p.ndim >= 2 and (".temporal.to_" in k or k.startswith("fps_embedding."))}
     groups = [{"params": [p for k, p in parameters.items() if k in decayed], "weight_decay": settings.weight_decay},
               {"params": [p for k, p in parameters.items() if k not in decayed], "weight_decay": 0.0}]
     if settings.optimizer == "lion":
@@ -104,6 +109,55 @@ def check_length(count: int, settings: Finetune, name: str) -> None:
     if count < reach:
         raise UserError(f"{name}: {count} training frames, finetune.frames and finetune.strides need {reach}; give a "
                         "longer clip, a higher fps or smaller strides")
+
+
+# ---------------------------------------------------------------- what a run is, and who takes part
+
+
+def make_accelerator(settings: Finetune, device: torch.device | str) -> Accelerator:
+    """This process's place among those that train together; to be made before anything is put on a GPU.
+
+    device: "cpu" keeps to the CPU; with any other Accelerate picks the process's own. Raises UserError for fp16 there.
+    """
+    cpu = torch.device(device).type == "cpu"
+    if cpu and settings.mixed_precision == "fp16":
+        raise UserError("finetune.mixed_precision: fp16 needs a GPU; choose bf16 or no")
+    AcceleratorState._reset_state(reset_partial_state=True)  # a kernel may fine-tune twice, in another precision
+    return Accelerator(mixed_precision=settings.mixed_precision, cpu=cpu)
+
+
+def run_identity(pipe: LateNtMoviesPipeline, clip: np.ndarray | torch.Tensor, prompt: str, fps: float,
+                 settings: Finetune, seed: int) -> dict:
+    """All that decides what a fine-tune gives, as json values; not where it runs, nor how often it looks or saves.
+
+    clip: the frames or latents that are trained on. `settings.init` is seen in the weights that the run starts from.
+    """
+    return {**settings.model_dump(exclude=COSMETIC | {"init"}), "seed": seed, "prompt": prompt, "fps": fps,
+            "clip": hashlib.sha256(np.ascontiguousarray(clip).tobytes()).hexdigest(),
+            "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule)),
+            "weights": weights_of(pipe)}
+
+
+def weights_of(pipe: LateNtMoviesPipeline) -> list[str]:
+    """Tells the weights of two pipelines apart without reading all: of each model a hash of its parameters' names,
+    their shapes and one value of each."""
+    seen = [[(k, tuple(p.shape), float(p.detach().flatten()[p.numel() // 2])) for k, p in module.named_parameters()]
+            for module in (pipe.vae, pipe.text_encoder, pipe.unet)]
+    return [hashlib.sha256(repr(model).encode()).hexdigest() for model in seen]
+
+
+def open_store(folder: Path, identity: dict, accelerator: Accelerator, patience: float = 20.0) -> ResumeStore:
+    """The resume store of a run. The first process locks it; where it cannot, all stop with its UserError."""
+    store, refused = None, [None]
+    if accelerator.is_main_process:
+        try:
+            store = ResumeStore(folder, identity, patience)
+        except UserError as error:
+            refused = [str(error)]
+    broadcast_object_list(refused)
+    if refused[0]:
+        raise UserError(refused[0])
+    return store or ResumeStore(folder, identity, main=False)
 
 
 # ---------------------------------------------------------------- the loop
@@ -133,13 +187,13 @@ class Trained:
 class Trainer:
     """The state of one fine-tune: the model under Accelerate, optimiser, moving average, embeddings of the prompt."""
 
-    def __init__(self, pipe: LateNtMoviesPipeline, prompt: str, settings: Finetune, name: str):
-        self.settings, self.name = settings, name
+    def __init__(self, pipe: LateNtMoviesPipeline, prompt: str, settings: Finetune, accelerator: Accelerator,
+                 name: str):
+        self.settings, self.accelerator, self.name = settings, accelerator, name
         self.scheduler = make_scheduler(pipe.scheduler, settings.beta_schedule)
-        pipe.scheduler = with_schedule(pipe.scheduler, schedule_of(self.scheduler))  # its sampler stays
-        AcceleratorState._reset_state(reset_partial_state=True)  # a kernel may fine-tune twice, in another precision
-        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=pipe.device.type == "cpu")
-        self.device = self.accelerator.device
+        # films are sampled on the levels of noise that were trained on; the sampler stays
+        pipe.scheduler = with_schedule(pipe.scheduler, schedule_of(self.scheduler))
+        self.home, self.device = pipe.device, accelerator.device
         pipe.unet.freeze_spatial()
         if settings.gradient_checkpointing:
             pipe.unet.enable_gradient_checkpointing()
@@ -148,8 +202,7 @@ class Trainer:
         if settings.ema:
             self.state["ema"] = {k: p.detach().clone() for k, p in self.trained.items()}
         self.optimizer = make_optimizer(self.trained, settings)
-        with torch.no_grad():
-            self.prompt_embeds, self.empty_embeds = pipe.encode_prompt([prompt, ""]).to(self.device)
+        self.prompt_embeds, self.empty_embeds = pipe.encode_prompt([prompt, ""]).to(self.device)
 
     def restore(self, store: ResumeStore | None) -> int:
         """Go on from the store's checkpoint and hand model and optimiser to Accelerate; the number of steps done."""
@@ -184,51 +237,70 @@ class Trainer:
         if not torch.isfinite(loss):
             raise UserError(f"{self.name}: the loss is not finite at step {step}; lower finetune.learning_rate "
                             "or set finetune.mixed_precision: no")
+        # a step that fp16's loss scale was too high for leaves the weights, and so their average, where they were
         if settings.ema and not self.accelerator.optimizer_step_was_skipped:
-            decay = min(settings.ema, (1 + step) / (10 + step))
-            for k, slow in self.state["ema"].items():
-                slow.lerp_(self.trained[k].detach(), 1 - decay)
+            self.average(step)
         return loss.item(), rate, float(norm)
+
+    @torch.no_grad()
+    def average(self, step: int) -> None:
+        """The moving average after a step; it follows closely at first, so that it forgets where it began."""
+        decay = min(self.settings.ema, (1 + step) / (10 + step))
+        for k, slow in self.state["ema"].items():
+            slow.lerp_(self.trained[k].detach(), 1 - decay)
 
     @torch.no_grad()
     def finish(self) -> None:
         """The moving average, where one is kept, becomes the weights."""
         for k, slow in self.state.get("ema", {}).items():
             self.trained[k].copy_(slow)
-        self.unet.eval()
+
+    def release(self) -> None:
+        """Give the U-Net back as it came: on its device, evaluating, without Accelerate's autocast around it."""
+        for name in ("forward", "_original_forward"):
+            self.unet.__dict__.pop(name, None)
+        self.unet.eval().to(self.home)
 
 
-def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune, seed: int = 0,
-          store: ResumeStore | None = None, name: str = "clip", preview: Callable[[int], None] | None = None) -> Trained:
+def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune,
+          accelerator: Accelerator, seed: int = 0, store: ResumeStore | None = None, name: str = "clip",
+          preview: Callable[[int], None] | None = None) -> Trained:
     """Train the temporal layers of `pipe` on latents (N, C, h, w) at `fps`, in place; log and checkpoints in `store`.
 
-    pipe: an inflated pipeline whose scheduler holds the training schedule. preview(step): called every
-    `settings.preview_every` steps. Raises UserError for too few latents or a loss that is not finite.
+    preview(step): called by the process that writes, every `settings.preview_every` steps; it may sample with `pipe`.
+    Raises UserError for too few latents or a loss that is not finite.
     """
     check_length(len(latents), settings, name)
-    trainer = Trainer(pipe, prompt, settings, name)
-    start = trainer.restore(store)
-    losses: list[float] = []
-    bar = tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=f"fine-tuning {name}",
-               disable=not trainer.accelerator.is_main_process)
-    recent = None
-    for step in bar:
-        loss, rate, norm = trainer.step(latents, fps, seed, step)
-        recent = loss if recent is None else 0.95 * recent + 0.05 * loss
-        bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
-        losses.append(loss)
-        done = step + 1
-        if store:
-            store.write(step, loss, rate, norm)
-        if preview is not None and settings.preview_every and done % settings.preview_every == 0:
-            trainer.unet.eval()
-            preview(done)
-        if store and (done % settings.checkpoint_every == 0 or done == settings.steps):
-            trainer.save(store, done)
-    trainer.finish()
-    losses = store.losses() if store and store.main else losses
+    trainer = Trainer(pipe, prompt, settings, accelerator, name)
+    main, losses, recent = accelerator.is_main_process, [], None
+    try:
+        start = trainer.restore(store)
+        if store and start == 0:  # the layers as they were drawn: whoever resumes may have drawn others
+            trainer.save(store, 0)
+        bar = tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=f"fine-tuning {name}",
+                   disable=not main)
+        for step in bar:
+            loss, rate, norm = trainer.step(latents, fps, seed, step)
+            recent = loss if recent is None else 0.95 * recent + 0.05 * loss
+            bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
+            losses.append(loss)
+            done = step + 1
+            if store:
+                store.write(step, loss, rate, norm)
+            if main and preview is not None and settings.preview_every and done % settings.preview_every == 0:
+                trainer.unet.eval()
+                preview(done)
+            if store and (done % settings.checkpoint_every == 0 or done == settings.steps):
+                trainer.save(store, done)
+        trainer.finish()
+    finally:
+        trainer.release()
     return Trained(settings.steps, sum(p.numel() for p in trainer.trained.values()),
-                   sum(p.numel() for p in trainer.unet.parameters() if not p.requires_grad), losses)
+                   sum(p.numel() for p in trainer.unet.parameters() if not p.requires_grad),
+                   store.losses() if store and store.main else losses)
+
+
+# ---------------------------------------------------------------- for a script
 
 
 def finetune(pipe: LateNtMoviesPipeline, frames_or_path, *, prompt: str, fps: float, steps: int | None = None,
@@ -237,31 +309,87 @@ def finetune(pipe: LateNtMoviesPipeline, frames_or_path, *, prompt: str, fps: fl
     """Teach the temporal layers of `pipe` the motion of one clip, in place. Then `pipe(...)` films, and
     `pipe.save_temporal(FILE)` keeps what was learned.
 
-    frames_or_path: frames, uint8 (N, H, W, 3), at `fps`; or a video file or folder of images, resampled to `fps`.
-    size, crop: as `lnm.video.read` takes them, for a path (None: 512, or 128 for lnm-mini's small U-Net).
-    settings: all choices of `lnm.settings.Finetune`; `steps` and further keywords (`learning_rate`, `frames` ...) change
-    single ones. store: a folder for checkpoints, from which the same call goes on after an interruption.
-    Returns what was trained and the losses. Raises UserError for a clip that is unreadable or too short, and pydantic's
-    ValidationError for a setting that is unknown or out of range.
+    frames_or_path: frames, uint8 (N, H, W, 3) or a list of PIL images, at `fps`; or a video file or folder of images,
+    resampled to `fps` and, by `size` and `crop`, cut as `lnm.video.read` does. size: None takes the square that the
+    U-Net was made for. settings: all choices of `lnm.settings.Finetune`; `steps` and further keywords (`learning_rate`,
+    `frames` ...) change single ones. seed: of the steps, and of layers that were not trained before.
+    store: a folder for checkpoints, from which the same call goes on after an interruption.
+    Returns what was trained and the losses. Raises UserError for a pipeline or clip that cannot be trained on, and
+    pydantic's ValidationError for a setting that is unknown or out of range.
     """
-    changes = changes if steps is None else {**changes, "steps": steps}
-    settings = Finetune.model_validate({**(settings or Finetune(preview_every=0)).model_dump(), **changes})
-    if isinstance(frames_or_path, str | Path):
-        frames = read(frames_or_path, fps, size or pipe.unet.config.sample_size * pipe.vae_scale_factor, crop).frames
+    settings = _settings(pipe, settings, changes if steps is None else {**changes, "steps": steps})
+    accelerator = make_accelerator(settings, pipe.device)
+    frames = _frames(pipe, frames_or_path, fps, size, crop)
+    check_length(len(frames), settings, "clip")
+    if settings.init:  # its layers alone: noise schedule and mask value are this run's
+        load_temporal(pipe.unet, locate_temporal(settings.init))
     else:
-        frames = np.asarray(frames_or_path)
-    latents = encode(pipe.vae, frames, desc="encoding the clip")
-    pipe.register_to_config(mask_value=float(settings.mask_value))
-    keep = None
-    if store is not None:
-        seen = hashlib.sha256(latents.numpy().tobytes()).hexdigest()
-        keep = ResumeStore(Path(store), {**settings.model_dump(exclude=COSMETIC), "seed": seed, "prompt": prompt,
-                                         "fps": fps, "latents": seen, **base_identity(pipe.unet)})
+        _draw(pipe.unet, seed)
+    identity = run_identity(pipe, frames, prompt, fps, settings, seed)
+    # called again with the pipeline as an interrupted call left it: that call's run, which goes on
+    began = identity["weights"] = getattr(pipe, "left_off", {}).get(tuple(identity["weights"]), identity["weights"])
+    keep = open_store(Path(store), identity, accelerator) if store is not None else None
     finished = False
     try:
-        trained = train(pipe, latents, prompt, fps, settings, seed, keep)
+        latents = encode(pipe.vae, frames, desc="encoding the clip" if accelerator.is_main_process else None)
+        trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, keep)
         finished = True
-        return trained
     finally:
+        pipe.left_off = {} if finished else {tuple(weights_of(pipe)): began}
         if keep:
             keep.close(finished)
+    pipe.register_to_config(mask_value=float(settings.mask_value))
+    pipe.learned = {"fps": float(fps), "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
+                    "steps": settings.steps}
+    return trained
+
+
+def _settings(pipe: LateNtMoviesPipeline, settings: Finetune | None, changes: dict) -> Finetune:
+    """The choices of a run on a pipeline. Raises UserError where the two do not fit."""
+    if not isinstance(pipe.unet, UNetPseudo3DConditionModel):
+        raise UserError("finetune: this pipeline has no temporal layers (its U-Net is 2D); open it with "
+                        "LateNtMoviesPipeline.from_pretrained")
+    if pipe.unet.dtype != torch.float32:
+        raise UserError(f"finetune: this pipeline is in {str(pipe.unet.dtype).removeprefix('torch.')}, too coarse for "
+                        "small steps; open it in float32 and pass mixed_precision=\"bf16\"")
+    placement = pipe.unet.config.conv_placement
+    chosen = (settings or Finetune(conv_placement=placement)).model_dump()
+    settings = Finetune.model_validate({**chosen, **changes})
+    if settings.conv_placement != placement:
+        raise UserError(f"finetune.conv_placement: {settings.conv_placement}, but this pipeline was opened with "
+                        f"{placement}; pass conv_placement to from_pretrained")
+    return settings
+
+
+def _frames(pipe: LateNtMoviesPipeline, frames_or_path, fps: float, size, crop) -> np.ndarray:
+    """Frames uint8 (N, H, W, 3) of what `finetune` is given, of a size that the autoencoder takes."""
+    if not 0 < fps < float("inf"):
+        raise UserError(f"fps {fps}: must be a number above 0, frames a second")
+    if isinstance(frames_or_path, str | Path):
+        frames = read(frames_or_path, fps, size or pipe.unet.config.sample_size * pipe.vae_scale_factor, crop).frames
+    elif size is not None or crop is not None:
+        raise UserError("size, crop: for a path only; cut the frames before they are given")
+    else:
+        frames = np.asarray(frames_or_path)
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+            raise UserError(f"frames of shape {frames.shape} and type {frames.dtype}; give uint8 (N, height, width, 3) "
+                            "or a path")
+    height, width = frames.shape[1:3]
+    if height % pipe.vae_scale_factor or width % pipe.vae_scale_factor:
+        raise UserError(f"frames of {width} x {height} pixels: both must be multiples of {pipe.vae_scale_factor}")
+    return frames
+
+
+@torch.no_grad()
+def _draw(unet: UNetPseudo3DConditionModel, seed: int) -> None:
+    """What is random in layers that were never trained, drawn by `seed` on the CPU as `nn.Linear` does: the same call
+    gives the same bytes, wherever it runs. Trained layers are left alone: their fps embedding is not zero any more."""
+    if unet.fps_embedding.linear_2.weight.any():
+        return
+    generator = torch.Generator().manual_seed(seed)
+    reach = unet.fps_embedding.linear_1.in_features ** -0.5
+    for name, p in unet.temporal_parameters().items():
+        if name.endswith(".temporal.to_qkv.weight"):
+            p.copy_((2 * torch.rand(p.shape, generator=generator) - 1) * p.shape[1] ** -0.5)
+        elif name.startswith("fps_embedding.linear_1."):
+            p.copy_((2 * torch.rand(p.shape, generator=generator) - 1) * reach)

@@ -1,24 +1,16 @@
-"""The whole method checked on a real checkpoint, a line a check.
-
-    python -m lnm.verify                  the checkpoint of params.paper.yaml: Stable Diffusion inpainting
-    python -m lnm.verify --checkpoint NAME     another: a folder or hub name
-"""
+"""The whole method checked on a real checkpoint, a line a check: what `lnm checkpoint verify` runs."""
 
 from __future__ import annotations
-
-import argparse
-import sys
 
 import numpy as np
 import torch
 
-from lnm.checkpoint import Checkpoint, open_checkpoint, pick_device
+from lnm.checkpoint import Checkpoint, open_checkpoint
 from lnm.demo import scenes
-from lnm.errors import UserError
+from lnm.devices import pick_device
 from lnm.latents import decode, encode
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.unet import UNetPseudo3DConditionModel, is_temporal
-from lnm.workflow.params import load, root
 
 PROMPT = "ocean waves at sunset"
 
@@ -46,7 +38,8 @@ def verify_sd(name: str, revision: str | None = None, size: int = 512) -> bool:
     check("every 2D key of the checkpoint is in the inflated U-Net, and no other",
           {k for k in unet.state_dict() if not is_temporal(k)} == keys, f"{len(keys)} keys")
     latents = _check_vae(check, checkpoint, size)
-    pipe = LateNtMoviesPipeline(checkpoint.vae, checkpoint.text_encoder, checkpoint.tokenizer, unet, checkpoint.scheduler)
+    pipe = LateNtMoviesPipeline(checkpoint.vae, checkpoint.text_encoder, checkpoint.tokenizer, unet,
+                                checkpoint.scheduler)
     _check_unet(check, checkpoint, unet, latents.transpose(0, 1)[None].to(device), pipe.encode_prompt([PROMPT]))
     film = pipe.to(device)(image_latents=latents[:1], prompt=PROMPT, num_frames=2, num_inference_steps=4, fps=8,
                            generator=torch.Generator().manual_seed(0)).frames
@@ -89,23 +82,3 @@ def _check_unet(check: Checks, checkpoint: Checkpoint, unet: UNetPseudo3DConditi
     reached = [k for k, p in unet.named_parameters() if p.grad is not None]
     check("a training step reaches the temporal layers and nothing else",
           set(reached) == set(unet.temporal_parameters()), f"{len(reached)} tensors, loss {loss.item():.4f}")
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lnm.verify", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--checkpoint", help="a folder or hub name (default: that of params.paper.yaml)")
-    parser.add_argument("--revision")
-    parser.add_argument("--size", type=int, default=512, help="pixels (default: %(default)s)")
-    args = parser.parse_args(argv)
-    try:
-        if args.checkpoint:
-            return 0 if verify_sd(args.checkpoint, args.revision, args.size) else 1
-        default = load(root() / "params.paper.yaml").checkpoint
-        return 0 if verify_sd(default.name, args.revision or default.revision, args.size) else 1
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -65,13 +65,11 @@ def read(path, fps=None, size=None, crop=None, start=0, end=None, max_frames=Non
     start, end: seconds of the source; max_frames: stop after so many.
     Raises UserError, one line, for whatever is wrong with the file or with what is asked of it.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    if path.is_dir():
-        frames, fps, source_fps, source_size = _read_folder(path, fps, size, crop, start, end, max_frames)
-    else:
-        frames, fps, source_fps, source_size = _read_file(path, fps, size, crop, start, end, max_frames)
+    path = _there(path, folder=True)
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UserError(f"{path}: {fps:g} fps asked: must be a number above 0")
+    reader = _read_folder if path.is_dir() else _read_file
+    frames, fps, source_fps, source_size = reader(path, fps, size, crop, start, end, max_frames)
     if not frames:
         raise UserError(f"{path}: no frames between {start:g} s and {'its end' if end is None else f'{end:g} s'}")
     return Clip(np.stack(frames), float(fps), float(source_fps), source_size)
@@ -88,9 +86,7 @@ def read_image(path, size=None, crop=None) -> np.ndarray:
     EXIF rotation is honoured, transparency is laid on white, 16-bit and grey pictures become 8-bit RGB.
     size and crop as in `read`.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
+    path = _there(path)
     try:
         picture = ImageOps.exif_transpose(Image.open(path))
         picture.load()
@@ -99,8 +95,18 @@ def read_image(path, size=None, crop=None) -> np.ndarray:
     return _fit(flatten(picture), size, crop, path)
 
 
+def _there(path, folder: bool = False) -> Path:
+    """A path of a regular file or, if `folder`, of a folder. Raises UserError for others: a pipe may give nothing."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file{' or folder' if folder else ''}")
+    if not path.is_file() and not (folder and path.is_dir()):
+        raise UserError(f"{path}: {'a folder; give one image' if path.is_dir() else 'not a regular file'}")
+    return path
+
+
 def flatten(picture: Image.Image) -> Image.Image:
-    """Any of Pillow's modes to RGB."""
+    """A picture of any of Pillow's modes as 8-bit RGB: 16 bits a pixel are scaled, transparency is laid on white."""
     if picture.mode.startswith("I"):  # 16 bits a pixel: convert() would clip it at 255 instead of scaling
         picture = Image.fromarray((np.asarray(picture, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
@@ -110,25 +116,25 @@ def flatten(picture: Image.Image) -> Image.Image:
 
 
 def _fit(picture: Image.Image, size, crop, path) -> np.ndarray:
-    """Crop and resize an RGB picture: uint8 (H, W, 3)."""
+    """Crop and resize an RGB picture: uint8 (H, W, 3), the caller's own to write to."""
     box = crop_box(picture.size, size, crop, path)
     if size is None:
-        return np.asarray(picture if box == (0, 0, *picture.size) else picture.crop(box))
+        return np.array(picture if box == (0, 0, *picture.size) else picture.crop(box))
     # Pillow's Lanczos widens with the scale: it averages over the area when making smaller
-    return np.asarray(picture.resize(sides(size), Image.LANCZOS, box=box))
+    return np.array(picture.resize(sides(size), Image.LANCZOS, box=box))
 
 
 def sides(size: int | Sequence[int]) -> tuple[int, int]:
-    """(width, height) in pixels of a size, which is the side of a square or both."""
+    """(width, height) in pixels of a size: the side of a square, or the two themselves."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def centre_box(source_size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the largest piece around the centre of a picture of source_size (width, height)
-    that has the proportions of shape (width, height), in whole pixels."""
+    """What to cut from a picture of source_size (width, height) to get the proportions of shape (width, height): the
+    largest such piece around its centre, (left, top, right, bottom) in whole pixels."""
     width, height = source_size
     scale = min(width / shape[0], height / shape[1])
-    w, h = min(width, round(shape[0] * scale)), min(height, round(shape[1] * scale))
+    w, h = max(1, min(width, round(shape[0] * scale))), max(1, min(height, round(shape[1] * scale)))
     x, y = (width - w) // 2, (height - h) // 2
     return x, y, x + w, y + h
 
@@ -148,8 +154,8 @@ def crop_box(source_size, size, crop, path) -> tuple[int, int, int, int]:
         if w - (right - left) > 1 or h - (bottom - top) > 1:
             fitting = [x, y, right - left, bottom - top]
             shape = "square" if wide == high else f"of the shape {wide} x {high}"
-            raise UserError(f"{path}: crop [{x}, {y}, {w}, {h}] is not {shape} and would be distorted: give one that is, "
-                            f"for example {fitting}")
+            raise UserError(f"{path}: crop [{x}, {y}, {w}, {h}] is not {shape} and would be distorted: give one that "
+                            f"is, for example {fitting}")
     return x, y, x + w, y + h
 
 
@@ -336,7 +342,7 @@ def write_frames(folder, frames: np.ndarray) -> list[Path]:
     files = [folder / f"{i:05d}.png" for i in range(len(frames))]
     for old in set(folder.glob("[0-9][0-9][0-9][0-9][0-9].png")) - set(files):
         old.unlink()
-    for file, frame in zip(files, frames):
+    for file, frame in zip(files, frames, strict=True):
         Image.fromarray(np.asarray(frame)).save(file)
     return files
 
@@ -381,9 +387,7 @@ def show(frames_or_path, fps: float = 8, width: int = 384):
     from IPython.display import HTML
 
     if isinstance(frames_or_path, str | Path):
-        path = Path(frames_or_path)
-        if not path.exists():
-            raise UserError(f"{path}: no such file")
+        path = _there(frames_or_path)
         data, kind = path.read_bytes(), path.suffix.lower().lstrip(".")
     else:
         with tempfile.TemporaryDirectory() as folder:

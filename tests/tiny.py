@@ -63,9 +63,9 @@ def tiny_settings(**changes):
     return Finetune(**dict(steps=6, frames=3, checkpoint_every=2, preview_every=0, warmup_steps=2) | changes)
 
 
-def tiny_finetune(checkpoint: Path, **changes) -> dict:
+def tiny_finetune(checkpoint: Path, /, **changes) -> dict:
     """The finetune stage's keyword arguments for a tiny checkpoint; `changes` may name these or any of its settings."""
-    stage = {"checkpoint": str(checkpoint), "revision": None, "seed": 0, "size": SIZE, "device": "cpu", "name": "drift",
-             "about": {"checkpoint": str(checkpoint), "revision": None}}
+    stage = {"checkpoint": str(checkpoint), "revision": None, "seed": 0, "device": "cpu", "name": "drift",
+             "about": {"checkpoint": str(checkpoint)}}
     stage |= {key: changes.pop(key) for key in list(changes) if key in stage}
     return {"settings": tiny_settings(**changes), **stage}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lnm import video
+from lnm.checkpoint import WEIGHTS, locate
 from lnm.errors import UserError
 from lnm.files import cache_folder, sha256
 from lnm.settings import Finetune, Sample
@@ -34,52 +35,62 @@ class Animation:
     findings: dict
 
 
-def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path | None = None, fps: float | None = None,
-            num_frames: int | None = None, steps: int | None = None, size: int | tuple[int, int] = 128, seed: int = 0,
-            checkpoint: str = "lnm-mini", revision: str | None = None, device: str = "auto",
-            settings: Finetune | None = None, sample: Sample | None = None, store: str | Path | None = None,
-            say: Callable[[str], None] = print) -> Animation:
+def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path | None = None,
+            fps: float | None = None, num_frames: int | None = None, steps: int | None = None,
+            size: int | tuple[int, int] = 128, seed: int = 0, checkpoint: str = "lnm-mini", revision: str | None = None,
+            device: str = "auto", settings: Finetune | None = None, sample: Sample | None = None,
+            store: str | Path | None = None, say: Callable[[str], None] = print) -> Animation:
     """Animate a still in the manner of a clip: prepare, fine-tune (or find what was learned before), sample.
 
-    still: an image. like: the video to learn motion from, a file or a folder of images. out: FILE.mp4 or FILE.gif.
-    fps: of the film, and of the clip as it is learned from; None: 8, or the clip's own if that is less. size: of the
-    film in pixels, the side of a square or (width, height). settings, sample: all choices of the two steps; steps and
-    num_frames change one each. store: where what was learned is kept (None: a cache folder of the user), so that
-    another still in the manner of the same clip takes seconds. say: takes what is to be told, a line each; warnings
-    about clip and still come before the training. Raises UserError for what cannot be read or written.
+    still: an image. like: the video to learn motion from, a file or a folder of images; all of it is learned from.
+    out: FILE.mp4 or FILE.gif. fps: of the film, and of the clip as it is learned from; None: 8, or a video's own if
+    that is less. size: of the film in pixels, the side of a square or (width, height). settings, sample: all choices of
+    the two steps; steps and num_frames change one each. store: where what was learned is kept (None: a cache folder of
+    the user), so that another still in the manner of the same clip takes seconds. say: takes what is to be told, a line
+    each; what the preflight warns of comes before the training. Raises UserError for what cannot be read or written.
     """
     still, like, out = Path(still).expanduser(), Path(like).expanduser(), _film_path(out)
     _check(still, like, prompt, fps)
     settings = _changed(settings or Finetune(), preview_every=0, steps=steps)
     sample = _changed(sample or Sample(), seeds=1, num_frames=num_frames)
     if fps is None:
-        fps = FPS if like.is_dir() else min(FPS, video.read(like, max_frames=2).source_fps)
-        say(f"fps: {fps:g} (not given; {'a folder of images has none' if like.is_dir() else 'at most the clip’s own'})")
-    store = Path(store) if store is not None else cache_folder() / "animate"
-    model = {"checkpoint": checkpoint, "revision": revision, "device": device, "size": size}
-    clip = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "holdout": 0.0}
-
-    motion = [clip, sha256(like), checkpoint, revision, size]
-    prepared = store / _key([motion, sha256(still)]) / "prepare"
-    if not (prepared / "clip.json").exists():  # the last file that the stage writes
-        prepare(**clip, out=prepared, still=still.absolute(), **model, name="film")
-    findings = json.loads((prepared / "preflight.json").read_text())
-    for finding in findings["findings"]:
-        if not finding["ok"]:
-            say(f"warning: {finding['say']}")
-    learned = store / _key([motion, settings.model_dump(), seed]) / "finetune"
-    temporal = learned / "temporal.safetensors"
-    if not temporal.exists():
-        finetune(prepared, learned, learned.parent / "store", settings=settings, seed=seed, **model, name="film")
-    films = store / _key([sample.model_dump(), seed, prepared.parent.name, learned.parent.name]) / "sample"
-    if not (films / "films.json").exists():
-        sample_films(prepared, temporal, films, settings=sample, seed=seed, **model, name="film", methods=("ours",))
+        fps = FPS if like.is_dir() else min(FPS, video.read(like, max_frames=1).source_fps)
+        say(f"fps: {fps:g}, as none is given"
+            + (" and a folder of images has none of its own" if like.is_dir() else ""))
+    store = Path(store).expanduser() if store is not None else cache_folder() / "animate"
+    model = {"checkpoint": checkpoint, "revision": revision, "device": device}
+    clip = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "size": size, "holdout": 0.0}
+    motion = [clip, sha256(like), _weights(checkpoint, revision)]
+    try:
+        prepared = store / _key([motion, sha256(still)]) / "prepare"
+        if not (prepared / "clip.json").exists():  # the last file that the stage writes
+            prepare(**clip, out=prepared, still=still.absolute(), **model, name=like.stem)
+        findings = json.loads((prepared / "preflight.json").read_text())
+        for finding in findings["findings"]:
+            if not finding["ok"]:
+                say(f"warning: {finding['say']}")
+        learned = store / _key([motion, settings.model_dump(), seed]) / "finetune"
+        temporal = learned / "temporal.safetensors"
+        if not temporal.exists():
+            finetune(prepared, learned, learned.parent / "store", settings=settings, seed=seed, **model, name=like.stem)
+        films = store / _key([sample.model_dump(), seed, prepared.parent.name, learned.parent.name]) / "sample"
+        if not (films / "films.json").exists():
+            sample_films(prepared, temporal, films, settings=sample, seed=seed, **model, name=still.stem,
+                         methods=("ours",))
+    except UserError as error:  # the stages name the video's key in params.yaml, which there is none of here
+        raise UserError(str(error).removeprefix(f"videos.{like.stem}: ")) from None
     film = films / "ours" / "seed_0"
     if out is not None:
         part = out.with_name(out.name + ".part")
         part.write_bytes((film / f"film{out.suffix}").read_bytes())
         os.replace(part, out)
     return Animation(video.read_frames(film), float(fps), out, temporal, findings)
+
+
+def _weights(checkpoint: str, revision: str | None) -> list[str]:
+    """The checkpoint by its content: what another one taught under the same name is not found again."""
+    folder = locate(checkpoint, revision)
+    return [sha256(file) for part in WEIGHTS for file in sorted((folder / part).glob("*.safetensors"))]
 
 
 def _film_path(out: str | Path | None) -> Path | None:
@@ -97,11 +108,12 @@ def _film_path(out: str | Path | None) -> Path | None:
 
 
 def _check(still: Path, like: Path, prompt: str, fps: float | None) -> None:
+    """What can be known to be wrong before the stack is asked; files are only looked at, not opened."""
     for what, file in (("STILL", still), ("--like", like)):
         if not file.exists():
             raise UserError(f"{what}: {file} does not exist")
         if not file.is_file() and not file.is_dir():
-            raise UserError(f"{what}: {file} is no regular file; give an image or a video")
+            raise UserError(f"{what}: {file} is not a regular file; give an image or a video")
     if still.is_dir():
         raise UserError(f"STILL: {still} is a folder; give one image")
     if not prompt.strip():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,48 +10,48 @@ import torch
 
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
+from lnm.hub import locate_temporal
 from lnm.pipeline import LateNtMoviesPipeline, to_uint8
 from lnm.resume import ResumeStore
 from lnm.settings import Finetune
 from lnm.stages.prepare import load
-from lnm.training import COSMETIC, check_length, train
+from lnm.temporal_file import load_temporal
+from lnm.training import check_length, make_accelerator, open_store, run_identity, train
 from lnm.video import write_gif
 
 
-def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, checkpoint: str, revision: str | None = None,
-             seed: int = 0, size: int | list[int] = 128, device: str = "auto", name: str = "clip",
+def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, checkpoint: str,
+             revision: str | None = None, seed: int = 0, device: str = "auto", name: str = "clip",
              about: dict | None = None) -> dict:
     """Trains what is temporal on a prepared clip; writes temporal.safetensors, log.csv and previews into `out`.
 
-    prepared: the prepare stage's folder. store: where checkpoints are kept between runs. about: what identifies the
-    run beside its settings (names and hashes of the files behind it). Returns a summary (counts, first and last losses).
-    Raises UserError for a clip that is too short.
+    prepared: the prepare stage's folder. store: where checkpoints are kept between runs. name: of the clip, in bars and
+    messages. about: names as the user wrote them (checkpoint), for the record. Where several processes train together,
+    all call this and the first writes. Returns a summary (counts, first and last losses).
+    Raises UserError for a clip that is too short, or while another run holds the store.
     """
-    cached, about = load(prepared), about or {}
+    prepared, out = Path(prepared), Path(out)
+    cached = load(prepared)
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     check_length(len(cached["train"]), settings, f"videos.{name}")
-    latents = hashlib.sha256(cached["train"].numpy().tobytes()).hexdigest()
-    keep = ResumeStore(store, {**settings.model_dump(exclude=COSMETIC | {"init"}), **about, "seed": seed, "size": size,
-                               "prompt": prompt, "fps": fps, "latents": latents})
+    device = pick_device(device)
+    accelerator = make_accelerator(settings, device)
+    pipe = _pipeline(settings, checkpoint, revision, seed, device)
+    keep = open_store(Path(store), run_identity(pipe, cached["train"], prompt, fps, settings, seed), accelerator)
     finished = False
     try:
-        pipe = _pipeline(settings, checkpoint, revision, seed, pick_device(device))
-
         def preview(step: int) -> None:
             film = pipe(image_latents=cached["still"], prompt=prompt, num_frames=max(8, settings.frames), fps=fps,
                         generator=torch.Generator("cpu").manual_seed(seed)).frames[0]
             write_gif(keep.folder / "previews" / f"step_{step:05d}.gif", to_uint8(film), fps)
 
-        trained = train(pipe, cached["train"], prompt, fps, settings, seed, keep, name, preview)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "previews").mkdir(exist_ok=True)
-        if (keep.folder / "previews").is_dir():
-            shutil.copytree(keep.folder / "previews", out / "previews", dirs_exist_ok=True)
-        shutil.copyfile(keep.log, out / "log.csv")
-        pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,
-                           prompt=prompt, steps=settings.steps, video=name,
-                           checkpoint=about.get("checkpoint", checkpoint))
+        trained = train(pipe, cached["train"], prompt, fps, settings, accelerator, seed, keep, name, preview)
+        if keep.main:
+            _export(keep, out)
+            pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,
+                               prompt=prompt, steps=settings.steps, video=name,
+                               checkpoint=(about or {}).get("checkpoint", checkpoint))
         finished = True
         return {"video": name, "prompt": prompt, "steps": trained.steps,
                 "trained_parameters": trained.trained_parameters, "frozen_parameters": trained.frozen_parameters,
@@ -61,15 +60,24 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
         keep.close(finished)
 
 
-def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: int, device: str) -> LateNtMoviesPipeline:
+def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: int,
+              device: str) -> LateNtMoviesPipeline:
     """The checkpoint inflated; its temporal layers from `settings.init`, or drawn by `seed` and starting as the
     identity."""
     base = open_checkpoint(checkpoint, revision, device)
     torch.manual_seed(seed)  # the temporal attention's projections
     pipe = LateNtMoviesPipeline.from_checkpoint(base, conv_placement=settings.conv_placement,
                                                 mask_value=settings.mask_value, in_place=True)
-    if settings.init:
-        pipe.load_temporal(settings.init)
-        pipe.register_to_config(mask_value=settings.mask_value)
+    if settings.init:  # its layers alone: noise schedule and mask value are this run's
+        load_temporal(pipe.unet, locate_temporal(settings.init))
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _export(keep: ResumeStore, out: Path) -> None:
+    """The log and the previews, those of an earlier run removed."""
+    shutil.rmtree(out / "previews", ignore_errors=True)
+    (out / "previews").mkdir(parents=True)
+    if (keep.folder / "previews").is_dir():
+        shutil.copytree(keep.folder / "previews", out / "previews", dirs_exist_ok=True)
+    shutil.copyfile(keep.log, out / "log.csv")

@@ -20,19 +20,24 @@ from lnm.latents import decode, encode
 from lnm.prompts import choose_prompt
 
 
-def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], checkpoint: str, size: int | Sequence[int] = 128,
-            crop: list[int] | None = None, start: float = 0.0, end: float | None = None, max_frames: int | None = None,
-            holdout: float = 0.25, still: str | Path | None = None, revision: str | None = None, clip: str | None = None,
-            device: str = "auto", name: str = "clip", about: dict | None = None) -> dict:
+def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], checkpoint: str,
+            size: int | Sequence[int] = 128, crop: list[int] | None = None, start: float = 0.0,
+            end: float | None = None, max_frames: int | None = None, holdout: float = 0.25,
+            still: str | Path | None = None, revision: str | None = None, clip: str | None = None, device: str = "auto",
+            name: str = "clip", about: dict | None = None) -> dict:
     """Writes into `out` the frames trained on and held out, the held-out ones through the VAE, the still, clip.mp4,
     latents.safetensors, prompts.json, preflight.json and, last, clip.json.
 
-    path, fps, size, crop, start, end, max_frames: as `lnm.video.read` takes them. holdout: share of the clip, its last
-    part, that is never trained on; 0 trains on all of it. still: an image; None takes the first held-out frame. clip: what chooses the prompt,
-    see `lnm.prompts.choose_prompt`. about: names as the user wrote them (source, credit, checkpoint, clip), for the records.
+    path, fps, crop, start, end, max_frames: as `lnm.video.read` takes them. size: of the film in pixels, the side of a
+    square or (width, height), multiples of 8. holdout: share of the clip, its last part, that is never trained on; 0
+    trains on all of it. still: an image, cut to the film's shape; None takes the first held-out frame. clip: what
+    chooses the prompt, see `lnm.prompts.choose_prompt`. name: of the clip, in bars and messages. about: names as the
+    user wrote them (source, credit, checkpoint, clip), for the records.
     Returns clip.json's content and the chosen prompt. Raises UserError for a clip that is unreadable or too short.
     """
-    about = about or {}
+    out, about = Path(out), about or {}
+    if any(side < 32 or side % 8 for side in video.sides(size)):
+        raise UserError(f"size: {size} pixels; each side must be a multiple of 8, 32 or more")
     try:
         film = video.read(path, fps, size, crop, start, end, max_frames)
     except UserError as error:
@@ -59,7 +64,8 @@ def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], chec
     chosen = choose_prompt(prompts, train, clip, device)
     write_json(out / "prompts.json", chosen | {"clip": about.get("clip", clip)})
     write_json(out / "preflight.json", preflight.check(train, film.fps, picture))
-    facts = {"video": name, "fps": film.fps, "size": size if isinstance(size, int) else list(size), "frames_train": len(train), "frames_heldout": len(heldout),
+    facts = {"video": name, "fps": film.fps, "size": size if isinstance(size, int) else list(size),
+             "frames_train": len(train), "frames_heldout": len(heldout),
              "source": about.get("source", str(path)), "credit": about.get("credit"), "source_fps": film.source_fps,
              "source_size": list(film.source_size), "checkpoint": about.get("checkpoint", checkpoint)}
     write_json(out / "clip.json", facts)
@@ -76,6 +82,9 @@ def _write_pictures(out: Path, film: video.Clip, train: np.ndarray, still: np.nd
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
-    """What `prepare` cached: train (N, C, h, w), still (1, C, h, w) and, where frames are held
-    out, heldout (M, C, h, w); float32, scaled."""
-    return load_file(Path(folder) / "latents.safetensors")
+    """What `prepare` cached: train (N, C, h, w), still (1, C, h, w) and, where frames are held out,
+    heldout (M, C, h, w); float32, scaled. Raises UserError if it has not run."""
+    path = Path(folder) / "latents.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; prepare the clip first")
+    return load_file(path)

@@ -27,22 +27,25 @@ def film_seed(seed: int, k: int) -> int:
 
 
 def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample, checkpoint: str,
-                 revision: str | None = None, seed: int = 0, size: int | list[int] = 128, device: str = "auto",
-                 name: str = "clip", about: dict | None = None, methods: tuple[str, ...] = METHODS) -> dict:
+                 revision: str | None = None, seed: int = 0, device: str = "auto", name: str = "clip",
+                 about: dict | None = None, methods: tuple[str, ...] = METHODS) -> dict:
     """Films of a prepared clip's still: `ours` and the frozen checkpoint frame by frame, `settings.seeds` of each.
 
     prepared: the prepare stage's folder. temporal: the fine-tune's temporal.safetensors, which says with which noise
-    schedule and mask value films are made. Film k of both methods starts from the same noise. Writes
-    <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a contact sheet of each and, last, <out>/films.json,
-    whose content is returned.
+    schedule and mask value films are made. Film k of both methods starts from the same noise. name: of the clip, in
+    bars. about: names as the user wrote them (checkpoint), for the record. Writes <out>/<method>/seed_<k>/ (frames,
+    film.mp4, film.gif), a contact sheet of each and, last, <out>/films.json, whose content is returned.
+    Raises UserError for a checkpoint or temporal file that cannot be opened, or does not fit the other.
     """
+    prepared, out = Path(prepared), Path(out)
     base = open_checkpoint(checkpoint, revision, pick_device(device))
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     still = load(prepared)["still"]
-    mask_value = read_temporal(temporal).notes.mask_value
-    for method in methods:
-        pipe = (LateNtMoviesPipeline.from_checkpoint(base, temporal) if method == "ours"
+    file = read_temporal(temporal)
+    mask_value = file.notes.mask_value
+    for method in sorted(methods, key=METHODS.index, reverse=True):  # ours last: it inflates the checkpoint's own U-Net
+        pipe = (LateNtMoviesPipeline.from_checkpoint(base, file, in_place=True) if method == "ours"
                 else LateNtMoviesPipeline.frame_by_frame(base, mask_value))
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
@@ -54,7 +57,6 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                         generator=torch.Generator("cpu").manual_seed(film_seed(seed, k))).frames[0]
             write_film(out / method / f"seed_{k}", to_uint8(film), fps)
             video.contact_sheet([(f"{method}, film {k}", to_uint8(film))], path=out / f"{method}_seed_{k}.png")
-        del pipe  # before the next U-Net is made
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
             "checkpoint": (about or {}).get("checkpoint", checkpoint), "mask_value": mask_value, "seed": seed,

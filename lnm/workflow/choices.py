@@ -92,8 +92,8 @@ class FinetuneChoices(OnCheckpoint, Finetune, Choices):
             "settings": Finetune(**settings),
             "checkpoint": _model(self.checkpoint),
             "name": self.video,
-            "about": {key: getattr(self, key) for key in ("checkpoint", "checkpoint_sha256", "revision", "init", "init_sha256")},
-            **{key: getattr(self, key) for key in ("revision", "seed", "size", "device")},
+            "about": {"checkpoint": self.checkpoint},
+            **{key: getattr(self, key) for key in ("revision", "seed", "device")},
         }
 
 
@@ -109,7 +109,7 @@ class SampleChoices(OnCheckpoint, Sample, Choices):
             "checkpoint": _model(self.checkpoint),
             "name": self.video,
             "about": {"checkpoint": self.checkpoint},
-            **{key: getattr(self, key) for key in ("revision", "seed", "size", "device")},
+            **{key: getattr(self, key) for key in ("revision", "seed", "device")},
         }
 
 

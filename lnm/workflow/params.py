@@ -12,15 +12,28 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from lnm.errors import UserError
 from lnm.settings import Count, Finetune, Flag, Int, NonNegative, Positive, Prepare, Rate, Sample, Section, Text
 
 STAGES = ("prepare", "finetune", "sample", "evaluate")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-Side = Annotated[int, Field(strict=True, ge=32, multiple_of=8)]
-Size = Side | Annotated[list[Side], Field(min_length=2, max_length=2)]
+
+
+def _size(value: Any) -> Any:
+    """One line for what pydantic would say twice, of either form that a size may have."""
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    if not all(type(side) is int for side in sides):
+        raise ValueError(f"should be the side of a square or [width, height], in pixels; got {value!r}")
+    if any(side % 8 for side in sides):
+        raise ValueError(f"should be a multiple of 8; got {value}")
+    if min(sides) < 32:
+        raise ValueError(f"should be 32 or more; got {value}")
+    return value
+
+
+Size = Annotated[int | list[int], BeforeValidator(_size)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 

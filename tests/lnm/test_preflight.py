@@ -7,6 +7,7 @@ import pytest
 
 from lnm import preflight
 from lnm.demo import scenes
+from lnm.settings import Finetune
 
 FPS = 8
 
@@ -93,7 +94,7 @@ def test_the_report_is_json_and_every_finding_is_one_sentence(ocean):
 
 
 def test_forecast_counts_what_a_finetune_holds_and_does():
-    said = preflight.forecast({"steps": 600, "frames": 5, "batch_size": 2}, 120, (4, 16, 16), "cpu")
+    said = preflight.forecast(Finetune(steps=600, frames=5, batch_size=2), 120, (4, 16, 16), "cpu")
     assert said["latents_mb"] == pytest.approx(120 * 4 * 16 * 16 * 4 / 1e6, abs=1e-3)
     assert said["frame_passes"] == 6000 and said["passes_per_frame"] == 50
 
@@ -101,6 +102,12 @@ def test_forecast_counts_what_a_finetune_holds_and_does():
 def test_a_jump_to_another_view_is_a_cut_and_not_a_camera_move(pan):
     report = preflight.check(np.concatenate([pan[:1].repeat(20, 0), pan[12:13].repeat(20, 0)]), FPS)
     assert finding(report, "cuts")["value"] == [20] and finding(report, "camera")["value"] == 0
+
+
+def test_a_picture_need_not_be_square(pan, ocean):
+    assert preflight.camera_speed(pan[:, 20:100], FPS) == pytest.approx(100 * FPS / 128, rel=0.05)
+    report = preflight.check(ocean[:, 16:112], FPS, still=ocean[-1, 16:112])
+    assert report["ok"], preflight.say(report)
 
 
 def test_wild_motion_throughout_is_not_a_cut():

@@ -1,96 +1,81 @@
-"""Fine-tuning: what trains, what a step sees, exact resume, one trainer at a time."""
+"""A step of the fine-tune: what it sees, its rate, its optimiser, its average; and what a run is."""
 
-import csv
-
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from tiny import CHANNELS, tiny_finetune, write_tiny_prepared, write_tiny_checkpoint
+from tiny import CHANNELS, SIZE, tiny_settings, write_tiny_checkpoint
 
-from lnm import training as ft
+from lnm import training
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
+from lnm.pipeline import LateNtMoviesPipeline
 from lnm.resume import ResumeStore
 from lnm.schedulers import make_scheduler
 from lnm.settings import Finetune
-from lnm.stages.finetune import finetune
-from lnm.temporal_file import read_temporal
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    checkpoint = write_tiny_checkpoint(folder / "checkpoint")
-    return checkpoint, write_tiny_prepared(folder / "prepared", checkpoint)
+def base(tmp_path_factory):
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
-def run(tiny, folder, **changes):
-    checkpoint, prepared = tiny
-    summary = finetune(prepared, folder / "out", folder / "store", **tiny_finetune(checkpoint, **changes))
-    return summary, (folder / "out" / "temporal.safetensors").read_bytes(), (folder / "out" / "log.csv").read_text()
+@pytest.fixture(scope="module")
+def scheduler(base):
+    return make_scheduler(open_checkpoint(str(base)).scheduler)
 
 
-def test_only_time_is_trained_and_logged(tiny, tmp_path):
-    summary, _, log = run(tiny, tmp_path)
-    saved = load_file(tmp_path / "out" / "temporal.safetensors")
-    assert saved and all(".temporal." in k or k.startswith("fps_embedding.") for k in saved)
-    assert sum(v.numel() for v in saved.values()) == summary["trained_parameters"]
-    rows = list(csv.DictReader(log.splitlines()))
-    assert [int(r["step"]) for r in rows] == list(range(6))
-    assert all(float(r["loss"]) > 0 and float(r["grad_norm"]) > 0 for r in rows)
-    assert float(rows[0]["lr"]) < float(rows[1]["lr"])  # warm-up
-    assert not any((tmp_path / "store").glob("*/checkpoint.safetensors"))  # a finished run leaves none
+def pipeline(base, **kwargs):
+    torch.manual_seed(torch.seed())  # as in a new process: nothing may hang on what was drawn before
+    pipe = LateNtMoviesPipeline.from_pretrained(base, **kwargs)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "ema": 0.9}])
-def test_interrupted_and_resumed_gives_the_same_bytes(tiny, tmp_path, monkeypatch, changes):
-    _, whole, whole_log = run(tiny, tmp_path / "whole", **changes)
-    seen = 0
-    real = ft.make_batch
-
-    def dies(*args, **kwargs):
-        nonlocal seen
-        seen += 1
-        if seen == 5:  # one step past the checkpoint at 4
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(ft, "make_batch", dies)
-    with pytest.raises(KeyboardInterrupt):
-        run(tiny, tmp_path / "cut", **changes)
-    assert not (tmp_path / "cut" / "out" / "temporal.safetensors").exists()
-    monkeypatch.setattr(ft, "make_batch", real)
-    _, resumed, resumed_log = run(tiny, tmp_path / "cut", **changes)
-    assert resumed == whole and resumed_log == whole_log
+def clip(count=12):
+    picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    return np.stack([np.roll(picture, i, axis=1) for i in range(count)])
 
 
-def test_the_seed_decides(tiny, tmp_path):
-    weights = [run(tiny, tmp_path / str(i), seed=s)[1] for i, s in enumerate((0, 0, 1))]
-    assert weights[0] == weights[1] != weights[2]
+def trainer(base, **changes):
+    """A trainer of a new pipeline, ready to step."""
+    settings, pipe = tiny_settings(**changes), pipeline(base)
+    training._draw(pipe.unet, 0)
+    return training.Trainer(pipe, "ocean waves", settings, training.make_accelerator(settings, "cpu"), "clip")
 
 
-def test_it_learns_the_clip(tiny, tmp_path):
-    # the frozen checkpoint is random noise: half the loss must be learnable by the temporal layers alone
-    summary, _, _ = run(tiny, tmp_path, steps=60, learning_rate=3e-3, warmup_steps=5)
-    assert summary["loss_last_tenth"] < 0.9 * summary["loss_first_tenth"]
+LATENTS = torch.randn(12, CHANNELS, SIZE // 2, SIZE // 2, generator=torch.Generator().manual_seed(0))
 
 
-def test_never_two_trainers_on_one_store(tiny, tmp_path):
-    first = ResumeStore(tmp_path, {"a": 1})
-    with pytest.raises(UserError, match="another fine-tune"):
-        ResumeStore(tmp_path, {"a": 1}, patience=0.1)
-    with pytest.raises(UserError, match="another fine-tune"):
-        ResumeStore(tmp_path, {"a": 2}, patience=0.1)
-    first.close(finished=False)
-    ResumeStore(tmp_path, {"a": 1}, patience=0.1).close(finished=True)
+# ---------------------------------------------------------------- rate, clips, batch
 
 
-def test_a_step_sees_consecutive_frames_one_timestep_a_clip_and_the_unblanked_still(tiny):
-    checkpoint = open_checkpoint(str(tiny[0]))
-    scheduler = make_scheduler(checkpoint.scheduler)
+def test_learning_rate_against_worked_numbers_and_transformers_formula():
+    settings = Finetune(learning_rate=0.8, warmup_steps=4, steps=12)
+    rates = [training.learning_rate(s, settings) for s in range(12)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8]), "the first step has a rate above zero"
+    assert rates[8] == pytest.approx(0.4), "half-way down the cosine"
+    from diffusers.optimization import get_cosine_schedule_with_warmup
+    theirs = get_cosine_schedule_with_warmup(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), 4, 12)
+    assert rates[4:] == pytest.approx([0.8 * theirs.lr_lambdas[0](s) for s in range(4, 12)])
+    flat = settings.model_copy(update={"lr_schedule": "constant"})
+    assert [training.learning_rate(s, flat) for s in (1, 4, 11)] == pytest.approx([0.4, 0.8, 0.8])
+    assert training.learning_rate(0, settings.model_copy(update={"warmup_steps": 0})) == pytest.approx(0.8)
+
+
+def test_clips_are_consecutive_at_the_stride_that_their_rate_says_and_reach_both_ends():
+    latents = torch.arange(10.0).view(10, 1, 1, 1)
+    settings = Finetune(frames=4, strides=[1, 3, 4], batch_size=400)
+    clips, rates = training.draw_clips(latents, settings, 12.0, np.random.default_rng(0))
+    assert clips.shape == (400, 1, 4, 1, 1) and rates.shape == (400,)
+    seen = {(rate, *clip) for rate, clip in zip(rates.tolist(), clips.flatten(1).int().tolist(), strict=True)}
+    # 4 frames at stride 3 fit once, at stride 4 never
+    assert seen == {(12.0, i, i + 1, i + 2, i + 3) for i in range(7)} | {(4.0, 0, 3, 6, 9)}
+
+
+def test_a_step_sees_consecutive_frames_one_timestep_a_clip_and_the_unblanked_still(scheduler):
     latents = torch.arange(40.0).view(40, 1, 1, 1).expand(40, CHANNELS, 2, 2)
     settings = Finetune(frames=5, strides=[1, 3], batch_size=16, prompt_dropout=0.5, mask_value=1)
-    batch = ft.make_batch(latents, settings, 12.0, scheduler, 0, 0)
+    batch = training.make_batch(latents, settings, 12.0, scheduler, 0, 0)
     assert batch["timestep"].shape == (16,) and batch["timestep"].unique().numel() > 8
     alpha = scheduler.alphas_cumprod[batch["timestep"]].view(-1, 1, 1, 1, 1)
     clean = (batch["sample"][:, :CHANNELS] - (1 - alpha).sqrt() * batch["target"]) / alpha.sqrt()  # eq. 1 undone
@@ -102,28 +87,32 @@ def test_a_step_sees_consecutive_frames_one_timestep_a_clip_and_the_unblanked_st
     hint = batch["sample"][:, CHANNELS + 1:]
     torch.testing.assert_close(hint, clean[:, :, :1].expand_as(hint), atol=0.2, rtol=0)
     assert 0 < batch["drop"].sum() < 16
-    again = ft.make_batch(latents, settings, 12.0, scheduler, 0, 0)
-    assert all(torch.equal(batch[k], again[k]) for k in batch)
-    other = ft.make_batch(latents, settings, 12.0, scheduler, 0, 1)
-    assert not torch.equal(batch["target"], other["target"])
 
 
-def test_still_noise_touches_only_the_condition(tiny):
-    scheduler = make_scheduler(open_checkpoint(str(tiny[0])).scheduler)
-    latents = torch.zeros(9, CHANNELS, 2, 2)
+def test_a_batch_is_a_function_of_seed_step_and_rank(scheduler):
+    settings = Finetune(batch_size=2)
+
+    def batch(*key):
+        return training.make_batch(LATENTS, settings, 8.0, scheduler, *key)
+
+    first, again = batch(3, 4, 5), batch(3, 4, 5)
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert all(not torch.equal(first["target"], batch(*other)["target"]) for other in ((4, 4, 5), (3, 5, 5), (3, 4, 6)))
+
+
+def test_still_noise_touches_only_the_condition(scheduler):
     settings = Finetune(strides=[1], still_noise=0.5)
-    batch = ft.make_batch(latents, settings, 8.0, scheduler, 0, 0)
+    batch = training.make_batch(torch.zeros(9, CHANNELS, 2, 2), settings, 8.0, scheduler, 0, 0)
     assert 0.1 < batch["sample"][:, CHANNELS + 1:].std() < 1.0
-    plain = ft.make_batch(latents, settings.model_copy(update={"still_noise": 0.0}), 8.0, scheduler, 0, 0)
+    plain = training.make_batch(torch.zeros(9, CHANNELS, 2, 2), settings.model_copy(update={"still_noise": 0.0}), 8.0,
+                                scheduler, 0, 0)
     assert torch.equal(batch["sample"][:, :CHANNELS], plain["sample"][:, :CHANNELS])
 
 
-def test_a_checkpoint_that_predicts_velocity_gets_velocities(tiny, tmp_path):
+def test_a_checkpoint_that_predicts_velocity_gets_velocities(tmp_path):
     checkpoint = write_tiny_checkpoint(tmp_path / "v", prediction_type="v_prediction")
     scheduler = make_scheduler(open_checkpoint(str(checkpoint)).scheduler)
-    latents = torch.randn(9, CHANNELS, 2, 2)
-    settings = Finetune(strides=[1])
-    batch = ft.make_batch(latents, settings, 8.0, scheduler, 0, 0)
+    batch = training.make_batch(torch.randn(9, CHANNELS, 2, 2), Finetune(strides=[1]), 8.0, scheduler, 0, 0)
     alpha = scheduler.alphas_cumprod[batch["timestep"]]
     noisy, v = batch["sample"][:, :CHANNELS], batch["target"]
     clean = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v  # Salimans & Ho 2022
@@ -131,42 +120,129 @@ def test_a_checkpoint_that_predicts_velocity_gets_velocities(tiny, tmp_path):
     torch.testing.assert_close(clean[:, :, 0], hint, atol=1e-4, rtol=1e-4)
 
 
-def test_a_clip_too_short_is_one_line(tiny, tmp_path):
-    with pytest.raises(UserError, match="9 training frames.*need 11"):
-        run(tiny, tmp_path, frames=11, strides=[1, 2])
+# ---------------------------------------------------------------- one step
 
 
-def test_previews_disturb_nothing(tiny, tmp_path):
-    _, plain, _ = run(tiny, tmp_path / "a")
-    _, shown, _ = run(tiny, tmp_path / "b", preview_every=3)
-    strip = lambda b: b[8 + int.from_bytes(b[:8], "little"):]  # noqa: E731  the tensors behind the header
-    assert strip(plain) == strip(shown)
-    assert sorted(p.name for p in (tmp_path / "b" / "out" / "previews").iterdir()) == ["step_00003.gif", "step_00006.gif"]
+def test_a_dropped_prompt_is_the_empty_one(base):
+    ready = trainer(base, batch_size=8, prompt_dropout=0.5)
+    ready.restore(None)
+    seen, model = [], ready.model
+
+    class Listening(torch.nn.Module):
+        def forward(self, sample, timestep, embeddings, fps):
+            seen.append(embeddings)
+            return model(sample, timestep, embeddings, fps=fps)
+
+    ready.model = Listening()
+    ready.step(LATENTS, 8.0, 0, 0)
+    dropped = training.make_batch(LATENTS, ready.settings, 8.0, ready.scheduler, 0, 0)["drop"]
+    assert 0 < dropped.sum() < 8
+    prompt, empty = pipeline(base).encode_prompt(["ocean waves", ""])
+    assert not torch.equal(prompt, empty)
+    for used, drop in zip(seen[0], dropped, strict=True):
+        assert torch.equal(used, empty if drop else prompt)
 
 
-@pytest.mark.parametrize("schedule", ["checkpoint", "linear", "scaled_linear", "cosine"])
-def test_beta_schedules(tiny, schedule):
-    base = open_checkpoint(str(tiny[0])).scheduler
-    betas = make_scheduler(base, schedule).betas
-    if schedule in ("checkpoint", "scaled_linear"):
-        want = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    elif schedule == "linear":
-        want = torch.linspace(0.00085, 0.012, 1000)
-    else:
-        s = torch.arange(1001, dtype=torch.float64) / 1000
-        bar = torch.cos((s + 0.008) / 1.008 * torch.pi / 2) ** 2  # Nichol & Dhariwal 2021, eq. 17
-        want = (1 - bar[1:] / bar[:-1]).clamp(max=0.999).float()
-    torch.testing.assert_close(betas, want, atol=1e-6, rtol=1e-4)
+def test_gradients_are_clipped_by_the_norm_of_all_of_them(base):
+    moved = []
+    for bound in (1e-3, 1e6):
+        ready = trainer(base, max_grad_norm=bound, learning_rate=1.0, warmup_steps=0, lr_schedule="constant")
+        ready.optimizer = torch.optim.SGD(ready.trained.values(), lr=1.0)
+        ready.restore(None)
+        before = {k: p.detach().clone() for k, p in ready.trained.items()}
+        _, _, norm = ready.step(LATENTS, 8.0, 0, 0)
+        moved.append((torch.cat([(before[k] - p).flatten() for k, p in ready.trained.items()]).norm().item(), norm))
+    (clipped, norm), (whole, again) = moved
+    assert norm == pytest.approx(again) and norm > 1e-2, "the log has the norm before clipping"
+    assert clipped == pytest.approx(1e-3, rel=1e-2) and whole == pytest.approx(norm, rel=1e-2)
 
 
-def test_bfloat16_trains(tiny, tmp_path):
-    summary, _, _ = run(tiny, tmp_path, mixed_precision="bf16", steps=2)
-    assert summary["loss_last_tenth"] > 0
+def test_the_moving_average_against_its_formula(base):
+    ready = trainer(base, ema=0.3, learning_rate=1e-2, warmup_steps=0)
+    ready.restore(None)
+    name = "fps_embedding.linear_1.weight"
+    slow = ready.trained[name].detach().clone()
+    for step, decay in enumerate((0.1, 2 / 11, 0.25, 0.3, 0.3)):  # (1 + s) / (10 + s), at most 0.3
+        ready.step(LATENTS, 8.0, 0, step)
+        slow = decay * slow + (1 - decay) * ready.trained[name].detach()
+    torch.testing.assert_close(ready.state["ema"][name], slow)
+    assert not torch.equal(ready.trained[name], slow)
+    ready.finish()
+    torch.testing.assert_close(ready.trained[name].detach(), slow)
 
 
-def test_note_says_what_was_trained(tiny, tmp_path):
-    run(tiny, tmp_path)
-    notes = read_temporal(tmp_path / "out" / "temporal.safetensors").notes
-    assert (notes.video, notes.steps, notes.prompt, notes.mask_value, notes.fps) == ("drift", 6, "ocean waves", 0, 8.0)
-    assert notes.frames == 3 and notes.strides == [1, 2] and notes.checkpoint == str(tiny[0])
-    assert notes.schedule["beta_schedule"] == "scaled_linear" and notes.schedule["prediction_type"] == "epsilon"
+def scaled(ready, scale):
+    """Give a trainer a loss scale, as fp16 has on a GPU."""
+    ready.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2)
+    return ready
+
+
+def test_a_skipped_step_moves_neither_weights_nor_their_average(base):
+    ready = scaled(trainer(base, ema=0.9), 256.0)
+    ready.restore(None)
+    ready.trained["fps_embedding.linear_2.weight"].register_hook(lambda gradient: gradient * float("inf"))  # too large
+    for slow in ready.state["ema"].values():
+        slow += 1  # away from the weights, so that an average would move
+    weights, average = ({k: v.detach().clone() for k, v in ready.state[part].items()} for part in ("temporal", "ema"))
+    ready.step(LATENTS, 8.0, 0, 0)
+    assert ready.accelerator.optimizer_step_was_skipped and ready.accelerator.scaler.get_scale() == 128
+    assert all(torch.equal(weights[k], v) for k, v in ready.state["temporal"].items())
+    assert all(torch.equal(average[k], v) for k, v in ready.state["ema"].items())
+
+
+def test_the_loss_scale_is_kept_in_a_checkpoint(base, tmp_path):
+    ready, store = scaled(trainer(base), 256.0), ResumeStore(tmp_path, {})
+    ready.restore(store)
+    for step in range(3):
+        ready.step(LATENTS, 8.0, 0, step)
+    grown = ready.accelerator.scaler.state_dict()
+    assert grown["scale"] == 512 and grown["_growth_tracker"] == 1
+    ready.save(store, 3)
+    again = scaled(trainer(base), 8.0)
+    assert again.restore(store) == 3
+    assert again.accelerator.scaler.state_dict() == grown
+    store.close(finished=True)
+
+
+@pytest.mark.parametrize("kind", ["lion", "adamw"])
+def test_weight_decay_pulls_towards_the_identity_or_not_at_all(base, kind):
+    unet = pipeline(base).unet
+    parameters = unet.temporal_parameters()
+    with torch.no_grad():
+        for p in parameters.values():
+            p += 0.1
+    before = {k: p.detach().clone() for k, p in parameters.items()}
+    optimizer = training.make_optimizer(parameters, Finetune(optimizer=kind, learning_rate=0.1, weight_decay=0.5))
+    for p in parameters.values():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for name, p in parameters.items():
+        shrinks = name.endswith((".to_qkv.weight", ".to_out.weight")) or (
+            name.startswith("fps_embedding.") and name.endswith("weight"))
+        torch.testing.assert_close(p.detach(), before[name] * (0.95 if shrinks else 1), msg=name)
+    kernels = [k for k in parameters if k.endswith(".temporal.weight")]
+    assert kernels and any(k.endswith(".norm.weight") for k in parameters)
+
+
+def test_a_loss_that_is_not_finite_is_one_line(base):
+    ready = trainer(base)
+    ready.restore(None)
+    with pytest.raises(UserError, match="clip: the loss is not finite at step 4; lower finetune.learning_rate"):
+        ready.step(LATENTS * float("nan"), 8.0, 0, 4)
+
+
+def test_where_it_runs_is_no_part_of_what_a_run_is(base):
+    pipe, settings = pipeline(base), tiny_settings()
+    one = training.run_identity(pipe, clip(), "waves", 8.0, settings, 0)
+    looks = settings.model_copy(update={"preview_every": 3, "checkpoint_every": 7})
+    assert training.run_identity(pipe, clip(), "waves", 8.0, looks, 0) == one
+    assert "cpu" not in str(one) and "device" not in one
+    other = settings.model_copy(update={"learning_rate": 1.0})
+    differing = [training.run_identity(pipe, clip(), "waves", 8.0, other, 0),
+                 training.run_identity(pipe, clip(11), "waves", 8.0, settings, 0),
+                 training.run_identity(pipe, clip(), "sea", 8.0, settings, 0),
+                 training.run_identity(pipe, clip(), "waves", 9.0, settings, 0),
+                 training.run_identity(pipe, clip(), "waves", 8.0, settings, 1)]
+    pipe.scheduler = make_scheduler(pipe.scheduler, "linear")
+    differing.append(training.run_identity(pipe, clip(), "waves", 8.0, settings, 0))
+    assert all(what != one for what in differing)

@@ -188,7 +188,7 @@ def test_variable_frame_rate_goes_by_timestamps(tmp_path):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for moment, picture in zip(moments, numbered(20)[moments]):
+        for moment, picture in zip(moments, numbered(20)[moments], strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = moment
             container.mux(stream.encode(frame))
@@ -225,6 +225,39 @@ def test_a_crop_outside_the_picture_is_one_line(film, crop):
 def test_a_crop_that_would_be_distorted_is_one_line_with_a_square(film):
     with pytest.raises(UserError, match=r"not square.*\[2, 4, 20, 20\]"):
         video.read(film, size=16, crop=[2, 4, 30, 20])
+
+
+@pytest.mark.parametrize("source, shape, box", [
+    ((64, 48), (1, 1), (8, 0, 56, 48)), ((48, 64), (1, 1), (0, 8, 48, 56)), ((64, 48), (4, 3), (0, 0, 64, 48)),
+    ((64, 48), (2, 1), (0, 8, 64, 40)), ((100, 100), (48, 32), (0, 16, 100, 83)), ((1920, 1080), (512, 512),
+     (420, 0, 1500, 1080)), ((33, 31), (32, 32), (1, 0, 32, 31)), ((16, 16), (64, 32), (0, 4, 16, 12))])
+def test_centre_box_is_the_largest_piece_of_the_shape_around_the_centre(source, shape, box):
+    assert video.centre_box(source, shape) == box
+    left, top, right, bottom = box
+    assert (right - left) / (bottom - top) == pytest.approx(shape[0] / shape[1], rel=0.02)
+    assert right - left == source[0] or bottom - top == source[1], "it touches two sides"
+    assert abs(left - (source[0] - right)) <= 1 and abs(top - (source[1] - bottom)) <= 1
+
+
+def test_a_shape_that_leaves_next_to_nothing_leaves_a_pixel():
+    assert video.centre_box((10, 1000), (1000, 1)) == (0, 499, 10, 500)
+
+
+def test_a_size_is_a_side_or_both():
+    assert video.sides(96) == (96, 96) and video.sides([96, 64]) == video.sides((96, 64)) == (96, 64)
+
+
+def test_films_and_stills_of_any_shape_are_cut_around_the_centre_and_not_distorted(tmp_path):
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[8:40] = 200  # the middle, of 2 to 1
+    Image.fromarray(picture).save(tmp_path / "still.png")
+    path = video.write_mp4(tmp_path / "film.mp4", np.stack([picture] * 3), 8)
+    for wide in (video.read_image(tmp_path / "still.png", (32, 16)), video.read(path, size=[32, 16]).frames[1]):
+        assert wide.shape == (16, 32, 3) and wide[1:-1].min() > 190
+    tall = video.read(path, size=(16, 32), crop=[4, 4, 20, 40]).frames
+    assert tall.shape == (3, 32, 16, 3)
+    with pytest.raises(UserError, match=r"not of the shape 16 x 32 and would be distorted.*\[4, 4, 10, 20\]"):
+        video.read(path, size=(16, 32), crop=[4, 4, 20, 20])
 
 
 # ---------------------------------------------------------------- gif
@@ -301,59 +334,6 @@ def test_16_bit_grey_palette_and_transparent_stills(tmp_path):
     Image.fromarray(corners()).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
     assert names(video.read_image(tmp_path / "palette.png")) == "rgbw"
     assert video.read_image(tmp_path / "palette.png", size=16).shape == (16, 16, 3)
-
-
-# ---------------------------------------------------------------- what can be wrong
-
-
-def test_missing_empty_and_corrupt_inputs_are_one_line_each(tmp_path, film):
-    with pytest.raises(UserError, match=r"nothing.mp4: no such file"):
-        video.read(tmp_path / "nothing.mp4")
-    with pytest.raises(UserError, match=r"nothing.png: no such file"):
-        video.read_image(tmp_path / "nothing.png")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: no images \(\.png, \.jpg"):
-        video.read(tmp_path / "empty", fps=8)
-    for name, data in (("text.mp4", b"this is no film"), ("cut.mp4", film.read_bytes()[:700]), ("none.mp4", b"")):
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(UserError, match=rf"{name}: not a readable video") as error:
-            video.read(tmp_path / name)
-        one_line(error)
-    with pytest.raises(UserError, match="film.mp4: no frames between 9 s and its end"):
-        video.read(film, start=9)
-
-
-def test_a_file_with_sound_only_has_no_video_stream(tmp_path):
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    with pytest.raises(UserError, match="sound.mp4: no video stream"):
-        video.read(path)
-
-
-def test_a_bad_folder_names_the_bad_file(tmp_path):
-    video.write_frames(tmp_path, numbered(3, 16, 16))
-    with pytest.raises(UserError, match="no frame rate of its own: give fps"):
-        video.read(tmp_path)
-    whole = (tmp_path / "00001.png").read_bytes()
-    (tmp_path / "00001.png").write_bytes(whole[:40])
-    with pytest.raises(UserError, match=r"00001.png: not a readable image") as error:
-        video.read(tmp_path, fps=8)
-    one_line(error)
-    Image.fromarray(np.zeros((8, 16, 3), np.uint8)).save(tmp_path / "00001.png")
-    with pytest.raises(UserError, match=r"00001.png: 16 x 8, but 00000.png is 16 x 16"):
-        video.read(tmp_path, fps=8)
-
-
-def test_too_short_is_said_with_the_cure(film):
-    clip = video.read(film, fps=5)
-    clip.require(10, "sea")
-    with pytest.raises(UserError, match=r"sea: too short: 10 frames at 5 fps \(2.0 s\), 40 are needed.*its own is 10"):
-        clip.require(40, "sea")
 
 
 # ---------------------------------------------------------------- showing

@@ -1,0 +1,85 @@
+"""The sample stage: films by the fine-tuned model and by the frozen checkpoint, from the same noise."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import SIZE, tiny_finetune, write_tiny_checkpoint, write_tiny_prepared
+
+from lnm import video
+from lnm.checkpoint import open_checkpoint
+from lnm.errors import UserError
+from lnm.files import sha256
+from lnm.pipeline import LateNtMoviesPipeline, to_uint8
+from lnm.schedulers import make_scheduler
+from lnm.settings import Sample
+from lnm.stages.finetune import finetune
+from lnm.stages.prepare import load
+from lnm.stages.sample import film_seed, sample_films
+
+SETTINGS = Sample(num_frames=4, num_inference_steps=2, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    checkpoint = write_tiny_checkpoint(folder / "checkpoint")
+    prepared = write_tiny_prepared(folder / "prepared", checkpoint)
+    finetune(prepared, folder / "out", folder / "store",
+             **tiny_finetune(checkpoint, beta_schedule="linear", mask_value=1, learning_rate=3e-3))
+    return checkpoint, prepared, folder / "out" / "temporal.safetensors"
+
+
+def test_a_script_of_five_lines(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    from lnm.settings import Sample
+    from lnm.stages.sample import sample_films
+
+    note = sample_films(prepared, temporal, tmp_path, settings=Sample(num_frames=3, num_inference_steps=2, seeds=1),
+                        checkpoint=str(checkpoint))
+    assert note["methods"] == ["ours", "frame_by_frame"]
+    for method in note["methods"]:
+        assert video.read(tmp_path / method / "seed_0" / "film.mp4").frames.shape == (3, SIZE, SIZE, 3)
+        assert (tmp_path / f"{method}_seed_0.png").is_file()
+
+
+def test_films_are_the_pipeline_s_own_on_the_noise_schedule_and_mask_of_the_temporal_file(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    note = sample_films(prepared, temporal, tmp_path, settings=SETTINGS, checkpoint=str(checkpoint), seed=5)
+    assert note["mask_value"] == 1 and note["seed"] == 5 and note["temporal_sha256"] == sha256(temporal)
+    assert json.loads((tmp_path / "films.json").read_text()) == note
+    base = open_checkpoint(str(checkpoint))
+    ours = LateNtMoviesPipeline.from_pretrained(checkpoint, temporal=temporal)
+    torch.testing.assert_close(ours.scheduler.betas, torch.linspace(0.00085, 0.012, 1000))
+    alone = LateNtMoviesPipeline.frame_by_frame(base, mask_value=1.0)  # it was never trained on another schedule
+    for method, pipe in (("ours", ours), ("frame_by_frame", alone)):
+        pipe.scheduler = make_scheduler(pipe.scheduler, kind=SETTINGS.scheduler)
+        for k in range(2):
+            noise = torch.Generator().manual_seed(film_seed(5, k))  # of both methods
+            film = pipe(image_latents=load(prepared)["still"], prompt="ocean waves", num_frames=4, fps=8,
+                        num_inference_steps=2, generator=noise).frames[0]
+            assert np.array_equal(video.read_frames(tmp_path / method / f"seed_{k}"), to_uint8(film))
+
+
+def test_no_film_of_one_seed_is_a_film_of_another(tiny, tmp_path):
+    drawn = {film_seed(seed, k) for seed in range(20) for k in range(20)}
+    assert len(drawn) == 400 and film_seed(3, 4) == film_seed(3, 4)
+    checkpoint, prepared, temporal = tiny
+    films = []
+    for seed in (0, 1):
+        sample_films(prepared, temporal, tmp_path / str(seed), settings=SETTINGS, checkpoint=str(checkpoint), seed=seed,
+                     methods=("ours",))
+        films += [sha256(tmp_path / str(seed) / "ours" / f"seed_{k}" / "film.mp4") for k in range(2)]
+        assert not (tmp_path / str(seed) / "frame_by_frame").exists()
+    assert len(set(films)) == 4
+
+
+def test_a_temporal_file_of_another_checkpoint_is_one_line(tiny, tmp_path):
+    other = write_tiny_checkpoint(tmp_path / "other", block_out_channels=(16, 24))
+    with pytest.raises(UserError):
+        sample_films(tiny[1], tiny[2], tmp_path / "out", settings=SETTINGS, checkpoint=str(other), methods=("ours",))
+    with pytest.raises(UserError, match="no such file; run the fine-tune first"):
+        sample_films(tiny[1], tmp_path / "none.safetensors", tmp_path / "out", settings=SETTINGS,
+                     checkpoint=str(tiny[0]))
+    assert not (tmp_path / "out").exists()
