@@ -43,12 +43,14 @@ def push_temporal(path: Path | str, repository: str, *, private: bool = False, t
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "README.md").write_text(card, encoding="utf-8")
-            api.upload_file(path_or_fileobj=str(Path(folder) / "README.md"), path_in_repo="README.md", repo_id=repository)
+            readme = Path(folder) / "README.md"
+            readme.write_text(card, encoding="utf-8")
+            api.upload_file(path_or_fileobj=str(readme), path_in_repo="README.md", repo_id=repository)
         api.upload_file(path_or_fileobj=str(path), path_in_repo=FILE, repo_id=repository)
     except Exception as error:  # the hub client raises many kinds
-        raise UserError(f"{repository}: not pushed ({type(error).__name__}: {str(error).splitlines()[0][:120]}); log in "
-                        "with `hf auth login` and check the name") from None
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise UserError(f"{repository}: not pushed ({type(error).__name__}: {reason}); log in with `hf auth login` and "
+                        "check the name") from None
     return str(address)
 
 

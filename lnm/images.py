@@ -15,9 +15,10 @@ from lnm.video import centre_box, flatten, read_image
 def to_pixels(image, height: int | None = None, width: int | None = None) -> torch.Tensor:
     """Stills -> pixels (B, 3, H, W) in [-1, 1], cut around the centre and resized where height and width are given.
 
-    image: a path, a PIL image of any mode, a uint8 array (H, W, 3) or (B, H, W, 3), a float array of that shape in
-    [0, 1], a tensor (3, H, W) or (B, 3, H, W), uint8 or in [0, 1]; or a list of those, of one size after resizing.
-    Raises ValueError, one line, for other shapes, types and ranges.
+    image: a path, a PIL image of any mode, a uint8 array (H, W), (H, W, 3) or (H, W, 4), a batch (B, H, W, 3), a float
+    array (H, W, 3) or (B, H, W, 3) in [0, 1], a tensor (3, H, W) or (B, 3, H, W), uint8 or in [0, 1]; or a list of
+    those, of one size after resizing. Transparency is laid on white, as `lnm.video.read_image` does. Raises ValueError,
+    one line, for other shapes, types and ranges (a tensor in [-1, 1] is one), UserError for a file that is no image.
     """
     if isinstance(image, list | tuple):
         if not image:
@@ -29,6 +30,9 @@ def to_pixels(image, height: int | None = None, width: int | None = None) -> tor
         return torch.cat(parts)
     if isinstance(image, str | Path):
         image = Image.fromarray(read_image(image))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and (image.ndim == 2 or image.ndim == 3 and
+                                                                      image.shape[-1] == 4):
+        image = Image.fromarray(image)  # grey, or with transparency
     if isinstance(image, Image.Image):
         image = np.array(flatten(image))
     if isinstance(image, np.ndarray):
@@ -56,7 +60,8 @@ def _unit(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _resize(pixels: torch.Tensor, height: int | None, width: int | None) -> torch.Tensor:
-    """(B, 3, H, W) in [0, 1], cut around the centre to the shape asked for, then resized by Lanczos as `lnm.video`."""
+    """(B, 3, H, W) in [0, 1], cut around the centre to the shape asked for, then resized (bicubic, averaging over the
+    area where it gets smaller)."""
     if height is None and width is None or pixels.shape[-2:] == (height, width):
         return pixels
     height, width = height or pixels.shape[-2], width or pixels.shape[-1]

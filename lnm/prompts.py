@@ -37,8 +37,8 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **tags)
     except Exception as error:  # open_clip and the hub raise many kinds
-        raise UserError(f"checkpoint.clip: {clip} cannot be opened ({str(error).splitlines()[0][:160]}); give an open_clip "
-                        "folder, a MODEL/PRETRAINED pair whose weights are at hand, or null") from None
+        raise UserError(f"checkpoint.clip: {clip} cannot be opened ({str(error).splitlines()[0][:160]}); give an "
+                        "open_clip folder, a MODEL/PRETRAINED pair whose weights are at hand, or null") from None
     model.eval()
     rows = np.linspace(0, len(frames) - 1, min(CLIP_FRAMES, len(frames))).round().astype(int)
     pixels = torch.stack([preprocess(Image.fromarray(frames[i])) for i in rows]).to(device)

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import nn
 
 CONV_PLACEMENTS = ("3x3", "all_but_projections", "all")
+LORA = "lora_"  # what peft calls its own parts begins so
 
 
 class FrameCount:
@@ -26,7 +27,7 @@ class TemporalConv(nn.Conv2d):
     """Conv_1D of eq. 3: kernel 3 over frames, channels mixed, each pixel on its own.
 
     (B F, C, H, W) -> the same. A Conv2d with a (3, 1) kernel on (b, c, f, h w) equals a Conv1d on
-    (b h w, c, f) and needs no transpose of the channels.
+    (b h w, c, f) and needs no transpose of the channels. Past the first and last frame stand zeros.
     """
 
     def __init__(self, channels: int, frames: FrameCount):
@@ -99,15 +100,16 @@ def inflate(model: nn.Module, conv_placement: str = "all", temporal_attention: b
     """Turn a 2D model's layers into pseudo-3D ones, in place, and return their shared frame count.
 
     conv_placement: which 2D convolutions get a temporal one: "3x3" (kernel 3 only), "all_but_projections"
-    (all but the transformers' proj_in and proj_out) or "all". Raises ValueError for anything else.
+    (all but the transformers' proj_in and proj_out) or "all". temporal_attention: whether one stands behind every
+    spatial attention block. A LoRA's own convolutions stay as they are. Raises ValueError for another placement.
     """
     if conv_placement not in CONV_PLACEMENTS:
         raise ValueError(f"conv_placement {conv_placement!r}: choose one of {', '.join(CONV_PLACEMENTS)}")
     frames = FrameCount()
     # a list first (a module reachable under two names comes once): what is added must not be inflated again
     for name, module in list(model.named_modules()):
-        if type(module) is nn.Conv2d:
-            projection = name.endswith(("proj_in", "proj_out"))
+        if type(module) is nn.Conv2d and LORA not in name:
+            projection = bare(name).endswith(("proj_in", "proj_out"))
             if (conv_placement == "3x3" and module.kernel_size != (3, 3)) or (
                     conv_placement == "all_but_projections" and projection):
                 continue
@@ -122,12 +124,26 @@ def inflate(model: nn.Module, conv_placement: str = "all", temporal_attention: b
 def temporal_after_adapters(model: nn.Module) -> None:
     """Let the temporal convolution follow the adapted 2D one: T((W + dW) x), whether a LoRA is fused or not.
 
-    peft wraps a convolution and adds its own part to what that gives, which alone would be T(W x) + dW x.
+    peft wraps a convolution and adds its own part to what that gives, which alone would be T(W x) + dW x. To be called
+    whenever wrappers have come or gone.
     """
-    wrapped = {id(m.base_layer): m for m in model.modules() if isinstance(getattr(m, "base_layer", None), Pseudo3DConv)}
+    for module in model.modules():
+        if isinstance(module, Pseudo3DConv) and "temporal" not in module._modules:
+            module.__class__ = nn.Conv2d  # peft makes its own convolutions of the class that it wraps
+    wrappers = [m for m in model.modules() if isinstance(getattr(m, "base_layer", None), Pseudo3DConv)]
+    wrapped = {id(m.base_layer) for m in wrappers}
     for module in model.modules():
         if isinstance(module, Pseudo3DConv):
             module.deferred = id(module) in wrapped
-    for wrapper in wrapped.values():
-        if not hasattr(wrapper, "_temporal_hook"):
-            wrapper._temporal_hook = wrapper.register_forward_hook(lambda m, _, out: m.base_layer.temporal(out))
+    for wrapper in wrappers:
+        if _then_temporal not in wrapper._forward_hooks.values():
+            wrapper.register_forward_hook(_then_temporal)
+
+
+def _then_temporal(wrapper: nn.Module, _, output: torch.Tensor) -> torch.Tensor:
+    return wrapper.base_layer.temporal(output)
+
+
+def bare(name: str) -> str:
+    """A parameter's or layer's name without the `base_layer` that a LoRA around it puts in."""
+    return name.replace(".base_layer", "")

@@ -23,23 +23,37 @@ def make_scheduler(base, beta_schedule: str = "checkpoint", kind: str = "ddim"):
     "scaled_linear". kind: a key of SCHEDULERS; "pndm" calls the U-Net once more than it has steps.
     Raises UserError for a sampler that cannot keep the schedule (PNDM knows no zero terminal signal).
     """
-    changes = {} if beta_schedule == "checkpoint" else {"beta_schedule": BETA_SCHEDULES[beta_schedule]}
+    changes = {} if beta_schedule == "checkpoint" else {"beta_schedule": BETA_SCHEDULES[beta_schedule],
+                                                        "trained_betas": None}
     if kind == "pndm":
         changes["skip_prk_steps"] = True  # Stable Diffusion's convention
-    made = getattr(diffusers, SCHEDULERS[kind]).from_config(base.config, **changes)
-    kept = diffusers.DDIMScheduler.from_config(base.config, **changes).alphas_cumprod
-    if not torch.allclose(made.alphas_cumprod, kept, atol=1e-4):
-        raise UserError(f"sample.scheduler: {kind} cannot keep this checkpoint's noise schedule (it leaves out "
-                        f"rescale_betas_zero_snr); choose one of {', '.join(k for k in SCHEDULERS if k != kind)}")
-    return made
+    return _made(getattr(diffusers, SCHEDULERS[kind]), base.config, changes)
 
 
 def schedule_of(scheduler) -> dict:
-    """The noise schedule of a scheduler, as plain values: what films must be sampled with after training on it."""
+    """The noise schedule of a scheduler, as plain values (SCHEDULE_KEYS): what films must be sampled with after
+    training on it."""
     found = {k: scheduler.config.get(k) for k in SCHEDULE_KEYS}
-    return {k: v if isinstance(v, (int, float, str, bool, type(None))) else list(map(float, v)) for k, v in found.items()}
+    found["rescale_betas_zero_snr"] = bool(found["rescale_betas_zero_snr"])  # None for a sampler that does not know it
+    return {k: v if isinstance(v, int | float | str | None) else list(map(float, v)) for k, v in found.items()}
 
 
 def with_schedule(scheduler, schedule: dict):
-    """The same sampler with another noise schedule, as `schedule_of` gives it."""
-    return type(scheduler).from_config({**scheduler.config, **schedule})
+    """The same sampler with another noise schedule, as `schedule_of` gives it; {} changes nothing. UserError as in
+    `make_scheduler`."""
+    return _made(type(scheduler), scheduler.config, schedule)
+
+
+def _made(kind: type, config, changes: dict):
+    """A scheduler of class `kind` from a configuration with changes; it must have the betas that these describe."""
+    # latents are not confined to [-1, 1]; a configuration that does not say so gets diffusers' default, which clamps
+    changes = {"clip_sample": False, **changes}
+    # diffusers leaves out what a configuration has by default, even where it has been changed since
+    defaults = [k for k in config.get("_use_default_values", ()) if k not in changes]
+    changed = {**config, **changes, "_use_default_values": defaults}
+    made = kind.from_config(changed)
+    if not torch.allclose(made.alphas_cumprod, diffusers.DDIMScheduler.from_config(changed).alphas_cumprod, atol=1e-4):
+        name = next((k for k, v in SCHEDULERS.items() if v == kind.__name__), kind.__name__)
+        raise UserError(f"sample.scheduler: {name} cannot keep this noise schedule (it knows no rescale_betas_zero_snr)"
+                        f"; choose one of {', '.join(k for k in SCHEDULERS if k not in (name, 'pndm'))}")
+    return made

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lnm.errors import UserError
+from lnm.pseudo3d import LORA, bare
 from lnm.unet import UNetPseudo3DConditionModel, is_temporal
 
 FORMAT = "latentmovies-temporal-2"
@@ -29,8 +30,9 @@ SAME_BASE = 0.003
 class TemporalNotes:
     """What a temporal file says of itself.
 
-    schedule: the noise schedule it was trained on (`lnm.schedulers.schedule_of`). mask_value: of the inpainting mask.
-    fps, frames, strides: of the clip and of a training sample. prompt, steps, video: of the fine-tune.
+    schedule: the noise schedule it was trained on (`lnm.schedulers.schedule_of`). mask_value: of the inpainting mask,
+    in [0, 1]. fps: frames a second of the clip. frames, strides: how many a training sample had, and every how many-th
+    of the clip's. prompt, steps, video: of the fine-tune.
     checkpoint: the base model's name as it was given. extra: whatever else the writer wants to keep.
     """
 
@@ -61,12 +63,10 @@ class TemporalFile:
 def base_identity(unet: UNetPseudo3DConditionModel) -> dict[str, str]:
     """Identifies the 2D parent: a hash of the names and shapes of all its weights, and SAMPLED values of its first and
     last convolution and of the keys of its cross attention (float16, base64)."""
-    digest = hashlib.sha256()
-    for name, p in unet.named_parameters():
-        if not is_temporal(name):
-            digest.update(f"{name}{tuple(p.shape)}".encode())
-    telling = [unet.conv_in.weight, unet.conv_out.weight]
-    telling += [p for name, p in unet.named_parameters() if name.endswith("attn2.to_k.weight")]
+    parent = {bare(k): p for k, p in unet.named_parameters() if not is_temporal(k) and LORA not in k}
+    digest = hashlib.sha256("".join(f"{k}{tuple(p.shape)}" for k, p in parent.items()).encode())
+    telling = [parent["conv_in.weight"], parent["conv_out.weight"]]
+    telling += [p for k, p in parent.items() if k.endswith("attn2.to_k.weight")]
     each = SAMPLED // len(telling)
     values = [w.flatten()[:: max(1, w.numel() // each)][:each].to("cpu", torch.float16) for w in telling]
     sampled = torch.cat(values).numpy().tobytes()
@@ -94,20 +94,24 @@ def save_temporal(unet: UNetPseudo3DConditionModel, path: Path | str, notes: Tem
     os.replace(part, path)
 
 
-def load_temporal(unet: UNetPseudo3DConditionModel, file: TemporalFile | Path | str, strict: bool = True) -> TemporalNotes:
+def load_temporal(unet: UNetPseudo3DConditionModel, file: TemporalFile | Path | str,
+                  strict: bool = True) -> TemporalNotes:
     """Load what `save_temporal` wrote and return its notes.
 
     strict: refuse a file that was trained on another base of the same shape; False warns and goes on.
-    Raises UserError, and changes nothing, for a file that is not one, or does not fit.
+    The layers keep the U-Net's own precision. Raises UserError, and changes nothing, for a file that is not one, or
+    does not fit.
     """
     path = "the temporal file" if isinstance(file, TemporalFile) else file
     file = file if isinstance(file, TemporalFile) else read_temporal(file)
     own = unet.temporal_parameters()
     if {k: v.shape for k, v in file.tensors.items()} != {k: v.shape for k, v in own.items()}:
-        if (file.conv_placement, file.temporal_attention) != (unet.config.conv_placement, unet.config.temporal_attention):
-            raise UserError(f"{path}: made with conv_placement: {file.conv_placement}, this U-Net has "
-                            f"{unet.config.conv_placement}; set finetune.conv_placement to match")
-        raise UserError(f"{path}: its layers have other shapes than this U-Net's; open the checkpoint they were trained on")
+        made, have = ((x.conv_placement, x.temporal_attention) for x in (file, unet.config))
+        if made != have:
+            raise UserError(f"{path}: made with conv_placement: {made[0]}, temporal attention: {made[1]}; this U-Net "
+                            f"has {have[0]}, {have[1]}; set finetune.conv_placement to match")
+        raise UserError(f"{path}: its layers have other shapes than this U-Net's; open the checkpoint they were "
+                        "trained on")
     if not same_base(file.base, base_identity(unet)):
         words = f"{path}: these temporal layers were trained on another checkpoint than the one that is open"
         if strict:
@@ -125,8 +129,8 @@ def read_temporal(path: Path | str) -> TemporalFile:
         with safe_open(path, "pt") as f:
             metadata = json.loads((f.metadata() or {}).get("lnm", "{}"))
             if metadata.get("format") != FORMAT:
-                raise UserError(f"{path}: not a file of temporal layers in the present format ({FORMAT}); give one that "
-                                "a fine-tune of this version wrote")
+                raise UserError(f"{path}: not a file of temporal layers in the present format ({FORMAT}); give one "
+                                "that a fine-tune of this version wrote")
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - a safetensors file is no mapping
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the fine-tune first") from None

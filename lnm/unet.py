@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from pathlib import Path
 
 import torch
 from diffusers import ModelMixin, UNet2DConditionModel  # noqa: F401 - loading a pipeline looks for ModelMixin here
@@ -13,7 +14,7 @@ from einops import rearrange
 from torch import nn
 
 from lnm.errors import UserError
-from lnm.pseudo3d import inflate, temporal_after_adapters
+from lnm.pseudo3d import bare, inflate, temporal_after_adapters
 
 OWN_SETTINGS = ("conv_placement", "temporal_attention")
 HUB_ARGUMENTS = ("subfolder", "revision", "cache_dir", "local_files_only", "token", "proxies", "force_download")
@@ -36,7 +37,8 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
     has `.temporal.` or `fps_embedding.` in its name.
     """
 
-    _repeated_blocks = ["Pseudo3DTransformerBlock", "BasicTransformerBlock"]  # what compile_repeated_blocks compiles
+    # what compile_repeated_blocks compiles; the second where there is no temporal attention
+    _repeated_blocks = ["Pseudo3DTransformerBlock", "BasicTransformerBlock"]
 
     def __init__(self, *args, conv_placement: str = "all", temporal_attention: bool = True, **kwargs):
         super().__init__(*args, **kwargs)
@@ -45,6 +47,7 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
     def _add_temporal(self, conv_placement: str, temporal_attention: bool) -> None:
         self.register_to_config(conv_placement=conv_placement, temporal_attention=temporal_attention)
         self.frames = inflate(self, conv_placement, temporal_attention)
+        temporal_after_adapters(self)
         width = self.config.block_out_channels[0]
         self.fps_proj = Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.fps_embedding = TimestepEmbedding(width, self.time_embedding.linear_2.out_features)
@@ -56,10 +59,13 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
                     in_place: bool = False) -> UNetPseudo3DConditionModel:
         """Inflate a 2D inpainting U-Net; the settings are those of `__init__`.
 
-        in_place: turn `unet` itself into the inflated model, without a second copy of its weights. The temporal
-        layers are drawn on the CPU, so that a seed gives the same ones on every device. Raises UserError if the
-        input channels are not 2C + 1 (noisy latents, mask, the still's latents).
+        in_place: turn `unet` itself into the inflated model, without a second copy of its weights. A LoRA that it
+        carries stays. The temporal layers are drawn on the CPU from torch's global generator, so that a seed gives the
+        same ones on every device and whatever the 2D weights are. Raises UserError if the input channels are not
+        2C + 1 (noisy latents, mask, the still's latents), or if `unet` is inflated already.
         """
+        if isinstance(unet, cls):
+            raise UserError("the checkpoint's U-Net has been inflated already (in_place); open the checkpoint again")
         inputs, outputs = unet.config.in_channels, unet.config.out_channels
         if inputs != 2 * outputs + 1:
             raise UserError(f"the checkpoint's U-Net takes {inputs} channels, an inpainting U-Net takes "
@@ -75,7 +81,13 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> UNetPseudo3DConditionModel:
-        """Open a saved inflated U-Net, or a 2D one, which is inflated. Arguments as in diffusers, and `__init__`'s."""
+        """Open a saved inflated U-Net, or a 2D inpainting one, which is inflated.
+
+        Arguments as in diffusers (`subfolder="unet"` for a checkpoint's folder or hub name, `torch_dtype`, `revision`
+        ...), and `conv_placement` and `temporal_attention` of `__init__`, which a saved inflated U-Net brings itself.
+        Weights are safetensors: a folder with pickles alone is diffusers' OSError. Raises UserError as `from_unet2d`.
+        """
+        kwargs.setdefault("use_safetensors", True)
         places = {k: kwargs[k] for k in HUB_ARGUMENTS if k in kwargs}
         config = cls.load_config(pretrained_model_name_or_path, **places)
         if config.get("_class_name") == cls.__name__:
@@ -114,8 +126,8 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
     # ---------------------------------------------------------------- what trains
 
     def temporal_parameters(self) -> dict[str, nn.Parameter]:
-        """Name -> parameter of every layer that was added."""
-        return {k: p for k, p in self.named_parameters() if is_temporal(k)}
+        """Name -> parameter of every layer that was added; a LoRA around a convolution does not change its name."""
+        return {bare(k): p for k, p in self.named_parameters() if is_temporal(k)}
 
     def freeze_spatial(self) -> None:
         """Section 4: "the spatial layers are frozen by setting requires_grad to false"."""
@@ -123,14 +135,15 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         for parameter in self.temporal_parameters().values():
             parameter.requires_grad_(True)
 
-    # ---------------------------------------------------------------- LoRA on the spatial layers
+    # ---------------------------------------------------------------- LoRA on the spatial layers, see pseudo3d
 
     def add_adapter(self, *args, **kwargs) -> None:
         super().add_adapter(*args, **kwargs)
         temporal_after_adapters(self)
 
-    def load_lora_adapter(self, *args, **kwargs) -> None:
-        super().load_lora_adapter(*args, **kwargs)
+    def load_lora_adapter(self, pretrained_model_name_or_path_or_dict, *args, **kwargs) -> None:
+        source = pretrained_model_name_or_path_or_dict
+        super().load_lora_adapter(source, *args, **lora_arguments(source, kwargs))
         temporal_after_adapters(self)
 
     def unload_lora(self) -> None:
@@ -138,22 +151,32 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         temporal_after_adapters(self)
 
 
-class FrameByFrameUNet(nn.Module):
-    """A 2D U-Net behind the interface of the inflated one: every frame by itself. What the frozen checkpoint makes."""
+class FrameByFrameUNet(UNet2DConditionModel):
+    """A 2D U-Net that takes and gives clips, every frame by itself: what the frozen checkpoint makes of a still."""
 
-    def __init__(self, unet: UNet2DConditionModel):
-        super().__init__()
-        self.unet = unet
-        self.config, self.dtype, self.device = unet.config, unet.dtype, unet.device
+    @classmethod
+    def of(cls, unet: UNet2DConditionModel) -> FrameByFrameUNet:
+        """A view of `unet` on the same modules and weights; `unet` itself stays as it is."""
+        view = copy.copy(unet)
+        view.__class__ = cls
+        return view
 
     def forward(self, sample: torch.Tensor, timestep, encoder_hidden_states: torch.Tensor, fps=None,
                 return_dict: bool = True, **kwargs):
         """As UNetPseudo3DConditionModel.forward; `fps` says nothing to a 2D model."""
         b, _, f, _, _ = sample.shape
-        out = self.unet(rearrange(sample, "b c f h w -> (b f) c h w"), per_frame(timestep, b, f, sample.device),
-                        encoder_hidden_states.repeat_interleave(f, dim=0), return_dict=False, **kwargs)[0]
+        out = super().forward(rearrange(sample, "b c f h w -> (b f) c h w"), per_frame(timestep, b, f, sample.device),
+                              encoder_hidden_states.repeat_interleave(f, dim=0), return_dict=False, **kwargs)[0]
         out = rearrange(out, "(b f) c h w -> b c f h w", f=f)
         return UNet2DConditionOutput(sample=out) if return_dict else (out,)
+
+
+def lora_arguments(source, arguments: dict) -> dict:
+    """diffusers' arguments for a LoRA: nothing is unpickled, and the one safetensors file of a folder needs no name,
+    which diffusers asks for without a network."""
+    files = [] if isinstance(source, dict) or not Path(source).is_dir() else list(Path(source).glob("*.safetensors"))
+    named = {"weight_name": files[0].name} if len(files) == 1 else {}
+    return {"use_safetensors": True, **named, **arguments}
 
 
 def per_frame(value, batch: int, frames: int, device) -> torch.Tensor:

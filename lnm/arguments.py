@@ -1,0 +1,82 @@
+"""What a film may be asked for: one line that names the argument, before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def check_film(*, image, image_latents, height, width, step: int, channels: int, prompt, prompt_embeds, negative_prompt,
+               negative_prompt_embeds, generator, fps, num_frames, num_inference_steps, num_videos_per_prompt,
+               guidance_rescale, mask_value, first_frame, output_type) -> int:
+    """Look at the arguments of LateNtMoviesPipeline; the number of prompts.
+
+    step: pixels a latent. channels: of the latents. Raises ValueError for what cannot be sampled.
+    """
+    if image is None and image_latents is None:
+        raise ValueError("image: a still is needed (or image_latents)")
+    if (prompt is None) == (prompt_embeds is None):
+        raise ValueError("prompt: give it or prompt_embeds, one of the two")
+    if prompt is not None and not isinstance(prompt, str | list):
+        raise ValueError(f"prompt must be a str or a list of str, got {type(prompt).__name__}")
+    for name, value in (("num_frames", num_frames), ("num_inference_steps", num_inference_steps),
+                        ("num_videos_per_prompt", num_videos_per_prompt)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} {value}: must be a whole number from 1")
+    check_choices("first_frame", [first_frame], ("free", "clamp"))
+    check_choices("output_type", [output_type], ("np", "pt", "pil", "latent"))
+    for name, value in (("mask_value", mask_value), ("guidance_rescale", guidance_rescale)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} {value}: must lie in [0, 1]")
+    prompts = 1 if isinstance(prompt, str) else len(prompt) if prompt is not None else len(prompt_embeds)
+    _check_counts(prompts, prompts * num_videos_per_prompt, negative_prompt, negative_prompt_embeds, prompt_embeds,
+                  generator, fps)
+    if height is not None or width is not None:
+        check_size(height or step, width or step, step)
+    if image_latents is not None:
+        _check_latents(image_latents, channels, height, width, step)
+    return prompts
+
+
+def check_choices(name: str, values, known) -> None:
+    """Raise ValueError for the first of `values` that is not among the `known`."""
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{name} {value!r}: choose from {', '.join(known)}")
+
+
+def check_size(height: int, width: int, step: int) -> None:
+    """Raise ValueError, with the nearest sizes, unless both are multiples of `step` pixels."""
+    if height % step or width % step or min(height, width) < step:
+        near = [max(step, round(side / step) * step) for side in (height, width)]
+        raise ValueError(f"height {height}, width {width}: both must be multiples of {step}; the nearest are "
+                         f"height={near[0]}, width={near[1]}")
+
+
+def _check_counts(prompts: int, films: int, negative_prompt, negative_prompt_embeds, prompt_embeds, generator,
+                  fps) -> None:
+    """What must come once, once a prompt or once a film."""
+    if isinstance(negative_prompt, list) and len(negative_prompt) != prompts:
+        raise ValueError(f"negative_prompt: {len(negative_prompt)} for {prompts} prompts; give one, or one a prompt")
+    if negative_prompt_embeds is not None and prompt_embeds is not None and (
+            negative_prompt_embeds.shape != prompt_embeds.shape):
+        raise ValueError(f"negative_prompt_embeds: shape {tuple(negative_prompt_embeds.shape)}, prompt_embeds has "
+                         f"{tuple(prompt_embeds.shape)}")
+    if isinstance(generator, list) and len(generator) != films:
+        raise ValueError(f"generator: {len(generator)} for {films} films; give one, or one a film")
+    rates = np.atleast_1d(torch.as_tensor(1.0 if fps is None else fps, dtype=torch.float64).cpu().numpy())
+    if len(rates) not in (1, films):
+        raise ValueError(f"fps: {len(rates)} for {films} films; give one, or one a film")
+    if not (np.isfinite(rates) & (rates > 0)).all():
+        raise ValueError(f"fps {fps}: must be a number above 0, frames a second")
+
+
+def _check_latents(image_latents, channels: int, height, width, step: int) -> None:
+    """Latents of stills: their shape, and their size in pixels where one is asked for."""
+    if image_latents.ndim != 4 or image_latents.shape[1] != channels:
+        raise ValueError(f"image_latents: shape {tuple(image_latents.shape)}, wanted (1 or one a prompt, {channels}, "
+                         "h, w)")
+    size = [step * side for side in image_latents.shape[-2:]]
+    if any(asked not in (None, side) for asked, side in zip((height, width), size, strict=True)):
+        raise ValueError(f"height {height}, width {width}: image_latents are of {size[0]} x {size[1]} pixels (height x "
+                         "width); leave height and width out")
