@@ -59,6 +59,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     real = heldout[:length]
 
     context = {"train": train, "train_fps": clip["fps"], "sample": results / "sample"}
+    size = real.shape[2], real.shape[1]  # width and height, as `lnm.video` takes them
 
     def made(name, count=1):
         return [baselines.generate(name, still, num_frames, clip["fps"], k, **context) for k in range(count)]
@@ -79,12 +80,12 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         method = Path(path).parent.name
         if method in sets:
             raise UserError(f"{path}: the name {method} is taken by this run; rename the folder")
-        sets[method] = read_baseline(root() / path, clip["fps"], real.shape[1])
+        sets[method] = read_baseline(root() / path, clip["fps"], size)
 
     device, images = measure.pick_device(settings.get("device", "cpu")), settings.get("images")
     clip_metrics = measure.ClipMetrics(settings["clip"], root(), device, films["prompt"],
                                        other_prompts(results / "prepare" / "prompts.json", films["prompt"]),
-                                       read_images(images and root() / images, real.shape[1]), real)
+                                       read_images(images and root() / images, size), real)
     inception = measure.InceptionMetrics(settings["fid"], root(), device, train, heldout)
     fvd_metrics = measure.VideoMetrics(root(), device, heldout)
     lpips = measured(fidelity.Lpips, root() / "weights")
@@ -176,8 +177,9 @@ def other_prompts(path: Path, prompt: str) -> list[str]:
     return [candidate["prompt"] for candidate in candidates if candidate["prompt"] != prompt]
 
 
-def read_images(folder: Path | None, size: int) -> np.ndarray | None:
-    """Every image in a folder, its centre square resized: uint8 (N, size, size, 3); None for None."""
+def read_images(folder: Path | None, size: int | tuple[int, int]) -> np.ndarray | None:
+    """Every image in a folder, cut around its centre and resized to `size` pixels, the side of a square or (width,
+    height): uint8 (N, height, width, 3); None for None."""
     from lnm import video
 
     if not folder:
@@ -208,10 +210,10 @@ def differences(methods: dict, resamples: int, seed: int) -> dict:
     return out
 
 
-def read_baseline(path: Path, fps: float, size: int) -> list[np.ndarray]:
+def read_baseline(path: Path, fps: float, size: int | tuple[int, int] | None) -> list[np.ndarray]:
     """Films of another program: a video file, a folder of frames, a folder with one video file, or of seed_* folders
-    of either. A video is resampled to `fps`, frames in a folder are taken as such; the centre square is resized to
-    `size` pixels. Returns a list of uint8 (F, size, size, 3)."""
+    of either. A video is resampled to `fps`, frames in a folder are taken as such; they are cut around the centre and
+    resized to `size` pixels, the side of a square or (width, height). Returns a list of uint8 (F, height, width, 3)."""
     from lnm import video
 
     films = []
