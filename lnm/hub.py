@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -56,11 +57,12 @@ def push_temporal(path: Path | str, repository: str, *, private: bool = False, t
 
 def model_card(notes: TemporalNotes, repository: str, title: str | None = None) -> str:
     """The card of a temporal file: what it was trained on, and the lines that use it."""
-    base = notes.checkpoint or "the checkpoint it was trained on"
-    facts = {"base model": notes.checkpoint, "prompt": notes.prompt, "frames a second": notes.fps,
+    base, prompt = notes.checkpoint or "the checkpoint it was trained on", " ".join((notes.prompt or "").split())
+    facts = {"base model": notes.checkpoint, "prompt": prompt.replace("|", "\\|") or None, "frames a second": notes.fps,
              "frames a training sample": notes.frames, "strides": notes.strides, "steps": notes.steps,
              "mask value": notes.mask_value, "noise schedule": notes.schedule.get("beta_schedule"),
              "predicts": notes.schedule.get("prediction_type")}
+    call = f"prompt={json.dumps(prompt, ensure_ascii=False)}, num_frames=16, fps={notes.fps or 8:g}"
     rows = "\n".join(f"| {k} | {v} |" for k, v in facts.items() if v is not None)
     head = f"base_model: {notes.checkpoint}\n" if notes.checkpoint and notes.checkpoint.count("/") == 1 else ""
     return f"""---
@@ -80,7 +82,7 @@ trained on. Made with LateNtMovies.
 ```python
 from lnm import LateNtMoviesPipeline
 
-pipe = LateNtMoviesPipeline.from_pretrained("{base}", temporal="{repository}")
-frames = pipe("still.png", prompt="{notes.prompt or ''}", num_frames=16, fps={notes.fps or 8:g}).frames[0]
+pipe = LateNtMoviesPipeline.from_pretrained({json.dumps(base)}, temporal={json.dumps(repository)})
+frames = pipe("still.png", {call}).frames[0]
 ```
 """

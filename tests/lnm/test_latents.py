@@ -1,69 +1,65 @@
-"""The prepare stage: latents cached, prompts chosen by CLIP distance."""
+"""Pixels to latents and back, by the checkpoint's own autoencoder."""
 
 import numpy as np
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import EncoderOutput
 from tiny import SIZE, write_tiny_checkpoint
 
-from lnm import latents
 from lnm.checkpoint import open_checkpoint
-from lnm.demo.mini.clip import new_clip, save_clip
-from lnm.demo.mini.text import train_tokenizer
-from lnm.errors import UserError
-from lnm.prompts import choose_prompt
+from lnm.latents import decode, encode, encode_pixels, to_tensor
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    return open_checkpoint(str(write_tiny_checkpoint(tmp_path_factory.mktemp("tiny")))).vae
 
 
 def frames(n=5, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def test_encode_scales_and_chunks_alike(tmp_path):
-    vae = open_checkpoint(str(write_tiny_checkpoint(tmp_path))).vae
+def test_pixels_run_from_minus_1_to_1_channels_first():
+    picture = np.zeros((1, 2, 4, 3), np.uint8)
+    picture[0, 1, 3] = (255, 51, 0)
+    tensor = to_tensor(picture)
+    assert tensor.shape == (1, 3, 2, 4) and tensor.dtype == torch.float32
+    assert tensor[0, :, 1, 3].tolist() == pytest.approx([1, 51 / 127.5 - 1, -1]) and (tensor[0, :, 0, 0] == -1).all()
+    assert to_tensor(picture[:, ::-1])[0, 0, 0, 3] == 1  # a view with negative strides
+
+
+def test_encode_scales_and_chunks_alike(vae):
     clip = frames()
-    whole = latents.encode(vae, clip, chunk_size=8)
-    torch.testing.assert_close(whole, latents.encode(vae, clip, chunk_size=2), atol=1e-5, rtol=1e-5)
+    whole = encode(vae, clip, chunk_size=8)
+    torch.testing.assert_close(whole, encode(vae, clip, chunk_size=2), atol=1e-5, rtol=1e-5)
     with torch.no_grad():
-        plain = vae.encode(latents.to_tensor(clip)).latent_dist.mode()
-    torch.testing.assert_close(whole, plain * vae.config.scaling_factor, atol=1e-5, rtol=1e-5)
-    assert latents.decode(vae, whole).shape == clip.shape
+        plain = vae.encode(to_tensor(clip)).latent_dist.mode()
+    assert vae.config.scaling_factor == 0.5  # not 1: the scale must be seen
+    torch.testing.assert_close(whole, plain * 0.5, atol=1e-5, rtol=1e-5)
+    assert whole.dtype == torch.float32 and whole.is_contiguous() and not whole.requires_grad
 
 
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory):
-    from open_clip.model import CLIP
-
-    folder = tmp_path_factory.mktemp("clip")
-    tokenizer = train_tokenizer(folder / "tokenizer", ["ocean waves", "clouds"])
-    torch.manual_seed(0)
-    save_clip(folder / "clip", CLIP(**new_clip(tokenizer)), tokenizer, folder / "tokenizer")
-    return folder / "clip"
-
-
-def test_the_prompt_nearest_to_the_clip_is_chosen_and_all_distances_kept(clip_folder):
-    import open_clip
-    from PIL import Image
-
-    prompts = ["ocean waves", "clouds", "waves and clouds"]
-    film = frames(3)
-    got = choose_prompt(prompts, film, str(clip_folder))
-    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{clip_folder}")
-    model.eval()
+def test_decode_undoes_the_scale_rounds_to_nearest_and_chunks_alike(vae):
+    latents = encode(vae, frames())
+    got = decode(vae, latents)
     with torch.no_grad():
-        text = model.encode_text(open_clip.get_tokenizer(f"local-dir:{clip_folder}")(prompts))
-        image = model.encode_image(torch.stack([preprocess(Image.fromarray(f)) for f in film]))
-        want = (1 - torch.nn.functional.cosine_similarity(text[:, None], image[None], dim=-1)).mean(1)
-    np.testing.assert_allclose([c["distance"] for c in got["candidates"]], want, atol=1e-5)
-    assert got["prompt"] == prompts[int(want.argmin())]
-    assert want.max() - want.min() > 1e-4  # the weights are there: random, but they tell prompts apart
+        pixels = vae.decode(latents / 0.5).sample
+    want = (pixels.clamp(-1, 1) + 1) * 127.5
+    assert got.shape == (5, SIZE, SIZE, 3) and got.dtype == np.uint8
+    assert np.abs(got - want.permute(0, 2, 3, 1).numpy()).max() <= 0.5 + 1e-3
+    np.testing.assert_array_equal(got, decode(vae, latents, chunk_size=2))
 
 
-def test_without_a_clip_the_first_prompt_is_taken_and_it_is_said():
-    got = choose_prompt(["a", "b"], frames(2), None)
-    assert got["prompt"] == "a" and got["candidates"][1]["distance"] is None and "first prompt" in got["note"]
+def test_an_autoencoder_without_a_posterior_gives_its_latents():
+    class Plain:
+        def encode(self, pixels):
+            return EncoderOutput(latent=pixels * 2)
+
+    assert torch.equal(encode_pixels(Plain(), torch.ones(1, 3, 2, 2)), torch.full((1, 3, 2, 2), 2.0))
 
 
-def test_a_clip_that_cannot_be_opened_is_one_line(tmp_path):
-    (tmp_path / "open_clip_config.json").write_text("{}")
-    with pytest.raises(UserError, match="checkpoint.clip") as error:
-        choose_prompt(["a"], frames(2), str(tmp_path))
-    assert "\n" not in str(error.value)
+def test_in_half_precision_latents_are_float32_all_the_same(vae):
+    half = encode(vae.to(torch.bfloat16), frames(2))
+    assert half.dtype == torch.float32 and decode(vae, half).dtype == np.uint8
+    vae.to(torch.float32)
+    torch.testing.assert_close(half, encode(vae, frames(2)), atol=0.1, rtol=0.1)
