@@ -308,10 +308,9 @@ def test_sides_and_order_follow_from_the_seed(visit, tmp_path):
             return [[row[name] for name in ("scene", "question", "condition_A", "condition_B", "side_seed")]
                     for row in csv.DictReader(stream)]
 
-    first = rows("#seed=7")
-    assert first == rows("#seed=7") and {row[-1] for row in first} == {"7"}
-    assert [row[:-1] for row in first] != [row[:-1] for row in rows("#seed=8")]
-    assert first == planned(7, first)
+    first, other = rows("#seed=7"), rows("#seed=8")
+    assert first == planned(7, first) and {row[-1] for row in first} == {"7"}
+    assert other == planned(8, other) and [row[:-1] for row in first] != [row[:-1] for row in other]
 
 
 def planned(seed, rows):
