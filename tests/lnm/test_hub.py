@@ -1,10 +1,9 @@
 """Temporal files on the model hub: from its cache without a network, and pushed with a card."""
 
-import shutil
-
 import huggingface_hub
 import pytest
 import yaml
+from cached import cached
 from tiny_unet import tiny_unet2d, wake
 
 from lnm import hub
@@ -19,27 +18,16 @@ NOTES = TemporalNotes(schedule={"beta_schedule": "scaled_linear", "prediction_ty
 
 @pytest.fixture
 def temporal(tmp_path):
-    path = tmp_path / "temporal.safetensors"
+    path = tmp_path / "made" / "temporal.safetensors"
+    path.parent.mkdir()
     save_temporal(wake(UNetPseudo3DConditionModel.from_unet2d(tiny_unet2d())), path, NOTES)
     return path
 
 
-def cached(folder, name, files, monkeypatch):
-    """A repository as huggingface_hub's cache holds it: `files` by name in it."""
-    repository = folder / f"models--{name.replace('/', '--')}"
-    for file, source in files.items():
-        target = repository / "snapshots" / ("0" * 40) / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0" * 40)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder))
-
-
 def test_a_path_a_folder_and_a_hub_name_in_the_cache_are_found(temporal, tmp_path, monkeypatch):
     assert hub.locate_temporal(temporal) == temporal
-    assert hub.locate_temporal(str(tmp_path)) == temporal
-    cached(tmp_path / "cache", "somebody/waves", {hub.FILE: temporal}, monkeypatch)
+    assert hub.locate_temporal(str(temporal.parent)) == temporal
+    cached(tmp_path / "cache", "somebody/waves", temporal.parent, monkeypatch)
     found = hub.locate_temporal("somebody/waves")
     assert found != temporal and read_temporal(found).notes == NOTES
 
