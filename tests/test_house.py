@@ -19,8 +19,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LINES, FUNCTION_LINES = 400, 60
 # packages that cost seconds to import, or that not every user has: these may be imported where they are needed
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "open_clip", "tokenizers", "safetensors", "cv2", "av",
-         "matplotlib", "pandas", "scipy", "huggingface_hub", "lion_pytorch", "peft", "papermill", "nbclient", "nbformat",
-         "IPython", "ruamel", "dvc", "rich"}
+         "matplotlib", "pandas", "scipy", "huggingface_hub", "lion_pytorch", "peft", "papermill", "nbclient",
+         "nbformat", "IPython", "ruamel", "dvc", "rich"}
 NOTEBOOK_DISPLAY = {"lnm/video.py": {"ipython"}}  # imported in a notebook alone, which the extra `pipeline` brings
 
 
