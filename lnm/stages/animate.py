@@ -58,6 +58,10 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
         say(f"fps: {fps:g}, as none is given"
             + (" and a folder of images has none of its own" if like.is_dir() else ""))
     store = Path(store).expanduser() if store is not None else cache_folder() / "animate"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"store: {store} cannot be written to ({error.strerror}); give another folder") from None
     model = {"checkpoint": checkpoint, "revision": revision, "device": device}
     clip = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "size": size, "holdout": 0.0}
     motion = [clip, sha256(like), _weights(checkpoint, revision)]
@@ -99,27 +103,27 @@ def _film_path(out: str | Path | None) -> Path | None:
         return None
     path = Path(out).expanduser().absolute()
     if path.suffix not in (".mp4", ".gif"):
-        raise UserError(f"--out {out}: the name must end in .mp4 or .gif")
+        raise UserError(f"out: {out}: the name must end in .mp4 or .gif")
     if not path.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {path.parent}; make it first")
+        raise UserError(f"out: {out}: there is no folder {path.parent}; make it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"--out {out}: a film cannot be written there; give another name")
+        raise UserError(f"out: {out}: a film cannot be written there; give another name")
     return path
 
 
 def _check(still: Path, like: Path, prompt: str, fps: float | None) -> None:
     """What can be known to be wrong before the stack is asked; files are only looked at, not opened."""
-    for what, file in (("STILL", still), ("--like", like)):
+    for what, file in (("still", still), ("like", like)):
         if not file.exists():
             raise UserError(f"{what}: {file} does not exist")
         if not file.is_file() and not file.is_dir():
             raise UserError(f"{what}: {file} is not a regular file; give an image or a video")
     if still.is_dir():
-        raise UserError(f"STILL: {still} is a folder; give one image")
+        raise UserError(f"still: {still} is a folder; give one image")
     if not prompt.strip():
-        raise UserError('--prompt "": say in words what is seen')
+        raise UserError("prompt: empty; say in words what is seen")
     if fps is not None and not 0 < fps < 1000:
-        raise UserError(f"--fps {fps:g}: must be a number above 0 and below 1000")
+        raise UserError(f"fps: {fps:g}: must be a number above 0 and below 1000")
 
 
 def _changed(section, **changes):

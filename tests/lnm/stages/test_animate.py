@@ -119,16 +119,17 @@ def test_bars_name_what_is_done_and_nothing_else_is_printed(folder, capsys):
 
 
 @pytest.mark.parametrize("still, like, changes, said", [
-    ("none.png", "clip.mp4", {}, "STILL: none.png does not exist"),
-    ("still0.png", "none.mp4", {}, "--like: none.mp4 does not exist"),
-    ("frames", "clip.mp4", {}, "STILL: frames is a folder; give one image"),
-    ("pipe", "clip.mp4", {}, "STILL: pipe is not a regular file"),
-    ("still0.png", "pipe", {}, "--like: pipe is not a regular file"),
-    ("still0.png", "clip.mp4", {"out": "film.txt"}, "film.txt: the name must end in .mp4 or .gif"),
+    ("none.png", "clip.mp4", {}, "still: none.png does not exist"),
+    ("still0.png", "none.mp4", {}, "like: none.mp4 does not exist"),
+    ("frames", "clip.mp4", {}, "still: frames is a folder; give one image"),
+    ("pipe", "clip.mp4", {}, "still: pipe is not a regular file"),
+    ("still0.png", "pipe", {}, "like: pipe is not a regular file"),
+    ("still0.png", "clip.mp4", {"out": "film.txt"}, "out: film.txt: the name must end in .mp4 or .gif"),
     ("still0.png", "clip.mp4", {"out": "no/film.mp4"}, "there is no folder"),
-    ("still0.png", "clip.mp4", {"fps": 0}, "--fps 0: must be"),
-    ("still0.png", "clip.mp4", {"prompt": " "}, "--prompt"),
+    ("still0.png", "clip.mp4", {"fps": 0}, "fps: 0: must be"),
+    ("still0.png", "clip.mp4", {"prompt": " "}, "prompt: empty"),
     ("still0.png", "clip.mp4", {"size": 100}, "size: 100 pixels"),
+    ("still0.png", "clip.mp4", {"store": "still1.png/x"}, "store: still1.png/x cannot be written to"),
     ("clip.mp4", "clip.mp4", {"fps": 8}, "^clip.mp4: not a readable image|/clip.mp4: not a readable image"),
     ("still0.png", "still0.png", {"fps": 8}, "still0.png"),
     ("still0.png", "clip.mp4", {"fps": 1}, "clip.mp4 gives 2 frames at 1 fps")])
