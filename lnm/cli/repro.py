@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from lnm.cli.style import App, Quiet, if_interrupted
-from lnm.errors import UserError
 from lnm.workflow.params import load, own_steps, root
 from lnm.workflow.record import kept
 
@@ -47,7 +46,9 @@ def _all(here, jobs: int | None, quiet: bool) -> None:
         print(f"note: {note}")
     pipeline = Pipeline(here, jobs, quiet)
     if not pipeline.run():
-        raise UserError("the pipeline stopped there; mend it and run the same command: what is done is not done again")
+        print("error: the pipeline stopped there; mend that and run the same command: what is done is not done again",
+              file=sys.stderr)
+        raise typer.Exit(1)
     table = here / "results" / "paper" / "table1.md"
     seconds = duration(pipeline.progress.elapsed())
     first = table.read_text(encoding="utf-8").strip().split("\n## ")[0].strip()  # what else is there, is in the report

@@ -96,7 +96,7 @@ class Progress:
                 self.known[stage] = round(took, 1)
                 write_json(self.record, self.known)
             words = f"{chain.name or 'all videos':{self.width}}  {name:11}  {how or duration(took):16}"
-            self.say(words, self.left_words())
+            self.say(words, "" if how else self.left_words())
 
     def fail(self, stage: str, log: Path, tail: list[str]) -> None:
         """A stage has failed: where, and how its log ends."""
@@ -153,7 +153,7 @@ def duration(seconds: float | None, rough: bool = False) -> str:
     if seconds is None:
         return ""
     if rough:
-        seconds = 10 * max(1, round(seconds / 10)) if seconds < 90 else 60 * round(seconds / 60)
+        seconds = 10 * max(1, round(seconds / 10)) if seconds < 55 else 60 * max(1, round(seconds / 60))
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
