@@ -1,14 +1,16 @@
 """The wheel, installed into an empty environment and used in an empty folder: no checkout, no params.yaml."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,15 +27,33 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A fresh environment with the wheel; what it depends on it finds in this one's packages. Its bin folder."""
+    """A fresh environment with the wheel and links to what it declares to need, of this environment's packages: nothing
+    of an extra, no DVC and no Jupyter. Its bin folder."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     pip("--python", str(folder / "bin" / "python"), "install", "--quiet", "--no-deps", "--no-index", str(wheel))
     (packages,) = folder.glob("lib/python*/site-packages")
-    # a path file adds these folders behind the environment's own, and reads no path file in them: a checkout that is
-    # installed as editable here stays out of sight
-    (packages / "behind.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    (found,) = importlib.metadata.distributions(name="latentmovies", path=[str(packages)])
+    for distribution in needed(found):
+        for name in {file.parts[0] for file in distribution.files if file.parts[0] not in ("..", "__pycache__")}:
+            link = packages / name
+            if not link.exists():
+                link.symlink_to(distribution.locate_file(name))
     return folder / "bin"
+
+
+def needed(distribution: importlib.metadata.Distribution) -> list[importlib.metadata.Distribution]:
+    """What a distribution needs without its extras, and what that needs, extras that are asked for included."""
+    found, wanted = {}, [(distribution, "")]
+    for parent, extra in wanted:
+        for requirement in map(Requirement, parent.requires or ()):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                child = importlib.metadata.distribution(requirement.name)
+                for asked in ("", *requirement.extras):
+                    if (canonicalize_name(requirement.name), asked) not in found:
+                        found[canonicalize_name(requirement.name), asked] = child
+                        wanted.append((child, asked))
+    return list(found.values())
 
 
 def pip(*args: str) -> None:
@@ -93,7 +113,9 @@ def test_five_lines_in_an_empty_folder_make_a_film_of_lnm_mini(installed, tmp_pa
     assert Image.open(tmp_path / "second.png").width == 128
 
 
-def test_both_packages_can_be_imported(installed, tmp_path):
+def test_both_packages_can_be_imported_and_nothing_of_the_pipeline_is_there(installed, tmp_path):
+    packages = {path.name for path in (installed.parent / "lib").glob("python*/site-packages/*")}
+    assert {"torch", "diffusers"} <= packages and not packages & {"dvc", "papermill", "jupyterlab", "playwright"}
     said = run(tmp_path, installed / "python", "-c", "import lnm, eval; print(lnm.__file__, eval.__file__)").split()
     assert all(place.startswith(str(installed.parent)) for place in said)
 
