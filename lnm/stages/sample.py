@@ -50,7 +50,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(settings.seeds):
-            pipe.set_progress_bar_config(desc=f"sampling {name}, {method}, film {k + 1} of {settings.seeds}")
+            which = f", film {k + 1} of {settings.seeds}" if settings.seeds > 1 else ""
+            pipe.set_progress_bar_config(desc=f"sampling {name}{f', {method}' if len(methods) > 1 else ''}{which}")
             film = pipe(image_latents=still, prompt=prompt, negative_prompt=settings.negative_prompt,
                         num_frames=settings.num_frames, fps=fps, num_inference_steps=settings.num_inference_steps,
                         guidance_scale=settings.guidance_scale, first_frame=settings.first_frame,

@@ -113,7 +113,7 @@ def test_bars_name_what_is_done_and_nothing_else_is_printed(folder, capsys):
     lnm.animate("still0.png", like="clip.mp4", fps=8, say=lambda line: None, **SMALL)
     out, err = capsys.readouterr()
     assert out == ""
-    for words in ("encoding clip", "fine-tuning clip", "sampling still0"):
+    for words in ("encoding clip: ", "fine-tuning clip: ", "sampling still0: "):
         assert words in err, words
     assert "held out" not in err and "not writable" not in err
 

@@ -44,9 +44,11 @@ def test_a_script_of_five_lines(tiny, tmp_path):
         assert (tmp_path / f"{method}_seed_0.png").is_file()
 
 
-def test_films_are_the_pipeline_s_own_on_the_noise_schedule_and_mask_of_the_temporal_file(tiny, tmp_path):
+def test_films_are_the_pipeline_s_own_on_the_noise_schedule_and_mask_of_the_temporal_file(tiny, tmp_path, capsys):
     checkpoint, prepared, temporal = tiny
-    note = sample_films(prepared, temporal, tmp_path, settings=SETTINGS, checkpoint=str(checkpoint), seed=5)
+    note = sample_films(prepared, temporal, tmp_path, settings=SETTINGS, checkpoint=str(checkpoint), seed=5, name="sea")
+    bars = capsys.readouterr().err
+    assert all(f"sampling sea, {m}, film {k} of 2: " in bars for m in ("ours", "frame_by_frame") for k in (1, 2))
     assert note["mask_value"] == 1 and note["seed"] == 5 and note["temporal_sha256"] == sha256(temporal)
     assert json.loads((tmp_path / "films.json").read_text()) == note
     base = open_checkpoint(str(checkpoint))
