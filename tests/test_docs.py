@@ -11,6 +11,7 @@ import re
 import runpy
 import shlex
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +269,9 @@ def test_files_that_commands_name_are_there(page, words, tmp_path):
     for word in words[1:]:
         if re.fullmatch(r"[\w./]+\.\w+", word) and not word.startswith(".venv/"):
             assert (REPOSITORY / word).exists(), word
+        if word.startswith(".["):
+            project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+            assert set(word[2:-1].split(",")) <= set(project["optional-dependencies"])
 
 
 def test_commands_md_is_what_the_help_says():
@@ -280,6 +284,13 @@ def test_commands_md_is_what_the_help_says():
 
 def test_the_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_first_screen_says_what_it_is_for_whom_what_it_costs_and_how():
+    first = "\n".join((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()[:30])
+    for said in ("docs/films.gif", "For whom", "What it costs", "make repro", "make test", "What you get",
+                 "a demonstration, not a reproduction"):
+        assert said in first
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -312,6 +323,7 @@ def test_the_errors_that_troubleshooting_quotes_are_the_codes_own():
     sources = [re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
                for name in ("lnm", "eval") for path in (REPOSITORY / name).rglob("*.py")]
     text = (REPOSITORY / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    quoted = re.findall(r"^\| `([^`]+)`", text, re.M)
+    first = "\n".join(re.findall(r"^\| (`.*?) \| ", text, re.M))  # the first column
+    quoted = [one or other for one, other in re.findall(r"``(.+?)``|`([^`]+)`", first)]
     assert len(quoted) > 20
     assert not [words for words in quoted if not any(words in source for source in sources)]
