@@ -84,13 +84,13 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_other_settings_leave_nothing_and_a_finished_run_neither(tmp_path):
-    first = ResumeStore(tmp_path, {"rate": 1})
+    first = ResumeStore(tmp_path / "deep" / "down", {"rate": 1, "steps": 2})
     first.save(1, {"temporal": weights()}, optimizer_of(weights()))
     first.close(finished=False)
-    again = ResumeStore(tmp_path, {"rate": 1})
+    again = ResumeStore(tmp_path / "deep" / "down", {"steps": 2, "rate": 1})
     assert again.path.exists(), "an interrupted run is found again by the same settings"
     again.close(finished=False)
-    second = ResumeStore(tmp_path, {"rate": 2})
+    second = ResumeStore(tmp_path / "deep" / "down", {"rate": 2, "steps": 2})
     assert not first.folder.exists() and not second.path.exists()
     second.close(finished=True)
     assert not second.folder.exists()

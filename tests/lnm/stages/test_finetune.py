@@ -1,6 +1,7 @@
 """The fine-tune stage: what trains and is written, exact resume, what keeps a checkpoint and what does not."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -9,7 +10,9 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_finetune, tiny_settings, write_tiny_checkpoint, write_tiny_prepared
 
 from lnm import training
+from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
+from lnm.pipeline import LateNtMoviesPipeline
 from lnm.resume import ResumeStore
 from lnm.stages.finetune import finetune
 from lnm.temporal_file import read_temporal
@@ -203,3 +206,17 @@ def test_the_file_says_what_was_trained(tiny, tmp_path):
     assert notes.frames == 3 and notes.strides == [1, 2] and notes.checkpoint == str(tiny[0])
     assert notes.schedule["beta_schedule"] == "scaled_linear" and notes.schedule["prediction_type"] == "epsilon"
     json.dumps(notes.schedule)
+
+
+def test_the_first_weights_are_drawn_on_the_cpu_wherever_the_model_is(tiny):
+    """On a GPU other numbers would be drawn, so that a run could not be told by its seed. torch's meta device stands
+    for one here: what is drawn there leaves the CPU's generator where it was."""
+    after = []
+    for device in ("cpu", "meta"):
+        base = open_checkpoint(str(tiny[0]))
+        torch.manual_seed(0)
+        pipe = LateNtMoviesPipeline.from_checkpoint(
+            dataclasses.replace(base, unet=base.unet.to(device)), in_place=True)
+        assert pipe.unet.fps_embedding.linear_1.weight.device.type == device
+        after.append(torch.get_rng_state())
+    assert torch.equal(*after)
