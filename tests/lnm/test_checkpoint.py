@@ -1,4 +1,4 @@
-"""Opening checkpoints: a folder or a file of Stable Diffusion inpainting's layout, and one clear line for what is none."""
+"""Opening checkpoints: a folder or a file of Stable Diffusion inpainting's layout; one clear line for what is none."""
 
 import json
 import shutil
