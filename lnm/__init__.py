@@ -1,7 +1,7 @@
 """LateNtMovies: a still, a prompt and a frame rate go in, a short film comes out."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0.dev0"  # the one place: pyproject.toml reads it here
 
@@ -19,7 +19,7 @@ _EXPORTS = {"LateNtMoviesPipeline": "lnm.pipeline", "UNetPseudo3DConditionModel"
 __all__ = sorted(_EXPORTS)
 
 
-def __getattr__(name: str):  # lazily: importing the package must not cost the import of torch
+def __getattr__(name: str) -> Any:  # lazily: importing the package must not cost the import of torch
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module 'lnm' has no attribute {name!r}")

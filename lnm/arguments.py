@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
 
-def check_film(*, image, image_latents, height, width, step: int, channels: int, prompt, prompt_embeds, negative_prompt,
-               negative_prompt_embeds, generator, fps, num_frames, num_inference_steps, num_videos_per_prompt,
-               guidance_rescale, mask_value, first_frame, output_type) -> int:
+def check_film(*, image: Any, image_latents: torch.Tensor | None, height: int | None, width: int | None, step: int,
+               channels: int, prompt: Any, prompt_embeds: torch.Tensor | None, negative_prompt: Any,
+               negative_prompt_embeds: torch.Tensor | None, generator: Any, fps: Any, num_frames: Any,
+               num_inference_steps: Any, num_videos_per_prompt: Any, guidance_rescale: float, mask_value: float,
+               first_frame: str, output_type: str) -> int:
     """Look at the arguments of LateNtMoviesPipeline; the number of prompts.
 
     step: pixels a latent. channels: of the latents. Raises ValueError for what cannot be sampled.
@@ -28,7 +33,7 @@ def check_film(*, image, image_latents, height, width, step: int, channels: int,
     for name, value in (("mask_value", mask_value), ("guidance_rescale", guidance_rescale)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} {value}: must lie in [0, 1]")
-    prompts = 1 if isinstance(prompt, str) else len(prompt) if prompt is not None else len(prompt_embeds)
+    prompts = len(prompt_embeds) if prompt_embeds is not None else 1 if isinstance(prompt, str) else len(prompt or ())
     _check_counts(prompts, prompts * num_videos_per_prompt, negative_prompt, negative_prompt_embeds, prompt_embeds,
                   generator, fps)
     if height is not None or width is not None:
@@ -38,7 +43,7 @@ def check_film(*, image, image_latents, height, width, step: int, channels: int,
     return prompts
 
 
-def check_choices(name: str, values, known) -> None:
+def check_choices(name: str, values: Iterable[str], known: Sequence[str]) -> None:
     """Raise ValueError for the first of `values` that is not among the `known`."""
     for value in values:
         if value not in known:
@@ -53,8 +58,8 @@ def check_size(height: int, width: int, step: int) -> None:
                          f"height={near[0]}, width={near[1]}")
 
 
-def _check_counts(prompts: int, films: int, negative_prompt, negative_prompt_embeds, prompt_embeds, generator,
-                  fps) -> None:
+def _check_counts(prompts: int, films: int, negative_prompt: Any, negative_prompt_embeds: torch.Tensor | None,
+                  prompt_embeds: torch.Tensor | None, generator: Any, fps: Any) -> None:
     """What must come once, once a prompt or once a film."""
     if isinstance(negative_prompt, list) and len(negative_prompt) != prompts:
         raise ValueError(f"negative_prompt: {len(negative_prompt)} for {prompts} prompts; give one, or one a prompt")
@@ -71,7 +76,8 @@ def _check_counts(prompts: int, films: int, negative_prompt, negative_prompt_emb
         raise ValueError(f"fps {fps}: must be a number above 0, frames a second")
 
 
-def _check_latents(image_latents, channels: int, height, width, step: int) -> None:
+def _check_latents(image_latents: torch.Tensor, channels: int, height: int | None, width: int | None,
+                   step: int) -> None:
     """Latents of stills: their shape, and their size in pixels where one is asked for."""
     if image_latents.ndim != 4 or image_latents.shape[1] != channels:
         raise ValueError(f"image_latents: shape {tuple(image_latents.shape)}, wanted (1 or one a prompt, {channels}, "

@@ -211,7 +211,7 @@ def _settings_of_file(path: Path, name: str, config: str | None, weights: dict) 
     return folder
 
 
-def _autoencoder(folder: Path) -> type:
+def _autoencoder(folder: Path) -> Any:
     kind = json.loads((folder / "vae/config.json").read_text()).get("_class_name")
     return AutoencoderDC if kind == "AutoencoderDC" else AutoencoderKL
 

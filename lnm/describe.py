@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,10 +63,10 @@ def _run(unet: UNetPseudo3DConditionModel, num_frames: int, height: int, width: 
              Pseudo3DTransformerBlock: "spatial attention"}
 
     def listen(name: str, kind: str, module: nn.Module) -> None:
-        def before(_, args):  # a layer stands where it begins, before what is inside it
+        def before(_: Any, args: tuple) -> None:  # a layer stands where it begins, before what is inside it
             found[name] = (kind, {"input": list(args[0].shape)})
 
-        def after(_, args, output):
+        def after(_: Any, args: tuple, output: torch.Tensor) -> None:
             found[name][1]["output"] = list(output.shape)
 
         module.register_forward_pre_hook(before)

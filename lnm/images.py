@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from lnm.video import centre_box, flatten, read_image
 
 
-def to_pixels(image, height: int | None = None, width: int | None = None) -> torch.Tensor:
+def to_pixels(image: Any, height: int | None = None, width: int | None = None) -> torch.Tensor:
     """Stills -> pixels (B, 3, H, W) in [-1, 1], cut around the centre and resized where height and width are given.
 
     image: a path, a PIL image of any mode, a uint8 array (H, W), (H, W, 3) or (H, W, 4), a batch (B, H, W, 3), a float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from tqdm.auto import tqdm
@@ -12,14 +14,14 @@ def to_tensor(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def encode_pixels(vae, pixels: torch.Tensor) -> torch.Tensor:
+def encode_pixels(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Pixels (N, 3, H, W) in [-1, 1] -> latents (N, C, h, w), not scaled: the posterior's mean where there is one."""
     encoded = vae.encode(pixels)
     return encoded.latent_dist.mode() if "latent_dist" in encoded else encoded.latent
 
 
 @torch.no_grad()
-def encode(vae, frames: np.ndarray, chunk_size: int = 8, desc: str | None = None) -> torch.Tensor:
+def encode(vae: Any, frames: np.ndarray, chunk_size: int = 8, desc: str | None = None) -> torch.Tensor:
     """uint8 (N, H, W, 3) -> latents (N, C, h, w) float32 on the CPU, times the scaling factor."""
     chunks = range(0, len(frames), chunk_size)
     parts = [encode_pixels(vae, to_tensor(frames[i:i + chunk_size]).to(vae.device, vae.dtype)).float().cpu()
@@ -28,7 +30,7 @@ def encode(vae, frames: np.ndarray, chunk_size: int = 8, desc: str | None = None
 
 
 @torch.no_grad()
-def decode(vae, latents: torch.Tensor, chunk_size: int = 8, desc: str | None = None) -> np.ndarray:
+def decode(vae: Any, latents: torch.Tensor, chunk_size: int = 8, desc: str | None = None) -> np.ndarray:
     """Latents (N, C, h, w), scaled -> uint8 (N, H, W, 3)."""
     chunks = (latents / vae.config.scaling_factor).split(chunk_size)
     parts = [vae.decode(part.to(vae.device, vae.dtype)).sample.float().cpu()

@@ -58,8 +58,10 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
     _callback_tensor_inputs = ["latents", "prompt_embeds"]
+    scheduler: Any
 
-    def __init__(self, vae, text_encoder, tokenizer, unet, scheduler, mask_value=1.0):
+    # without annotations: diffusers would compare each component with them, and warn
+    def __init__(self, vae, text_encoder, tokenizer, unet, scheduler, mask_value=1.0):  # type: ignore[no-untyped-def]
         super().__init__()
         if scheduler.config.get("clip_sample"):  # diffusers' default, which would clamp latents to [-1, 1]
             scheduler = with_schedule(scheduler, {})
@@ -74,8 +76,8 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     # ---------------------------------------------------------------- open and save
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, temporal=None, *, conv_placement: str = "all",
-                        **kwargs) -> LateNtMoviesPipeline:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, temporal: Path | str | None = None, *,
+                        conv_placement: str = "all", **kwargs: Any) -> LateNtMoviesPipeline:
         """Open a Stable Diffusion inpainting checkpoint and inflate it, or a pipeline that `save_pretrained` wrote.
 
         pretrained_model_name_or_path: what `lnm.open_checkpoint` takes ("lnm-mini", a folder in diffusers' layout, a
@@ -101,11 +103,11 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         return cls.from_checkpoint(base, file, conv_placement=conv_placement, in_place=True, **kwargs)
 
     @classmethod
-    def from_single_file(cls, pretrained_model_link_or_path, **kwargs) -> LateNtMoviesPipeline:
+    def from_single_file(cls, pretrained_model_link_or_path: Any, **kwargs: Any) -> LateNtMoviesPipeline:
         """`from_pretrained` under the name that diffusers has for a single .safetensors file."""
         return cls.from_pretrained(pretrained_model_link_or_path, **kwargs)
 
-    def save_pretrained(self, save_directory, *args, **kwargs) -> None:
+    def save_pretrained(self, save_directory: Path | str, *args: Any, **kwargs: Any) -> None:
         """Write the whole pipeline, base and temporal layers, in diffusers' layout; see the class for how it opens."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,7 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         return cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler, mask_value)
 
     @classmethod
-    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs) -> LateNtMoviesPipeline:
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> LateNtMoviesPipeline:
         """A pipeline on the components of another, shared and not copied: one of this class, or any inpainting pipeline
         of Stable Diffusion's kind, whose 2D U-Net is copied and inflated.
 
@@ -178,14 +180,14 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         self.learned = {k: v for k, v in vars(notes).items() if k not in ("schedule", "mask_value")}
         return notes
 
-    def save_temporal(self, path: Path | str, dtype: torch.dtype | None = None, **notes) -> None:
+    def save_temporal(self, path: Path | str, dtype: torch.dtype | None = None, **notes: Any) -> None:
         """Write the temporal layers, the noise schedule and the mask value into one small file. notes: other fields of
         `lnm.temporal_file.TemporalNotes`, in the place of what a fine-tune or a loaded file left (prompt, fps ...).
         dtype: None keeps the layers' own. `lnm.hub.push_temporal` uploads the file."""
         own = {"schedule": schedule_of(self.scheduler), "mask_value": self.config.mask_value}
         save_temporal(self.unet, path, TemporalNotes(**(self.learned | notes | own)), dtype)
 
-    def load_lora_weights(self, pretrained_model_name_or_path_or_dict, *args, **kwargs) -> None:
+    def load_lora_weights(self, pretrained_model_name_or_path_or_dict: Any, *args: Any, **kwargs: Any) -> None:
         """A LoRA of the base: a folder, a safetensors file, a hub name or tensors by name, as diffusers has it."""
         source = pretrained_model_name_or_path_or_dict
         super().load_lora_weights(source, *args, **lora_arguments(source, kwargs))
@@ -214,13 +216,13 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         return self.text_encoder(ids.to(self._execution_device))[0].to(self.unet.dtype)
 
     @torch.no_grad()
-    def encode_image(self, image, height: int | None = None, width: int | None = None) -> torch.Tensor:
+    def encode_image(self, image: Any, height: int | None = None, width: int | None = None) -> torch.Tensor:
         """Stills, as `lnm.images.to_pixels` takes them -> latents (B, C, h, w), float32, times the scaling factor.
 
         Raises ValueError for what is no still and for a size that is no multiple of the VAE's step.
         """
         pixels = to_pixels(image, height, width)
-        check_size(*pixels.shape[-2:], self.vae_scale_factor)
+        check_size(pixels.shape[-2], pixels.shape[-1], self.vae_scale_factor)
         latents = encode_pixels(self.vae, pixels.to(self._execution_device, self.vae.dtype))
         return latents.float() * self.vae.config.scaling_factor
 
@@ -235,15 +237,15 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     # ---------------------------------------------------------------- the film
 
     @torch.no_grad()
-    def __call__(self, image=None, prompt: str | list[str] | None = None, negative_prompt: str | list[str] = "",
+    def __call__(self, image: Any = None, prompt: str | list[str] | None = None, negative_prompt: str | list[str] = "",
                  num_frames: int = 16, fps: float | list[float] | None = None, num_inference_steps: int = 15,
                  guidance_scale: float = 1.0, guidance_rescale: float = 0.0, num_videos_per_prompt: int = 1,
-                 generator=None, latents: torch.Tensor | None = None, prompt_embeds: torch.Tensor | None = None,
+                 generator: Any = None, latents: torch.Tensor | None = None, prompt_embeds: torch.Tensor | None = None,
                  negative_prompt_embeds: torch.Tensor | None = None, image_latents: torch.Tensor | None = None,
                  mask_value: float | None = None, first_frame: str = "free", height: int | None = None,
                  width: int | None = None, eta: float = 0.0, decode_chunk_size: int = 8, output_type: str = "np",
-                 return_dict: bool = True, callback_on_step_end=None,
-                 callback_on_step_end_tensor_inputs: list[str] | None = None):
+                 return_dict: bool = True, callback_on_step_end: Any = None,
+                 callback_on_step_end_tensor_inputs: list[str] | None = None) -> Any:
         """Sample films.
 
         image: a still or one a prompt, see `lnm.images.to_pixels`; or `image_latents` (B or 1, C, h, w), already
@@ -313,7 +315,7 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         self.maybe_free_model_hooks()
         return LateNtMoviesPipelineOutput(frames=frames) if return_dict else (frames,)
 
-    def _call_back(self, callback, told: list[str], i: int, t: torch.Tensor, latents: torch.Tensor,
+    def _call_back(self, callback: Any, told: list[str], i: int, t: torch.Tensor, latents: torch.Tensor,
                    words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Show the callback what it asked for, and take what it changed: (latents, text embeddings)."""
         known = {"latents": latents, "prompt_embeds": words}
@@ -324,8 +326,8 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             given = words[-films:]
         return changed.get("latents", latents), given
 
-    def _words(self, prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, prompts: int,
-               copies: int) -> torch.Tensor:
+    def _words(self, prompt: Any, negative_prompt: Any, prompt_embeds: torch.Tensor | None,
+               negative_prompt_embeds: torch.Tensor | None, prompts: int, copies: int) -> torch.Tensor:
         """Text embeddings of the films (B, L, D); under guidance the negative ones stand before them (2B, L, D)."""
         def ready(embeds: torch.Tensor) -> torch.Tensor:
             return embeds.to(self._execution_device, self.unet.dtype).repeat_interleave(copies, dim=0)
@@ -339,7 +341,8 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             negative_prompt_embeds = self.encode_prompt(negative)
         return torch.cat([ready(negative_prompt_embeds), ready(prompt_embeds)])
 
-    def _hint(self, image, image_latents, height, width, films: int, copies: int, num_frames: int) -> torch.Tensor:
+    def _hint(self, image: Any, image_latents: torch.Tensor | None, height: int | None, width: int | None, films: int,
+              copies: int, num_frames: int) -> torch.Tensor:
         """The still's latents, never blanked, repeated over the frames: (B, C, F, h, w)."""
         still = self.encode_image(image, height, width) if image_latents is None else image_latents
         still = still.to(self._execution_device, torch.float32)
@@ -348,7 +351,8 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         still = still.expand(films, -1, -1, -1) if len(still) == 1 else still.repeat_interleave(copies, dim=0)
         return repeat(still, "b c h w -> b c f h w", f=num_frames)
 
-    def _predict(self, sample: torch.Tensor, t: torch.Tensor, words: torch.Tensor, fps, rescale: float) -> torch.Tensor:
+    def _predict(self, sample: torch.Tensor, t: torch.Tensor, words: torch.Tensor, fps: torch.Tensor | None,
+                 rescale: float) -> torch.Tensor:
         """What the U-Net predicts for noisy latents, mask and still (B, 2C+1, F, h, w): (B, C, F, h, w), guided."""
         films, sample = len(sample), sample.to(self.unet.dtype)
         if not self.do_classifier_free_guidance:
@@ -362,7 +366,7 @@ class LateNtMoviesPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             guided = guided * (rescale * wanted / found + 1 - rescale)
         return guided
 
-    def _output(self, latents: torch.Tensor, output_type: str, chunk_size: int):
+    def _output(self, latents: torch.Tensor, output_type: str, chunk_size: int) -> Any:
         if output_type == "latent":
             return latents
         frames = self.decode_latents(latents, chunk_size)  # (B, F, 3, H, W)

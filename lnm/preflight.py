@@ -7,6 +7,9 @@ begin at 30, and any of them can be wrong on a picture unlike those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from lnm.settings import Finetune
@@ -39,11 +42,11 @@ def say(report: dict) -> str:
     return "\n".join(f"{'ok     ' if f['ok'] else 'WARNING'} {f['name']}: {f['say']}" for f in report["findings"])
 
 
-def _finding(name: str, ok, value, say: str) -> dict:
+def _finding(name: str, ok: Any, value: Any, say: str) -> dict:
     return {"name": name, "ok": bool(ok), "value": value, "say": say}
 
 
-def _length(frames, fps):
+def _length(frames: np.ndarray, fps: float) -> dict:
     count = len(frames)
     what = f"{count} frames, {count / fps:.1f} s at {fps:g} fps"
     if count < SHORTEST:
@@ -51,7 +54,7 @@ def _length(frames, fps):
     return _finding("length", True, count, f"{what[0].upper() + what[1:]}.")
 
 
-def _small(frames, side: int) -> np.ndarray:
+def _small(frames: np.ndarray, side: int) -> np.ndarray:
     """Area-averaged to side x side: float32 (F, side, side, 3) in [0, 1]."""
     import cv2
 
@@ -59,7 +62,7 @@ def _small(frames, side: int) -> np.ndarray:
     return np.stack(small).astype(np.float32) / 255
 
 
-def _motion(frames, fps):
+def _motion(frames: np.ndarray, fps: float) -> dict:
     gap = min(max(1, round(0.4 * fps)), len(frames) - 1)
     if gap < 1:
         return _finding("motion", False, None, "One frame shows no motion: give a clip.")
@@ -79,7 +82,7 @@ def cuts(frames: np.ndarray) -> list[int]:
     return [int(i) + 1 for i in np.flatnonzero((change > CUT_CHANGE) & (change > CUT_RATIO * around))]
 
 
-def _cuts(cut, fps):
+def _cuts(cut: list[int], fps: float) -> dict:
     if cut:
         where = ", ".join(f"{i / fps:.1f} s" for i in cut[:5]) + (" ..." if len(cut) > 5 else "")
         return _finding("cuts", False, cut,
@@ -87,7 +90,7 @@ def _cuts(cut, fps):
     return _finding("cuts", True, [], "No cuts.")
 
 
-def camera_speed(frames: np.ndarray, fps: float, cut: list[int] = ()) -> float | None:
+def camera_speed(frames: np.ndarray, fps: float, cut: Sequence[int] = ()) -> float | None:
     """How fast the whole picture moves at worst, in % of its width a second; None without texture to follow.
 
     Corners are followed over 0.4 s (Lucas & Kanade 1981; Shi & Tomasi 1994; those that do not find their way back
@@ -117,7 +120,7 @@ def camera_speed(frames: np.ndarray, fps: float, cut: list[int] = ()) -> float |
     return round(float(max(speeds)), 2) if speeds else None
 
 
-def _camera(frames, fps, cut):
+def _camera(frames: np.ndarray, fps: float, cut: list[int]) -> dict:
     value = camera_speed(frames, fps, cut)
     if value is None:
         return _finding("camera", True, None, "Too little texture to tell whether the camera stands still.")
@@ -128,10 +131,10 @@ def _camera(frames, fps, cut):
     return _finding("camera", True, value, f"The camera stands still (at most {value:.1f} % of the width a second).")
 
 
-def _still(frames, still):
+def _still(frames: np.ndarray, still: np.ndarray) -> dict:
     import cv2
 
-    def layout(picture):  # (4, 4, 3) CIE L*a*b*
+    def layout(picture: np.ndarray) -> np.ndarray:  # (4, 4, 3) CIE L*a*b*
         small = cv2.resize(np.asarray(picture), (64, 64), interpolation=cv2.INTER_AREA)
         lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         return cv2.resize(lab, (4, 4), interpolation=cv2.INTER_AREA)

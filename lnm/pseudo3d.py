@@ -7,6 +7,8 @@ them gives, frame by frame, what its 2D parent gave.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 from einops import rearrange
@@ -92,7 +94,7 @@ class Pseudo3DTransformerBlock(BasicTransformerBlock):
 
     temporal: TemporalAttention
 
-    def forward(self, hidden_states: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return self.temporal(super().forward(hidden_states, *args, **kwargs))
 
 
@@ -140,7 +142,7 @@ def temporal_after_adapters(model: nn.Module) -> None:
             wrapper.register_forward_hook(_then_temporal)
 
 
-def _then_temporal(wrapper: nn.Module, _, output: torch.Tensor) -> torch.Tensor:
+def _then_temporal(wrapper: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
     return wrapper.base_layer.temporal(output)
 
 

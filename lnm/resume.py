@@ -43,7 +43,7 @@ class ResumeStore:
             if old.is_dir() and old != self.folder:
                 shutil.rmtree(old)
 
-    def save(self, step: int, modules: dict[str, dict], optimizer, scaler: dict[str, Any] | None = None) -> None:
+    def save(self, step: int, modules: dict[str, dict], optimizer: Any, scaler: dict[str, Any] | None = None) -> None:
         """Write weights, optimiser, loss scale and step, whole or not at all."""
         if not self.main:
             return
@@ -56,7 +56,7 @@ class ResumeStore:
             os.fsync(f.fileno())
         os.replace(part, self.path)
 
-    def resume(self, modules: dict[str, dict], optimizer) -> tuple[int, dict[str, Any] | None]:
+    def resume(self, modules: dict[str, dict], optimizer: Any) -> tuple[int, dict[str, Any] | None]:
         """Restore the last checkpoint and cut the log back to it: the number of steps done, and the loss scale.
 
         (0, None) where there is no checkpoint.

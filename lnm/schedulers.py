@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import diffusers
 import torch
 
@@ -15,7 +17,7 @@ SCHEDULE_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule
                  "rescale_betas_zero_snr", "prediction_type")
 
 
-def make_scheduler(base, beta_schedule: str = "checkpoint", kind: str = "ddim"):
+def make_scheduler(base: Any, beta_schedule: str = "checkpoint", kind: str = "ddim") -> Any:
     """A scheduler of diffusers with the configuration of `base`, another scheduler.
 
     beta_schedule: "checkpoint" keeps its betas; "linear" and "scaled_linear" run from its beta_start to its beta_end;
@@ -23,14 +25,14 @@ def make_scheduler(base, beta_schedule: str = "checkpoint", kind: str = "ddim"):
     "scaled_linear". kind: a key of SCHEDULERS; "pndm" calls the U-Net once more than it has steps.
     Raises UserError for a sampler that cannot keep the schedule (PNDM knows no zero terminal signal).
     """
-    changes = {} if beta_schedule == "checkpoint" else {"beta_schedule": BETA_SCHEDULES[beta_schedule],
+    changes: dict[str, Any] = {} if beta_schedule == "checkpoint" else {"beta_schedule": BETA_SCHEDULES[beta_schedule],
                                                         "trained_betas": None}
     if kind == "pndm":
         changes["skip_prk_steps"] = True  # Stable Diffusion's convention
     return _made(getattr(diffusers, SCHEDULERS[kind]), base.config, changes)
 
 
-def schedule_of(scheduler) -> dict:
+def schedule_of(scheduler: Any) -> dict:
     """The noise schedule of a scheduler, as plain values (SCHEDULE_KEYS): what films must be sampled with after
     training on it."""
     found = {k: scheduler.config.get(k) for k in SCHEDULE_KEYS}
@@ -38,13 +40,13 @@ def schedule_of(scheduler) -> dict:
     return {k: v if isinstance(v, int | float | str | None) else list(map(float, v)) for k, v in found.items()}
 
 
-def with_schedule(scheduler, schedule: dict):
+def with_schedule(scheduler: Any, schedule: dict) -> Any:
     """The same sampler with another noise schedule, as `schedule_of` gives it; {} changes nothing. UserError as in
     `make_scheduler`."""
     return _made(type(scheduler), scheduler.config, schedule)
 
 
-def _made(kind: type, config, changes: dict):
+def _made(kind: Any, config: Any, changes: dict) -> Any:
     """A scheduler of class `kind` from a configuration with changes; it must have the betas that these describe."""
     # latents are not confined to [-1, 1]; a configuration that does not say so gets diffusers' default, which clamps
     changes = {"clip_sample": False, **changes}

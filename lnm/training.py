@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def draw_clips(latents: torch.Tensor, settings: Finetune, fps: float,
     return rearrange(torch.stack(clips), "b f c h w -> b c f h w"), torch.tensor(rates)
 
 
-def make_batch(latents: torch.Tensor, settings: Finetune, fps: float, scheduler, seed: int, step: int,
+def make_batch(latents: torch.Tensor, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int,
                rank: int = 0) -> dict[str, torch.Tensor]:
     """Everything that goes into one step, on the CPU; a function of (seed, step, rank) alone.
 
@@ -148,7 +149,8 @@ def weights_of(pipe: LateNtMoviesPipeline) -> list[str]:
 
 def open_store(folder: Path, identity: dict, accelerator: Accelerator, patience: float = 20.0) -> ResumeStore:
     """The resume store of a run. The first process locks it; where it cannot, all stop with its UserError."""
-    store, refused = None, [None]
+    store: ResumeStore | None = None
+    refused: list[str | None] = [None]
     if accelerator.is_main_process:
         try:
             store = ResumeStore(folder, identity, patience)
@@ -245,7 +247,7 @@ class Trainer:
     @torch.no_grad()
     def average(self, step: int) -> None:
         """The moving average after a step; it follows closely at first, so that it forgets where it began."""
-        decay = min(self.settings.ema, (1 + step) / (10 + step))
+        decay = min(self.settings.ema or 0.0, (1 + step) / (10 + step))
         for k, slow in self.state["ema"].items():
             slow.lerp_(self.trained[k].detach(), 1 - decay)
 
@@ -303,9 +305,9 @@ def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: f
 # ---------------------------------------------------------------- for a script
 
 
-def finetune(pipe: LateNtMoviesPipeline, frames_or_path, *, prompt: str, fps: float, steps: int | None = None,
+def finetune(pipe: LateNtMoviesPipeline, frames_or_path: Any, *, prompt: str, fps: float, steps: int | None = None,
              size: int | tuple[int, int] | None = None, crop: list[int] | None = None, seed: int = 0,
-             store: Path | str | None = None, settings: Finetune | None = None, **changes) -> Trained:
+             store: Path | str | None = None, settings: Finetune | None = None, **changes: Any) -> Trained:
     """Teach the temporal layers of `pipe` the motion of one clip, in place. Then `pipe(...)` films, and
     `pipe.save_temporal(FILE)` keeps what was learned.
 
@@ -361,7 +363,7 @@ def _settings(pipe: LateNtMoviesPipeline, settings: Finetune | None, changes: di
     return settings
 
 
-def _frames(pipe: LateNtMoviesPipeline, frames_or_path, fps: float, size, crop) -> np.ndarray:
+def _frames(pipe: LateNtMoviesPipeline, frames_or_path: Any, fps: float, size: Any, crop: Any) -> np.ndarray:
     """Frames uint8 (N, H, W, 3) of what `finetune` is given, of a size that the autoencoder takes."""
     if not 0 < fps < float("inf"):
         raise UserError(f"fps {fps}: must be a number above 0, frames a second")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ModelMixin, UNet2DConditionModel  # noqa: F401 - loading a pipeline looks for ModelMixin here
@@ -40,7 +41,7 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
     # what compile_repeated_blocks compiles; the second where there is no temporal attention
     _repeated_blocks = ["Pseudo3DTransformerBlock", "BasicTransformerBlock"]
 
-    def __init__(self, *args, conv_placement: str = "all", temporal_attention: bool = True, **kwargs):
+    def __init__(self, *args: Any, conv_placement: str = "all", temporal_attention: bool = True, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._add_temporal(conv_placement, temporal_attention)
 
@@ -80,7 +81,7 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         return nn.Module.to(model, device, dtype)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> UNetPseudo3DConditionModel:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> UNetPseudo3DConditionModel:
         """Open a saved inflated U-Net, or a 2D inpainting one, which is inflated.
 
         Arguments as in diffusers (`subfolder="unet"` for a checkpoint's folder or hub name, `torch_dtype`, `revision`
@@ -102,8 +103,8 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
             return None
         return self.fps_embedding(self.fps_proj(class_labels).to(sample.dtype))
 
-    def forward(self, sample: torch.Tensor, timestep, encoder_hidden_states: torch.Tensor, fps=None,
-                return_dict: bool = True, **kwargs):
+    def forward(self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, fps: Any = None,
+                return_dict: bool = True, **kwargs: Any) -> Any:
         """Predict the noise of a clip.
 
         sample: (B, 2C+1, F, H, W), noisy latents, mask and the still's latents; any F.
@@ -137,11 +138,11 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
 
     # ---------------------------------------------------------------- LoRA on the spatial layers, see pseudo3d
 
-    def add_adapter(self, *args, **kwargs) -> None:
+    def add_adapter(self, *args: Any, **kwargs: Any) -> None:
         super().add_adapter(*args, **kwargs)
         temporal_after_adapters(self)
 
-    def load_lora_adapter(self, pretrained_model_name_or_path_or_dict, *args, **kwargs) -> None:
+    def load_lora_adapter(self, pretrained_model_name_or_path_or_dict: Any, *args: Any, **kwargs: Any) -> None:
         source = pretrained_model_name_or_path_or_dict
         super().load_lora_adapter(source, *args, **lora_arguments(source, kwargs))
         temporal_after_adapters(self)
@@ -161,8 +162,8 @@ class FrameByFrameUNet(UNet2DConditionModel):
         view.__class__ = cls
         return view
 
-    def forward(self, sample: torch.Tensor, timestep, encoder_hidden_states: torch.Tensor, fps=None,
-                return_dict: bool = True, **kwargs):
+    def forward(self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, fps: Any = None,
+                return_dict: bool = True, **kwargs: Any) -> Any:
         """As UNetPseudo3DConditionModel.forward; `fps` says nothing to a 2D model."""
         b, _, f, _, _ = sample.shape
         out = super().forward(rearrange(sample, "b c f h w -> (b f) c h w"), per_frame(timestep, b, f, sample.device),
@@ -171,7 +172,7 @@ class FrameByFrameUNet(UNet2DConditionModel):
         return UNet2DConditionOutput(sample=out) if return_dict else (out,)
 
 
-def lora_arguments(source, arguments: dict) -> dict:
+def lora_arguments(source: Any, arguments: dict) -> dict:
     """diffusers' arguments for a LoRA: nothing is unpickled, and the one safetensors file of a folder needs no name,
     which diffusers asks for without a network."""
     files = [] if isinstance(source, dict) or not Path(source).is_dir() else list(Path(source).glob("*.safetensors"))
@@ -179,7 +180,7 @@ def lora_arguments(source, arguments: dict) -> dict:
     return {"use_safetensors": True, **named, **arguments}
 
 
-def per_frame(value, batch: int, frames: int, device) -> torch.Tensor:
+def per_frame(value: Any, batch: int, frames: int, device: torch.device) -> torch.Tensor:
     """A number, or one a clip (B,) -> one a frame (B F,)."""
     return torch.as_tensor(value, device=device).expand(batch).repeat_interleave(frames)
 
@@ -192,4 +193,4 @@ def _signature() -> inspect.Signature:
     return inspect.Signature(parent + own)
 
 
-UNetPseudo3DConditionModel.__init__.__signature__ = _signature()
+UNetPseudo3DConditionModel.__init__.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -23,6 +24,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from lnm.errors import UserError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+Size = int | Sequence[int] | None  # the side of a square, or (width, height)
+Crop = Sequence[int] | None  # [x, y, width, height]
 PAPER = 255  # what shows through transparent pixels: white, as on a page
 
 
@@ -54,7 +57,8 @@ class Clip:
 # ---------------------------------------------------------------- reading
 
 
-def read(path, fps=None, size=None, crop=None, start=0, end=None, max_frames=None) -> Clip:
+def read(path: Path | str, fps: float | None = None, size: Size = None, crop: Crop = None, start: float = 0,
+         end: float | None = None, max_frames: int | None = None) -> Clip:
     """Read a video file or a folder of images.
 
     fps: frames a second wanted; the nearest frame in time is taken and none is invented, so more than the
@@ -75,12 +79,12 @@ def read(path, fps=None, size=None, crop=None, start=0, end=None, max_frames=Non
     return Clip(np.stack(frames), float(fps), float(source_fps), source_size)
 
 
-def read_frames(path) -> np.ndarray:
+def read_frames(path: Path | str) -> np.ndarray:
     """All frames of a folder of images or of a video file: uint8 (F, H, W, 3)."""
     return read(path, fps=1 if Path(path).is_dir() else None).frames
 
 
-def read_image(path, size=None, crop=None) -> np.ndarray:
+def read_image(path: Path | str, size: Size = None, crop: Crop = None) -> np.ndarray:
     """Read a still: uint8 (H, W, 3).
 
     EXIF rotation is honoured, transparency is laid on white, 16-bit and grey pictures become 8-bit RGB.
@@ -95,7 +99,7 @@ def read_image(path, size=None, crop=None) -> np.ndarray:
     return _fit(flatten(picture), size, crop, path)
 
 
-def _there(path, folder: bool = False) -> Path:
+def _there(path: Path | str, folder: bool = False) -> Path:
     """A path of a regular file or, if `folder`, of a folder. Raises UserError for others: a pipe may give nothing."""
     path = Path(path)
     if not path.exists():
@@ -115,13 +119,13 @@ def flatten(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _fit(picture: Image.Image, size, crop, path) -> np.ndarray:
+def _fit(picture: Image.Image, size: Size, crop: Crop, path: Path) -> np.ndarray:
     """Crop and resize an RGB picture: uint8 (H, W, 3), the caller's own to write to."""
     box = crop_box(picture.size, size, crop, path)
     if size is None:
         return np.array(picture if box == (0, 0, *picture.size) else picture.crop(box))
     # Pillow's Lanczos widens with the scale: it averages over the area when making smaller
-    return np.array(picture.resize(sides(size), Image.LANCZOS, box=box))
+    return np.array(picture.resize(sides(size), Image.Resampling.LANCZOS, box=box))
 
 
 def sides(size: int | Sequence[int]) -> tuple[int, int]:
@@ -139,7 +143,7 @@ def centre_box(source_size: tuple[int, int], shape: tuple[int, int]) -> tuple[in
     return x, y, x + w, y + h
 
 
-def crop_box(source_size, size, crop, path) -> tuple[int, int, int, int]:
+def crop_box(source_size: tuple[int, int], size: Size, crop: Crop, path: Path) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) to cut from a picture of source_size (width, height), in pixels."""
     width, height = source_size
     if crop is None:
@@ -165,7 +169,7 @@ def natural(path: Path) -> list:
             for part in re.split(r"(\d+)", path.name) if part]
 
 
-def _read_folder(path, fps, size, crop, start, end, max_frames):
+def _read_folder(path: Path, fps: Any, size: Size, crop: Crop, start: float, end: Any, max_frames: Any) -> tuple:
     files = sorted((f for f in path.iterdir() if f.suffix.lower() in IMAGES), key=natural)
     if not files:
         raise UserError(f"{path}: no images ({', '.join(IMAGES)}) in this folder")
@@ -173,7 +177,7 @@ def _read_folder(path, fps, size, crop, start, end, max_frames):
         raise UserError(f"{path}: a folder of images has no frame rate of its own: give fps")
     last = len(files) if end is None else int(np.ceil(end * fps - 1e-6))
     files = files[int(np.ceil(start * fps - 1e-6)):last][:max_frames]
-    frames, source_size = [], (0, 0)
+    frames, source_size = list[np.ndarray](), (0, 0)
     for file in files:
         picture = read_image(file)
         here = picture.shape[1], picture.shape[0]
@@ -185,7 +189,7 @@ def _read_folder(path, fps, size, crop, start, end, max_frames):
     return frames, fps, fps, source_size
 
 
-def _read_file(path, fps, size, crop, start, end, max_frames):
+def _read_file(path: Path, fps: Any, size: Size, crop: Crop, start: float, end: Any, max_frames: Any) -> tuple:
     import av
 
     try:
@@ -216,7 +220,7 @@ def _read_file(path, fps, size, crop, start, end, max_frames):
                         f"Convert it to mp4 and try again") from None
 
 
-def _timed(container, stream, source_fps, start) -> Iterator[tuple[float, object]]:
+def _timed(container: Any, stream: Any, source_fps: float, start: float) -> Iterator[tuple[float, Any]]:
     """Decoded frames with their time in seconds from the first frame of the film."""
     origin = float(stream.start_time * stream.time_base) if stream.start_time is not None else None
     if start > 2 and origin is not None and stream.index_entries and len(stream.index_entries) > 1:
@@ -229,7 +233,7 @@ def _timed(container, stream, source_fps, start) -> Iterator[tuple[float, object
         yield time - origin, frame
 
 
-def _nearest(timed, fps, source_fps, start, end) -> Iterator:
+def _nearest(timed: Iterable, fps: float | None, source_fps: float, start: float, end: float | None) -> Iterator:
     """The frames nearest in time to start, start + 1 / fps, ... before end; all frames if fps is None."""
     slack = 0.5 / source_fps
     stop = np.inf if end is None else end - 1e-6
@@ -254,7 +258,7 @@ def _nearest(timed, fps, source_fps, start, end) -> Iterator:
             count += 1
 
 
-def _upright(frame, pixel_aspect) -> Image.Image:
+def _upright(frame: Any, pixel_aspect: Fraction | int) -> Image.Image:
     """A decoded frame as it is meant to be seen: RGB, transparency on white, square pixels, display matrix."""
     if any(c.is_alpha for c in frame.format.components) or frame.format.has_palette:
         picture = np.asarray(flatten(Image.fromarray(frame.to_ndarray(format="rgba"), "RGBA")))
@@ -275,14 +279,14 @@ def _upright(frame, pixel_aspect) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(picture))
 
 
-def _first_line(error) -> str:
+def _first_line(error: Exception) -> str:
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error).strip().splitlines()[0]).split(": '")[0]
 
 
 # ---------------------------------------------------------------- writing
 
 
-def write_mp4(path, frames: np.ndarray, fps: float, crf: int = 16) -> Path:
+def write_mp4(path: Path | str, frames: np.ndarray, fps: float, crf: int = 16) -> Path:
     """Write H.264 (yuv420p, BT.709, index first) that a browser plays; the same frames give the same bytes.
 
     frames: uint8 (F, H, W, 3). An odd width or height is padded by its last column or row, with a warning.
@@ -317,7 +321,7 @@ def write_mp4(path, frames: np.ndarray, fps: float, crf: int = 16) -> Path:
     return path
 
 
-def write_gif(path, frames: np.ndarray, fps: float) -> Path:
+def write_gif(path: Path | str, frames: np.ndarray, fps: float) -> Path:
     """Write an endlessly looping GIF; one palette of 256 colours for the whole film, so that nothing flickers."""
     path, frames = Path(path), np.asarray(frames)
     chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), 8)).round().astype(int)]
@@ -335,7 +339,7 @@ def write_gif(path, frames: np.ndarray, fps: float) -> Path:
     return path
 
 
-def write_frames(folder, frames: np.ndarray) -> list[Path]:
+def write_frames(folder: Path | str, frames: np.ndarray) -> list[Path]:
     """Write frames as 00000.png, 00001.png, ...; frames of an earlier, longer film are removed from the folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -347,10 +351,7 @@ def write_frames(folder, frames: np.ndarray) -> list[Path]:
     return files
 
 
-# ---------------------------------------------------------------- showing
-
-
-def contact_sheet(rows: Iterable[tuple[str, np.ndarray]], columns: int = 8, path=None) -> Image.Image:
+def contact_sheet(rows: Iterable[tuple[str, np.ndarray]], columns: int = 8, path: Any = None) -> Image.Image:
     """A sheet with one labelled row a film: `columns` frames evenly spread from its first to its last.
 
     rows: (label, uint8 (F, H, W, 3)). A film of fewer frames fills fewer cells. Saved to `path` if given.
@@ -378,7 +379,7 @@ def contact_sheet(rows: Iterable[tuple[str, np.ndarray]], columns: int = 8, path
     return sheet
 
 
-def show(frames_or_path, fps: float = 8, width: int = 384):
+def show(frames_or_path: Any, fps: float = 8, width: int = 384) -> Any:
     """A film for a notebook: an IPython HTML object with the film inside it, looping.
 
     frames_or_path: uint8 (F, H, W, 3), or the path of an mp4, webm or gif, shown as it is; fps is for frames.

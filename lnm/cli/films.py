@@ -139,7 +139,7 @@ def sample(
 
     path = locate_temporal(temporal)
     notes = read_temporal(path).notes
-    base = checkpoint or local_model(notes.checkpoint, here.root) if checkpoint or notes.checkpoint else None
+    base = checkpoint or (local_model(notes.checkpoint, here.root) if notes.checkpoint else None)
     opened = model(here, base, revision, device, size)
     words = prompt if prompt is not None else notes.prompt or ""
     calm()

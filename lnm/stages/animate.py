@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,8 +63,9 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
         store.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"store: {store} cannot be written to ({error.strerror}); give another folder") from None
-    model = {"checkpoint": checkpoint, "revision": revision, "device": device}
-    clip = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "size": size, "holdout": 0.0}
+    model: dict[str, Any] = {"checkpoint": checkpoint, "revision": revision, "device": device}
+    clip: dict[str, Any] = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "size": size,
+                            "holdout": 0.0}
     motion = [clip, sha256(like), _weights(checkpoint, revision)]
     try:
         prepared = store / _key([motion, sha256(still)]) / "prepare"
@@ -126,10 +128,10 @@ def _check(still: Path, like: Path, prompt: str, fps: float | None) -> None:
         raise UserError(f"fps: {fps:g}: must be a number above 0 and below 1000")
 
 
-def _changed(section, **changes):
+def _changed(section: Any, **changes: Any) -> Any:
     """A section of settings with those of the changes that are not None."""
     return type(section).model_validate({**section.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
 
 
-def _key(what) -> str:
+def _key(what: Any) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

@@ -75,8 +75,9 @@ def _module_hash(path: Path) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and is_text(body[0].value):
             body[0].value = ast.Constant(...)  # a docstring
-        if is_text(node) and re.fullmatch(r"[\w/.-]+\.\w+", node.value) and (path.parent / node.value).is_file():
-            beside.add(path.parent / node.value)
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and re.fullmatch(r"[\w/.-]+\.\w+", text) and (path.parent / text).is_file():
+            beside.add(path.parent / text)
     whole = hashlib.sha256(ast.unparse(tree).encode())
     for file in sorted(beside - {path}):
         whole.update(file.read_bytes())

@@ -18,7 +18,7 @@ from lnm.files import builtin, sha256, write_json
 from lnm.workflow.choices import Choices, FinetuneChoices, PrepareChoices, SampleChoices
 from lnm.workflow.params import STAGES, Params, Video, load, root
 
-TYPED = {"prepare": PrepareChoices, "finetune": FinetuneChoices, "sample": SampleChoices}
+TYPED: dict[str, type[Choices]] = {"prepare": PrepareChoices, "finetune": FinetuneChoices, "sample": SampleChoices}
 
 
 # --- what a stage reads -------------------------------------------------------------------------------------------

@@ -42,8 +42,9 @@ def parameters(notebook: Path, given: dict[str, str]) -> dict[str, Any]:
         raise UserError(f"{notebook.name}: {len(tagged)} cells are tagged `parameters`; tag exactly one")
     defaults: dict[str, Any] = {}
     for node in ast.parse("".join(tagged[0]["source"])).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        defaults |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defaults |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
     values: dict[str, Any] = {}
     for name, text in given.items():
         if name not in defaults:
