@@ -26,6 +26,10 @@ def still(seed=0, height=SIZE, width=SIZE):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
+def generators(*seeds):
+    return [torch.Generator().manual_seed(s) for s in seeds]
+
+
 def film(pipe, seed=0, **kwargs):
     """The frames of a film of three frames in three steps."""
     pipe.set_progress_bar_config(disable=True)
