@@ -60,6 +60,8 @@ def test_learning_rate_against_worked_numbers_and_transformers_formula():
     flat = settings.model_copy(update={"lr_schedule": "constant"})
     assert [training.learning_rate(s, flat) for s in (1, 4, 11)] == pytest.approx([0.4, 0.8, 0.8])
     assert training.learning_rate(0, settings.model_copy(update={"warmup_steps": 0})) == pytest.approx(0.8)
+    short = settings.model_copy(update={"steps": 4})
+    assert [training.learning_rate(s, short) for s in (0, 3)] == pytest.approx([0.2, 0.8]), "warm-up and no more"
 
 
 def test_clips_are_consecutive_at_the_stride_that_their_rate_says_and_reach_both_ends():
@@ -87,6 +89,13 @@ def test_a_step_sees_consecutive_frames_one_timestep_a_clip_and_the_unblanked_st
     hint = batch["sample"][:, CHANNELS + 1:]
     torch.testing.assert_close(hint, clean[:, :, :1].expand_as(hint), atol=0.2, rtol=0)
     assert 0 < batch["drop"].sum() < 16
+
+
+def test_a_clip_is_long_enough_from_the_smallest_stride_on():
+    settings = Finetune(frames=4, strides=[3, 2])
+    training.check_length(7, settings, "sea")
+    with pytest.raises(UserError, match="sea: 6 training frames, finetune.frames and finetune.strides need 7"):
+        training.check_length(6, settings, "sea")
 
 
 def test_a_batch_is_a_function_of_seed_step_and_rank(scheduler):
@@ -222,6 +231,41 @@ def test_weight_decay_pulls_towards_the_identity_or_not_at_all(base, kind):
         torch.testing.assert_close(p.detach(), before[name] * (0.95 if shrinks else 1), msg=name)
     kernels = [k for k in parameters if k.endswith(".temporal.weight")]
     assert kernels and any(k.endswith(".norm.weight") for k in parameters)
+
+
+def test_the_optimisers_are_those_that_the_settings_name(base):
+    parameters = pipeline(base).unet.temporal_parameters()
+    adamw = training.make_optimizer(parameters, Finetune(optimizer="adamw", learning_rate=0.3))
+    lion = training.make_optimizer(parameters, Finetune(optimizer="lion", learning_rate=0.3))
+    assert type(adamw) is torch.optim.AdamW and type(lion).__name__ == "Lion"
+    for optimizer in (adamw, lion):
+        assert all(group["betas"] == (0.9, 0.99) and group["lr"] == 0.3 for group in optimizer.param_groups)
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(parameters)
+
+
+def test_new_layers_are_drawn_as_torch_draws_them_and_trained_ones_left_alone(base):
+    unet = pipeline(base).unet
+    training._draw(unet, 3)
+    drawn = {k: p.detach().clone() for k, p in unet.temporal_parameters().items()}
+    random = {k: v for k, v in drawn.items() if k.endswith(".to_qkv.weight")}
+    assert random
+    for weight in random.values():
+        reach = weight.shape[1] ** -0.5
+        assert 0.95 * reach < weight.max() <= reach and -reach <= weight.min() < -0.95 * reach
+        assert weight.std().item() == pytest.approx(reach / 3 ** 0.5, rel=0.1)
+    training._draw(unet, 3)
+    assert all(torch.equal(drawn[k], p) for k, p in unet.temporal_parameters().items())
+    with torch.no_grad():
+        unet.fps_embedding.linear_2.weight[0, 0] = 1.0  # as after a step
+    training._draw(unet, 4)
+    assert all(torch.equal(drawn[k], p) for k, p in unet.temporal_parameters().items() if "linear_2" not in k)
+
+
+def test_the_losses_are_means_of_the_first_and_last_tenth():
+    trained = training.Trained(40, 1, 1, [float(i) for i in range(40)])
+    assert (trained.loss_first_tenth, trained.loss_last_tenth) == (1.5, 37.5)
+    trained = training.Trained(3, 1, 1, [1.0, 2.0, 4.0])
+    assert (trained.loss_first_tenth, trained.loss_last_tenth) == (1.0, 4.0)
 
 
 def test_a_loss_that_is_not_finite_is_one_line(base):
