@@ -197,15 +197,15 @@ def simulate(
     preference: Annotated[list[str], typer.Option(metavar="METHOD=LOG_ODDS,...", help="How well each is liked.")],
     realism: Annotated[list[str] | None, typer.Option(metavar="METHOD=LOG_ODDS,...",
                                                       help="(default: as --preference)")] = None,
-    observers: Annotated[int, typer.Option(min=1)] = 40,
+    observers: Annotated[int, typer.Option(min=1, help="How many vote.")] = 40,
     scenes: Annotated[list[str] | None, typer.Option(metavar="NAME,...",
                                                      help="(default: scene-1,scene-2,scene-3)")] = None,
     observer_sd: Annotated[float, typer.Option(min=0, help="Of an observer's own liking of a method.")] = 0.0,
     scene_sd: Annotated[float, typer.Option(min=0, help="The same for a scene.")] = 0.0,
     lapse: Annotated[float, typer.Option(min=0, max=1, help="Share of answers at random.")] = 0.0,
     side_bias: Annotated[float, typer.Option(help="Log odds for the left film.")] = 0.0,
-    catch: Annotated[int, typer.Option(min=0)] = 2,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    catch: Annotated[int, typer.Option(min=0, help="Trials that show a film beside its broken version.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="(default: build/"
                                              "SIMULATED_votes.csv); never below inputs/")] = None,
 ) -> None:

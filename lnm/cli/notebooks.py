@@ -22,7 +22,7 @@ app = App("The notebooks: run one, open them in JupyterLab, see what code is beh
 
 @app.add("lnm notebook run notebooks/1_prepare.ipynb --out results/ocean/notebooks/1_prepare.ipynb -p video=ocean")
 def run(
-    notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK")],
+    notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="A file of notebooks/.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the executed copy goes.")],
     parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="In the place "
                                                         "of the tagged cell's; may be repeated.")] = None,
@@ -32,6 +32,7 @@ def run(
     The copy holds no times, paths or bars: the same run gives the same bytes.
     """
     given = dict(_pair(text) for text in parameter or ())
+    runner.parameters(notebook, given)  # what is wrong with them, before anything is said or started
     title = " · ".join([notebook.stem, *given.values()])
     print(f"-- {title}", flush=True)
     if_interrupted("stopped; the same command goes on from the last checkpoint")

@@ -34,7 +34,7 @@ Size = Annotated[str | None, typer.Option(
     help="Of the film: 128, or 192x128 for width x height. (default: params.yaml's; 128 for lnm-mini, else 512)")]
 Crop = Annotated[str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT",
                                           help="What to cut from the clip, in its pixels. (default: the centre)")]
-Seed = Annotated[int | None, typer.Option(min=0, help="(default: params.yaml's, or 0)")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of all that is drawn. (default: params.yaml's, or 0)")]
 Base = Annotated[str | None, typer.Option(
     "--checkpoint", metavar="NAME",
     help="The frozen inpainting model: a folder, a hub name, or lnm-mini. (default: params.yaml's, or lnm-mini)")]

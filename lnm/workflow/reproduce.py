@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from lnm.errors import UserError
 from lnm.workflow import machine
@@ -29,16 +30,17 @@ MOVES = (0.75, 1.33)  # times the real clip's motion that count as about as far
 class Pipeline:
     """One run: its processes, logs and progress."""
 
-    def __init__(self, root: Path, jobs: int | None = None, quiet: bool = False, stages: tuple[str, ...] = STAGES):
+    def __init__(self, root: Path, jobs: int | None = None, quiet: bool = False, stages: tuple[str, ...] = STAGES,
+                 out: TextIO | None = None):
         self.root, self.params, self.stages = root, load(root / "params.yaml"), stages
         self.jobs = max(1, min(len(self.params.videos), jobs or machine.jobs(self.params.device)))
         self.logs = root / "build" / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.progress = Progress(self.params, self.logs, self.jobs, quiet=quiet)
+        self.progress = Progress(self.params, self.logs, self.jobs, out, quiet)
         self.processes: set[subprocess.Popen] = set()
         self.stopping = False
 
-    def dvc(self, log: Path, *words: str) -> bool:
+    def dvc(self, log: str, *words: str) -> bool:
         """`dvc repro` with its output in a log; whether it went well. What it says of its stages is told."""
         path = self.logs / log
         path.unlink(missing_ok=True)
@@ -47,7 +49,7 @@ class Pipeline:
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                    env=environment)
         self.processes.add(process)
-        current, lines = None, []
+        current, lines = None, list[str]()
         with path.open("w") as file:
             for line in process.stdout or ():
                 file.write(line)
@@ -77,13 +79,13 @@ class Pipeline:
     def video(self, name: str) -> bool:
         """Every stage of one video. --single-item: what all videos share is up to date, and looking at it again would
         lock out the others."""
-        return not self.stopping and self.dvc(Path(f"{name}.log"), "--single-item", *(
+        return not self.stopping and self.dvc(f"{name}.log", "--single-item", *(
             f"{stage}@{name}" for stage in ("resolve", *self.stages)))
 
     def run(self) -> bool:
         """Everything; whether all went well."""
         with self.ended():
-            if not self.dvc(Path("shared.log"), "code", "footage"):
+            if not self.dvc("shared.log", "code", "footage"):
                 return False
             pool = ThreadPoolExecutor(self.jobs)  # interrupted, `ended` first ends what its threads wait for
             videos = [pool.submit(self.video, name) for name in self.params.videos]
@@ -92,7 +94,7 @@ class Pipeline:
             if not all(future.result() for future in videos):
                 return False
             with self.ticking():
-                return self.dvc(Path("closing.log"))
+                return self.dvc("closing.log")
 
     @contextmanager
     def ticking(self) -> Iterator[None]:

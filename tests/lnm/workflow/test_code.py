@@ -12,21 +12,21 @@ from lnm.workflow import code
 
 NOTEBOOKS = {path.stem: path for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
 EVERY = "lnm lnm.errors lnm.files lnm.video lnm.workflow"
-STAGE = f"{EVERY} lnm.checkpoint lnm.latents lnm.stages lnm.workflow.choices"
+STAGE = f"{EVERY} lnm.checkpoint lnm.devices lnm.latents lnm.stages lnm.workflow.choices"
 UNET = "lnm.pseudo3d lnm.unet"
-PIPELINE = f"{UNET} lnm.pipeline lnm.schedulers lnm.temporal_file"
+MODEL = f"{UNET} lnm.checkpoint lnm.hub lnm.latents lnm.model lnm.schedulers lnm.temporal_file"
+PIPELINE = f"{MODEL} lnm.arguments lnm.images lnm.pipeline"
 SCORES = f"""{EVERY} eval eval.baselines eval.clipsim eval.controls eval.evaluate eval.features eval.fid eval.fidelity
              eval.figures eval.fvd eval.human_study eval.measure eval.memory eval.motion eval.ranking eval.table1"""
-CLAIMS = f"{SCORES} {UNET} eval.audit eval.claims eval.findings lnm.training lnm.resume"
+CLAIMS = f"{SCORES} {MODEL} eval.audit eval.claims eval.findings lnm.training lnm.resume"
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
-    "2_finetune": f"""{STAGE} {PIPELINE} lnm.training lnm.preflight lnm.prompts lnm.resume lnm.stages.finetune
-                      lnm.stages.prepare""",
-    "3_sample": f"{STAGE} {PIPELINE} lnm.preflight lnm.prompts lnm.stages.prepare lnm.stages.sample",
+    "2_finetune": f"{STAGE} {MODEL} lnm.training lnm.resume lnm.stages.finetune",
+    "3_sample": f"{STAGE} {PIPELINE} lnm.stages.sample",
     "4_evaluate": f"{SCORES} lnm.workflow.choices",
     "5_human_study": f"{SCORES} lnm.workflow.choices",
-    "6_paper": f"{CLAIMS} {PIPELINE} eval.report lnm.checkpoint lnm.describe lnm.latents lnm.workflow.choices",
+    "6_paper": f"{CLAIMS} {PIPELINE} eval.report lnm.describe lnm.workflow.choices",
     "audit": CLAIMS,
 }
 
@@ -126,6 +126,9 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/stages/sample.py", {"3_sample"}),
         ("lnm/describe.py", {"6_paper"}),
         ("lnm/training.py", {"2_finetune", "6_paper", "audit"}),
+        ("lnm/pipeline.py", {"3_sample", "6_paper"}),  # how films are sampled: no fine-tune runs again
+        ("lnm/stages/preview.py", set()),
+        ("lnm/preflight.py", {"1_prepare"}),
         ("eval/report.py", {"6_paper"}),
         ("eval/human_study.py", SCORING),  # 4 by a circle: eval.evaluate draws its figures, and they show the votes
         ("eval/study_page/page.js", SCORING),

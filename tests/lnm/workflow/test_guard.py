@@ -31,7 +31,7 @@ def wait(condition, seconds=120):
 def test_a_sigkill_of_the_runner_or_of_dvc_ends_the_kernel(project, victim):
     write_notebook(project / "notebooks" / "n.ipynb", "import os, time\nopen('../pid', 'w').write(str(os.getpid()))",
           "while True: time.sleep(0.1)")
-    runner = f"{sys.executable} -m lnm.workflow run notebooks/n.ipynb -o out/n.ipynb & echo $! > runner; wait"
+    runner = f"{sys.executable} -m lnm notebook run notebooks/n.ipynb -o out/n.ipynb & echo $! > runner; wait"
     # what DVC does: a stage's command under a shell, with DVC_STAGE in the environment that DVC itself lacks
     starter = ("import os, subprocess; "
                f"subprocess.run(['/bin/sh', '-c', {runner!r}], env=dict(os.environ, DVC_STAGE='n'))")

@@ -1,12 +1,14 @@
 """The pipeline interrupted, and side by side: a fine-tune killed by SIGKILL, whoever is hit, and run again gives the
 bytes of one that was left alone; videos that run at the same time keep out of each other's way."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from conftest import REPOSITORY
 from tiny import SIZE, write_tiny_checkpoint
 
 from lnm import video
+from lnm.workflow.reproduce import Pipeline
 
 
 def start(project, *words):
@@ -86,7 +89,7 @@ def test_killed_and_resumed_gives_the_same_bytes(project, whole, victim):
     elif victim == "dvc":
         process.kill()
     else:
-        next(p for p in family if "lnm.workflow" in p.cmdline()).kill()
+        next(p for p in family if "notebook" in p.cmdline()).kill()
     process.communicate(timeout=60)
     gone, alive = psutil.wait_procs(family, timeout=20)
     assert not alive, f"went on alone: {[p.cmdline() for p in alive]}"
@@ -99,9 +102,15 @@ def test_killed_and_resumed_gives_the_same_bytes(project, whole, victim):
     assert outputs(project) == whole
 
 
-def test_videos_side_by_side_wait_for_each_other(project, whole):
-    output = finish(start(project, "make", "--file", REPOSITORY / "Makefile", "--jobs=2", "video-drift", "video-slow",
-                          "STAGES=resolve prepare"))
-    assert "drift: Stage 'prepare@drift' didn't change" in output and "slow: Running stage 'prepare@slow'" in output
+def test_videos_side_by_side_wait_for_each_other(project, whole, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    said = io.StringIO()
+    pipeline = Pipeline(project, jobs=2, out=said, stages=("prepare",))
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(pipeline.video, ["drift", "slow"]))
+    told = {tuple(line.split()[:2]): line for line in said.getvalue().splitlines()}
+    assert "up to date" in told["drift", "prepare"] and " s " in told["slow", "prepare"]
+    assert "Running stage 'prepare@slow'" in (project / "build" / "logs" / "slow.log").read_text()
     assert (project / "results" / "slow" / "prepare" / "latents.safetensors").exists()
     assert finish(dvc(project, "prepare@slow", "finetune@drift")).count("didn't change") == 2

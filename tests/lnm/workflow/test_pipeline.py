@@ -44,7 +44,7 @@ def needs(pipeline, name):
 def test_every_video_has_its_own_stages(pipeline):
     stages, _ = pipeline
     own = {f"{stage}@{video}" for stage in ("resolve", *STAGES) for video in ("ocean", "rain")}
-    assert set(stages) == own | {"code", "footage", "checkpoint", "resolve_study", "human_study", "audit", "paper"}
+    assert set(stages) == own | {"code", "footage", "lnm-mini", "resolve_study", "human_study", "audit", "paper"}
 
 
 def test_the_stages_of_a_video_follow_each_other_and_need_no_other_video(pipeline):
@@ -79,14 +79,14 @@ def test_only_resolve_reads_params_yaml_and_it_does_so_always(pipeline):
 def test_nothing_of_the_user_s_or_of_the_resume_store_is_an_out(pipeline):
     stages, _ = pipeline
     outs = [path for stage in stages.values() for path in paths(stage.outs)]
-    assert {path.split("/")[0] for path in outs} == {"build", "footage", "checkpoint", "results", "weights"}
+    assert {path.split("/")[0] for path in outs} == {"build", "footage", "checkpoints", "results", "weights"}
 
 
 def test_a_clone_computes_everything_but_the_checkpoint(pipeline):
     stages, _ = pipeline
     assert {path for stage in stages.values() for out in stage.outs if out.can_push for path in paths([out])} == {
         "checkpoints/lnm-mini", "checkpoints/lnm-mini-clip"}
-    assert [name for name, stage in stages.items() if stage.frozen] == ["checkpoint"]
+    assert [name for name, stage in stages.items() if stage.frozen] == ["lnm-mini"]
 
 
 def test_metrics_and_plots_are_declared_for_every_video(pipeline):
@@ -106,7 +106,7 @@ def test_what_git_and_dvc_leave_alone():
     assert not any(map(ignored, ("inputs/README.md", "dvcstore/files/md5/00/x", "data.dvc", "dvc.lock")))
 
 
-@pytest.mark.parametrize("module", ["lnm.workflow.__main__", "lnm.workflow.runner", "lnm.demo.footage"])
+@pytest.mark.parametrize("module", ["lnm.cli", "lnm.cli.params", "lnm.workflow.runner", "lnm.demo.footage"])
 def test_the_stages_that_always_run_are_light(module):
     heavy = "{'torch', 'diffusers', 'transformers', 'papermill', 'pandas'}"
     code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"

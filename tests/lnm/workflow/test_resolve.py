@@ -8,10 +8,10 @@ import pytest
 from conftest import PARAMS
 from edited import edit
 
+from lnm.cli import main
 from lnm.errors import UserError
 from lnm.files import sha256
 from lnm.settings import Finetune, Sample
-from lnm.workflow.__main__ import main
 from lnm.workflow.params import STAGES, load
 from lnm.workflow.resolve import resolve, seal, settings
 
@@ -48,7 +48,7 @@ def test_an_unknown_video_is_answered_with_the_nearest(project):
 
 def test_the_command_line_says_it_in_one_line_and_exits_2(project, capsys):
     edit(project, "fps: 8", "fsp: 8")
-    assert main(["resolve", "rain"]) == 2
+    assert main(["params", "resolve", "rain"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -104,7 +104,8 @@ def test_no_stage_sees_another_s_choices(project):
 def test_changed_content_under_the_same_name_is_seen(project):
     (project / "params.yaml").write_text(PARAMS.replace("prompts: [rain", "still: inputs/ocean.mp4, prompts: [rain"))
     files = {"inputs/rain/0.png": ("prepare", "path_sha256"), "inputs/ocean.mp4": ("prepare", "still_sha256"),
-             "checkpoints/lnm-mini/unet/x": ("sample", "checkpoint_sha256"), "checkpoints/lnm-mini-clip/x": ("evaluate", "clip_sha256")}
+             "checkpoints/lnm-mini/unet/x": ("sample", "checkpoint_sha256"),
+             "checkpoints/lnm-mini-clip/x": ("evaluate", "clip_sha256")}
     for name, (stage, key) in files.items():
         before = told(stage, "rain")[key]
         (project / name).write_text("changed")

@@ -11,9 +11,9 @@ from conftest import REPOSITORY
 from nbformat.v4 import new_code_cell
 from small_notebook import write_notebook
 
+from lnm.cli import main
 from lnm.errors import UserError
 from lnm.workflow import runner
-from lnm.workflow.__main__ import main
 from lnm.workflow.params import load
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("[0-9]_*.ipynb"))
@@ -62,7 +62,7 @@ def test_a_copy_is_cleaned_of_paths_addresses_and_overwritten_bars_and_of_nothin
 
 LIVELY = """
 import os, sys, time
-from tqdm import tqdm
+from tqdm.auto import tqdm
 for _ in tqdm(range(3), desc="training"):
     time.sleep(0.1)
 print(video, steps, os.environ["LNM_RESOLVED"], sys.executable)
@@ -76,7 +76,7 @@ def test_the_same_run_gives_the_same_bytes_and_shows_its_progress(project, capsy
     path = write_notebook(project / "notebooks" / "n.ipynb", LIVELY)
     copies = [project / "out" / "one.ipynb", project / "out" / "two.ipynb"]
     for copy in copies:
-        assert main(["run", str(path), "-o", str(copy), "-p", "video", "rain"]) == 0
+        assert main(["notebook", "run", str(path), "-o", str(copy), "-p", "video=rain"]) == 0
     shown = capsys.readouterr()
     assert "training: 100%" in shown.err, "the kernel's bar is seen while it runs"
     assert shown.out.startswith("-- n · rain\n")
@@ -94,7 +94,7 @@ def test_the_same_run_gives_the_same_bytes_and_shows_its_progress(project, capsy
 
 def test_a_failure_shows_the_cell_and_the_error_and_keeps_the_copy_elsewhere(project, capsys):
     path = write_notebook(project / "notebooks" / "n.ipynb", "print('fine')", "def f(x):\n    return 1 / x\n\nf(0)")
-    assert main(["run", str(path), "-o", str(project / "out" / "n.ipynb")]) == 1
+    assert main(["notebook", "run", str(path), "-o", str(project / "out" / "n.ipynb")]) == 1
     said = capsys.readouterr().err
     assert "n.ipynb failed in cell 3:" in said
     assert "    def f(x):" in said and "ZeroDivisionError: division by zero" in said
@@ -107,7 +107,7 @@ def test_a_user_error_in_a_notebook_is_its_one_line(project, capsys, monkeypatch
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     path = write_notebook(project / "notebooks" / "n.ipynb",
                           "from lnm.errors import UserError\nraise UserError('x: no; do y')")
-    assert main(["run", str(path), "-o", str(project / "out" / "n.ipynb")]) == 2
+    assert main(["notebook", "run", str(path), "-o", str(project / "out" / "n.ipynb")]) == 2
     assert capsys.readouterr().err == "error: x: no; do y\n"
 
 

@@ -1,0 +1,149 @@
+"""`lnm animate`, `finetune`, `sample`, `check`: in any folder, and with a project's settings inside one."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import SIZE, write_tiny_checkpoint
+
+from lnm import video
+from lnm.cli import main, options
+from lnm.temporal_file import read_temporal
+
+QUICK = ["--set", "frames=3", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(write_tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """No project: a clip that drifts at 16 frames a second, two stills like it, one unlike it."""
+    picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    frames = np.stack([np.roll(picture, i, 1) for i in range(64)])
+    video.write_mp4(tmp_path / "clip.mp4", frames, 16)
+    for i in range(2):
+        Image.fromarray(np.roll(picture, 3 * i, 0)).save(tmp_path / f"still{i}.png")
+    Image.fromarray(np.full_like(picture, 255)).save(tmp_path / "white.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def project(folder, base, **sections):
+    text = f"size: {SIZE}\nseed: 5\ndevice: cpu\ncheckpoint: {{name: {base}, clip: null}}\n"
+    text += "".join(f"{name}: {values}\n" for name, values in sections.items())
+    (folder / "params.yaml").write_text(text + "videos: {other: {path: nowhere.mp4, fps: 8, prompts: [x]}}\n")
+
+
+def test_a_clip_is_learned_into_a_file_and_given_to_a_still(folder, base, capsys):
+    size = ["--size", str(SIZE), "--checkpoint", base]
+    assert main(["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", "--steps", "3", *size,
+                 *QUICK]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"temporal file: {folder / 'waves.safetensors'}\n" and "fps: 8, as none is given" in err
+    notes = read_temporal("waves.safetensors").notes
+    assert (notes.prompt, notes.fps, notes.steps, notes.video, notes.checkpoint) == ("waves", 8, 3, "clip", base)
+    assert main(["sample", "still0.png", "--temporal", "waves.safetensors", "--frames", "4", "--inference-steps", "2",
+                 "--size", f"{SIZE}x{2 * SIZE}", "--out", "film.gif"]) == 0
+    assert capsys.readouterr().out == f"film: {folder / 'film.gif'}\n"
+    assert video.read_frames(folder / "film.gif").shape == (4, 2 * SIZE, SIZE, 3)
+    assert sorted(p.name for p in folder.iterdir() if p.name[0] == ".") == [], "nothing to resume is left"
+
+
+def test_a_fine_tune_that_stops_goes_on_to_the_same_bytes(folder, base, monkeypatch, capsys):
+    from lnm import training
+
+    words = ["finetune", "clip.mp4", "--prompt", "waves", "--steps", "4", "--size", str(SIZE), "--checkpoint", base,
+             "--set", "checkpoint_every=1", "--fps", "8", *QUICK, "--out"]
+    assert main([*words, "whole.safetensors"]) == 0
+    real, steps = training.Trainer.step, []
+
+    def step(self, latents, fps, seed, number):
+        if number == 2 and not steps:
+            steps.append(number)
+            raise KeyboardInterrupt
+        return real(self, latents, fps, seed, number)
+
+    monkeypatch.setattr(training.Trainer, "step", step)
+    assert main([*words, "again.safetensors"]) == 130
+    assert "goes on from the last checkpoint" in capsys.readouterr().err and steps == [2]
+    monkeypatch.setattr(training.Trainer, "step", lambda *a: steps.append(a[-1]) or real(*a))
+    assert main([*words, "again.safetensors"]) == 0
+    assert steps == [2, 2, 3], "the first two steps are not done again"
+    assert (folder / "again.safetensors").read_bytes() == (folder / "whole.safetensors").read_bytes()
+
+
+def test_animate_in_a_folder_and_again_without_training(folder, base, monkeypatch, capsys):
+    words = ["--like", "clip.mp4", "--prompt", "waves", "--fps", "8", "--size", str(SIZE), "--checkpoint", base,
+             "--steps", "3", "--frames", "4", "--inference-steps", "2", *QUICK]
+    assert main(["animate", "still0.png", *words]) == 0
+    assert capsys.readouterr().out == f"film: {folder / 'still0_film.mp4'}\n"
+    assert video.read(folder / "still0_film.mp4").frames.shape == (4, SIZE, SIZE, 3)
+    monkeypatch.setattr("lnm.stages.animate.finetune", lambda *a, **k: pytest.fail("trained again"))
+    assert main(["animate", "white.png", *words, "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert "warning: The still does not look like the clip" in err and "fps" not in out + err
+
+
+def stand_in(monkeypatch):
+    """What `lnm.animate` would be called with."""
+    given = {}
+
+    def animate(still, **words):
+        given.update(words)
+        return SimpleNamespace(path="film.mp4", temporal="temporal.safetensors")
+
+    monkeypatch.setattr("lnm.stages.animate.animate", animate)
+    return given
+
+
+def test_inside_a_project_its_settings_hold_and_options_override_them(folder, base, monkeypatch):
+    project(folder, base, finetune="{steps: 7, learning_rate: 1.0e-3}", sample="{num_frames: 9}")
+    given = stand_in(monkeypatch)
+    words = ["animate", "still0.png", "--like", "clip.mp4", "--prompt", "waves"]
+    assert main(words) == 0
+    assert (given["settings"].steps, given["settings"].learning_rate, given["sample"].num_frames) == (7, 1e-3, 9)
+    assert (given["checkpoint"], given["size"], given["seed"], given["device"]) == (base, SIZE, 5, "cpu")
+    assert given["store"] == folder / "store" / "animate"
+    assert main([*words, "--steps", "8", "--set", "learning_rate=2e-3", "--seed", "6", "--size", "64",
+                 "--frames", "3"]) == 0
+    assert (given["settings"].steps, given["settings"].learning_rate, given["seed"]) == (8, 2e-3, 6)
+    assert (given["size"], given["num_frames"]) == (64, 3)
+
+
+@pytest.mark.parametrize("words, size", [([], 128), (["--checkpoint", "a/b"], 512), (["--size", "64"], 64),
+                                         (["--size", "192x128"], (192, 128))])
+def test_outside_a_project_the_size_is_the_checkpoint_s(folder, monkeypatch, words, size):
+    given = stand_in(monkeypatch)
+    assert main(["animate", "still0.png", "--like", "clip.mp4", "--prompt", "waves", *words]) == 0
+    assert given["size"] == size and given["store"] is None
+
+
+def test_a_project_s_built_in_checkpoint_is_written_into_files_by_its_own_name(tmp_path, monkeypatch):
+    built = tmp_path / "checkpoints" / "lnm-mini"
+    built.mkdir(parents=True)
+    monkeypatch.setattr(options, "builtin", lambda name: built if name == "lnm-mini" else None)
+    assert options.local_model("checkpoints/lnm-mini", tmp_path) == "lnm-mini"
+    assert options.local_model("checkpoints/lnm-mini", tmp_path / "other") == "checkpoints/lnm-mini"
+    assert options.local_model("someone/else", tmp_path) == "someone/else"
+
+
+def test_check_says_what_is_amiss_and_its_status_tells(folder, capsys):
+    assert main(["check", "clip.mp4", "still0.png", "--size", "64"]) in (0, 1)  # a drifting picture is a moving camera
+    first = capsys.readouterr().out
+    assert [line.split()[1] for line in first.splitlines() if line[:4].strip() in ("ok", "WARN")] == [
+        "length", "motion", "cuts", "camera", "still"]
+    assert main(["check", "clip.mp4", "white.png", "--end", "1"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "WARN length Only 8 frames" in said and "WARN still The still does not look like the clip" in said
+
+
+def test_check_of_a_good_clip_is_0(folder, monkeypatch, capsys):
+    monkeypatch.setattr("lnm.preflight.check", lambda *a: {"ok": True, "findings": [
+        {"name": "length", "ok": True, "say": "Long."}]})
+    assert main(["check", "clip.mp4"]) == 0
+    assert capsys.readouterr().out.split() == ["ok", "length", "Long."]

@@ -1,0 +1,81 @@
+"""What a run of the pipeline tells: the stages as DVC says them, the end of a log that failed, the verdict."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lnm.errors import UserError
+from lnm.workflow.params import own_steps
+from lnm.workflow.reproduce import Pipeline, verdict
+
+STAGES = """
+stages:
+  prepare:
+    foreach: [ocean, rain]
+    do:
+      cmd: echo ${item} > prepared-${item}
+      outs: ["prepared-${item}"]
+  sample:
+    foreach: [ocean]
+    do:
+      cmd: 'echo trying; echo "error: inputs/ocean.mp4 is torn; give another" >&2; exit 2'
+      deps: [prepared-ocean]
+      outs: [sampled]
+"""
+
+
+@pytest.fixture
+def pipeline(project):
+    (project / "dvc.yaml").write_text(STAGES)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=project, check=True)
+    return lambda: Pipeline(project, jobs=1, out=io.StringIO())
+
+
+def test_stages_are_told_as_dvc_runs_them_and_a_failure_by_the_end_of_its_log(project, pipeline):
+    run = pipeline()
+    assert run.dvc("x.log", "prepare@rain")
+    assert run.progress.out.getvalue().startswith("rain        prepare      ")
+    assert not run.dvc("y.log", "sample@ocean")
+    said = run.progress.out.getvalue().splitlines()
+    assert said[1].startswith("ocean       prepare      ")
+    assert said[2] == "ocean       sample       FAILED; build/logs/y.log ends:"
+    assert said[-1] == "    error: inputs/ocean.mp4 is torn; give another"
+    assert not any("git add" in line or "dvc push" in line or "failed to reproduce" in line for line in said)
+    assert "failed to reproduce" in (project / "build" / "logs" / "y.log").read_text(), "the log has everything"
+    again = pipeline()
+    assert again.dvc("z.log", "prepare@rain")
+    assert again.progress.out.getvalue() == "rain        prepare      up to date\n"
+
+
+def measured(project, video, **numbers):
+    path = project / "results" / video / "evaluate" / "summary.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(numbers))
+
+
+def test_the_verdict_is_one_sentence_of_the_run_s_numbers(project):
+    measured(project, "ocean", motion_ratio=1.1, detail_kept=0.894, frame0_db_below_ceiling=0.8, fid_heldout=60.8)
+    measured(project, "rain", motion_ratio=2.0, detail_kept=0.5, frame0_db_below_ceiling=3.04, fid_heldout=None)
+    assert verdict(project, ["ocean", "rain"]) == (
+        "Verdict: 1 of 2 videos' films move about as far as the real clip (they do 1.10 to 2.00 times; 0.75 to 1.33 "
+        "counts), keep 0.50 to 0.89 of the detail that the autoencoder can hold, begin 0.8 to 3.0 dB below the still "
+        "as it can show it and score an FID of 61 to the held-out frames.")
+
+
+def test_without_numbers_there_is_no_verdict(project):
+    with pytest.raises(UserError, match="no video has been measured"):
+        verdict(project, ["ocean"])
+
+
+def test_a_video_s_own_steps_are_said_where_finetune_steps_does_not_reach(project):
+    from conftest import PARAMS
+
+    from lnm.workflow.params import load
+
+    (project / "params.yaml").write_text(PARAMS.replace("fps: 8,", "fps: 8, steps: 10,") + "finetune: {steps: 1200}\n")
+    params = load(project / "params.yaml")
+    said = ["ocean trains 10 steps, its own; finetune.steps (1200) does not reach it, videos.ocean.steps does"]
+    assert own_steps(params) == own_steps(params, "ocean") == said and own_steps(params, "rain") == []
