@@ -73,8 +73,7 @@ def scenes(
 
     The two clips of 160 frames take minutes on a CPU, a sheet of stills seconds.
     """
-    from lnm.demo.scenes.clips import CLIPS
-    from lnm.demo.scenes.write import write_clips, write_stills
+    from lnm.demo.scenes.write import CLIPS, write_clips, write_stills
 
     if stills is not None:
         target = sheet or Path("stills.png")

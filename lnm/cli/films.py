@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -108,7 +109,7 @@ def finetune(
     trained = learn(pipe, film.frames, prompt=prompt, fps=film.fps, seed=here.seed if seed is None else seed,
                     store=store, settings=settings)
     pipe.save_temporal(out, video=Path(clip).stem, checkpoint=opened.checkpoint)
-    _remove(store)
+    shutil.rmtree(store, ignore_errors=True)  # what an interrupted run would have gone on from
     say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "
         "the last")
     print(f"temporal file: {out}")
@@ -232,10 +233,3 @@ def _rate(fps: float | None) -> float | None:
 def _must_exist(path: Path, option: str) -> None:
     if not path.is_file():
         raise UserError(f"{option}: {path} {'is a folder; give one image' if path.is_dir() else 'does not exist'}")
-
-
-def _remove(folder: Path) -> None:
-    """What an interrupted run would have gone on from."""
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

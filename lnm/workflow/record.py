@@ -10,6 +10,7 @@ computed in DVC's run cache, and leave dvc.lock as DVC always does.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -66,15 +67,13 @@ def _merged(committed: bytes, record: Path) -> bytes:
     """The record of the last run, with what Git has in place of its own."""
     if not record.is_file():
         return committed
-    from io import BytesIO
-
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     shared, own = yaml.load(committed) or {}, yaml.load(record.read_bytes()) or {}
     stages = {**own.get("stages", {}), **shared.get("stages", {})}
-    out = BytesIO()
+    out = io.BytesIO()
     yaml.dump({"schema": shared.get("schema", "2.0"), "stages": stages}, out)
     return out.getvalue()
 
