@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tqdm.auto import tqdm
+
+from lnm.errors import UserError
 
 
 def to_tensor(frames: np.ndarray) -> torch.Tensor:
@@ -36,3 +40,12 @@ def decode(vae: Any, latents: torch.Tensor, chunk_size: int = 8, desc: str | Non
     parts = [vae.decode(part.to(vae.device, vae.dtype)).sample.float().cpu()
              for part in tqdm(chunks, desc=desc, disable=desc is None)]
     return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def load_latents(folder: Path) -> dict[str, torch.Tensor]:
+    """What the prepare stage cached in its folder, float32 and scaled: train (N, C, h, w), still (1, C, h, w) and,
+    where frames are held out, heldout (M, C, h, w). Raises UserError if it has not run."""
+    path = Path(folder) / "latents.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; prepare the clip first")
+    return load_file(path)

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.latents import encode
-from lnm.pipeline import LateNtMoviesPipeline
+from lnm.model import InflatedModel
 from lnm.resume import ResumeStore
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune
@@ -127,7 +127,7 @@ def make_accelerator(settings: Finetune, device: torch.device | str) -> Accelera
     return Accelerator(mixed_precision=settings.mixed_precision, cpu=cpu)
 
 
-def run_identity(pipe: LateNtMoviesPipeline, clip: np.ndarray | torch.Tensor, prompt: str, fps: float,
+def run_identity(pipe: InflatedModel, clip: np.ndarray | torch.Tensor, prompt: str, fps: float,
                  settings: Finetune, seed: int) -> dict:
     """All that decides what a fine-tune gives, as json values; not where it runs, nor how often it looks or saves.
 
@@ -139,7 +139,7 @@ def run_identity(pipe: LateNtMoviesPipeline, clip: np.ndarray | torch.Tensor, pr
             "weights": weights_of(pipe)}
 
 
-def weights_of(pipe: LateNtMoviesPipeline) -> list[str]:
+def weights_of(pipe: InflatedModel) -> list[str]:
     """Tells the weights of two pipelines apart without reading all: of each model a hash of its parameters' names,
     their shapes and one value of each."""
     seen = [[(k, tuple(p.shape), float(p.detach().flatten()[p.numel() // 2])) for k, p in module.named_parameters()]
@@ -189,7 +189,7 @@ class Trained:
 class Trainer:
     """The state of one fine-tune: the model under Accelerate, optimiser, moving average, embeddings of the prompt."""
 
-    def __init__(self, pipe: LateNtMoviesPipeline, prompt: str, settings: Finetune, accelerator: Accelerator,
+    def __init__(self, pipe: InflatedModel, prompt: str, settings: Finetune, accelerator: Accelerator,
                  name: str):
         self.settings, self.accelerator, self.name = settings, accelerator, name
         self.scheduler = make_scheduler(pipe.scheduler, settings.beta_schedule)
@@ -264,7 +264,7 @@ class Trainer:
         self.unet.eval().to(self.home)
 
 
-def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune,
+def train(pipe: InflatedModel, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune,
           accelerator: Accelerator, seed: int = 0, store: ResumeStore | None = None, name: str = "clip",
           preview: Callable[[int], None] | None = None) -> Trained:
     """Train the temporal layers of `pipe` on latents (N, C, h, w) at `fps`, in place; log and checkpoints in `store`.
@@ -305,7 +305,7 @@ def train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: f
 # ---------------------------------------------------------------- for a script
 
 
-def finetune(pipe: LateNtMoviesPipeline, frames_or_path: Any, *, prompt: str, fps: float, steps: int | None = None,
+def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: float, steps: int | None = None,
              size: int | tuple[int, int] | None = None, crop: list[int] | None = None, seed: int = 0,
              store: Path | str | None = None, settings: Finetune | None = None, **changes: Any) -> Trained:
     """Teach the temporal layers of `pipe` the motion of one clip, in place. Then `pipe(...)` films, and
@@ -346,7 +346,7 @@ def finetune(pipe: LateNtMoviesPipeline, frames_or_path: Any, *, prompt: str, fp
     return trained
 
 
-def _settings(pipe: LateNtMoviesPipeline, settings: Finetune | None, changes: dict) -> Finetune:
+def _settings(pipe: InflatedModel, settings: Finetune | None, changes: dict) -> Finetune:
     """The choices of a run on a pipeline. Raises UserError where the two do not fit."""
     if not isinstance(pipe.unet, UNetPseudo3DConditionModel):
         raise UserError("finetune: this pipeline has no temporal layers (its U-Net is 2D); open it with "
@@ -363,7 +363,7 @@ def _settings(pipe: LateNtMoviesPipeline, settings: Finetune | None, changes: di
     return settings
 
 
-def _frames(pipe: LateNtMoviesPipeline, frames_or_path: Any, fps: float, size: Any, crop: Any) -> np.ndarray:
+def _frames(pipe: InflatedModel, frames_or_path: Any, fps: float, size: Any, crop: Any) -> np.ndarray:
     """Frames uint8 (N, H, W, 3) of what `finetune` is given, of a size that the autoencoder takes."""
     if not 0 < fps < float("inf"):
         raise UserError(f"fps {fps}: must be a number above 0, frames a second")

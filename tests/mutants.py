@@ -3,10 +3,11 @@
     make mutants                                  all rooms, some 40 minutes on 2 cores; the table and the survivors
     python tests/mutants.py pseudo3d resume       some of them
 
-cosmic-ray finds the places and makes the changes. Running them is ours: importing torch and diffusers costs ten seconds,
-so they are imported once, and each mutant is a fork of that process which imports `lnm` with one module changed and runs
-the tests of that room until the first failure. A mutant that survives is written to build/mutants.json with its
-difference; those that change nothing that can be seen stand in tests/mutants.yaml with the reason.
+cosmic-ray finds the places and makes the changes. Running them is ours: importing torch and diffusers costs ten
+seconds, so they are imported once, and each mutant is a fork of that process which imports `lnm` with one module
+changed and runs the tests of that room until the first failure. A mutant that survives is written to
+build/mutants.json with its difference; those that change nothing that can be seen stand in tests/mutants.yaml with the
+reason.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ ROOMS = {
     "prompts": ["lnm/test_prompts.py"],
     "resume": ["lnm/test_resume.py", "lnm/test_training.py"],
     "training": ["lnm/test_training.py"],
-    "pipeline": ["lnm/test_pipeline.py"],
+    "model": ["lnm/test_pipeline_opening.py", "lnm/test_pipeline.py"],
+    "pipeline": ["lnm/test_pipeline.py", "lnm/test_pipeline_opening.py"],
 }
 # one change a place: what a slip of the hand would write
 OPERATORS = [f"core/{name}" for name in (
@@ -52,7 +54,9 @@ class OneChanged(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.name, self.path, self.source = name, path, source
 
     def find_spec(self, fullname, path=None, target=None):
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
+        if fullname == self.name:
+            return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
+        return None
 
     def create_module(self, spec):
         return None
@@ -129,7 +133,8 @@ def warm_up() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)} (default: all)")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="mutants at once (default: cores)")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=int, default=cores, help="mutants at once (default: cores)")
     args = parser.parse_args()
     rooms = args.rooms or list(ROOMS)
     if set(rooms) - set(ROOMS):
@@ -169,7 +174,8 @@ def main() -> int:
         (ROOT / "build" / "mutants.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     total = {key: sum(room[key] for room in report.values()) for key in ("mutants", "killed")}
     for room, counts in {**report, "all": total}.items():
-        print(f"{room:12} {counts['killed']:4} of {counts['mutants']:4} killed, {counts['killed'] / counts['mutants']:.0%}")
+        killed, count = counts["killed"], counts["mutants"]
+        print(f"{room:12} {killed:4} of {count:4} killed, {killed / count:.0%}")
     print("survivors: build/mutants.json; with a reason: tests/mutants.yaml")
     return 0
 

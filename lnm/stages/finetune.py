@@ -11,13 +11,13 @@ import torch
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
 from lnm.hub import locate_temporal
-from lnm.pipeline import LateNtMoviesPipeline, to_uint8
+from lnm.latents import load_latents
+from lnm.model import InflatedModel
 from lnm.resume import ResumeStore
 from lnm.settings import Finetune
-from lnm.stages.prepare import load
+from lnm.stages.preview import previewer
 from lnm.temporal_file import load_temporal
 from lnm.training import check_length, make_accelerator, open_store, run_identity, train
-from lnm.video import write_gif
 
 
 def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, checkpoint: str,
@@ -31,7 +31,7 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
     Raises UserError for a clip that is too short, or while another run holds the store.
     """
     prepared, out = Path(prepared), Path(out)
-    cached = load(prepared)
+    cached = load_latents(prepared)
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     check_length(len(cached["train"]), settings, f"videos.{name}")
@@ -41,11 +41,7 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
     keep = open_store(Path(store), run_identity(pipe, cached["train"], prompt, fps, settings, seed), accelerator)
     finished = False
     try:
-        def preview(step: int) -> None:
-            film = pipe(image_latents=cached["still"], prompt=prompt, num_frames=max(8, settings.frames), fps=fps,
-                        generator=torch.Generator("cpu").manual_seed(seed)).frames[0]
-            write_gif(keep.folder / "previews" / f"step_{step:05d}.gif", to_uint8(film), fps)
-
+        preview = previewer(pipe, cached["still"], prompt, fps, max(8, settings.frames), seed, keep.folder / "previews")
         trained = train(pipe, cached["train"], prompt, fps, settings, accelerator, seed, keep, name, preview)
         if keep.main:
             _export(keep, out)
@@ -61,12 +57,12 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
 
 
 def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: int,
-              device: str) -> LateNtMoviesPipeline:
+              device: str) -> InflatedModel:
     """The checkpoint inflated; its temporal layers from `settings.init`, or drawn by `seed` and starting as the
     identity."""
     base = open_checkpoint(checkpoint, revision, device)
     torch.manual_seed(seed)  # the temporal attention's projections
-    pipe = LateNtMoviesPipeline.from_checkpoint(base, conv_placement=settings.conv_placement,
+    pipe = InflatedModel.from_checkpoint(base, conv_placement=settings.conv_placement,
                                                 mask_value=settings.mask_value, in_place=True)
     if settings.init:  # its layers alone: noise schedule and mask value are this run's
         load_temporal(pipe.unet, locate_temporal(settings.init))

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from lnm import preflight, video
 from lnm.checkpoint import open_checkpoint
@@ -79,12 +78,3 @@ def _write_pictures(out: Path, film: video.Clip, train: np.ndarray, still: np.nd
     os.replace(out / "still" / "00000.png", out / "still.png")
     (out / "still").rmdir()
     video.write_mp4(out / "clip.mp4", film.frames, film.fps)
-
-
-def load(folder: Path) -> dict[str, torch.Tensor]:
-    """What `prepare` cached: train (N, C, h, w), still (1, C, h, w) and, where frames are held out,
-    heldout (M, C, h, w); float32, scaled. Raises UserError if it has not run."""
-    path = Path(folder) / "latents.safetensors"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; prepare the clip first")
-    return load_file(path)

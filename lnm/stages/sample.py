@@ -12,10 +12,10 @@ from lnm import video
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
 from lnm.files import sha256, write_json
+from lnm.latents import load_latents
 from lnm.pipeline import LateNtMoviesPipeline, to_uint8
 from lnm.schedulers import make_scheduler
 from lnm.settings import Sample
-from lnm.stages.prepare import load
 from lnm.temporal_file import read_temporal
 
 METHODS = ("ours", "frame_by_frame")
@@ -41,7 +41,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     base = open_checkpoint(checkpoint, revision, pick_device(device))
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
-    still = load(prepared)["still"]
+    still = load_latents(prepared)["still"]
     file = read_temporal(temporal)
     mask_value = file.notes.mask_value
     for method in sorted(methods, key=METHODS.index, reverse=True):  # ours last: it inflates the checkpoint's own U-Net

@@ -18,6 +18,8 @@ PACKAGES = ("lnm", "eval")
 # Their values reach a stage through build/resolve/<video>/<stage>.json, so an edit there reruns only the stages whose
 # json it changes. They are not hashed; what they import is.
 BY_VALUE = {"lnm.settings", "lnm.workflow.params", "lnm.workflow.resolve", "lnm.demo", "lnm.demo.footage"}
+# What it makes is looked at and decides nothing: neither it nor what it imports is hashed.
+LOOKED_AT = {"lnm.stages.preview"}
 
 
 def code(notebook: Path) -> str:
@@ -46,7 +48,7 @@ def modules(source: str, base: Path) -> dict[str, Path]:
         name = todo.pop()
         path = base.joinpath(*name.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if name.split(".")[0] in PACKAGES and name not in found and path.is_file():
+        if name.split(".")[0] in PACKAGES and name not in {*found, *LOOKED_AT} and path.is_file():
             found[name] = path
             package = name if path.name == "__init__.py" else name.rpartition(".")[0]
             todo += _imports(path.read_text(encoding="utf-8"), package)
@@ -76,7 +78,7 @@ def _module_hash(path: Path) -> str:
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and is_text(body[0].value):
             body[0].value = ast.Constant(...)  # a docstring
         text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and re.fullmatch(r"[\w/.-]+\.\w+", text) and (path.parent / text).is_file():
+        if isinstance(text, str) and re.fullmatch(r"[\w/.-]+\.(?!py$)\w+", text) and (path.parent / text).is_file():
             beside.add(path.parent / text)
     whole = hashlib.sha256(ast.unparse(tree).encode())
     for file in sorted(beside - {path}):

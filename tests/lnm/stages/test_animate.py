@@ -10,9 +10,9 @@ from tiny import SIZE, write_tiny_checkpoint
 import lnm
 from lnm import video
 from lnm.errors import UserError
+from lnm.latents import load_latents
 from lnm.settings import Finetune, Sample
 from lnm.stages import animate as stage
-from lnm.stages.prepare import load
 from lnm.temporal_file import read_temporal
 
 SMALL = dict(prompt="waves", size=SIZE, device="cpu", settings=Finetune(steps=3, frames=3),
@@ -59,7 +59,7 @@ def test_a_still_becomes_a_film_and_a_second_still_needs_no_training(folder, mon
 def test_all_of_the_clip_is_learned_from(folder):
     made = lnm.animate("still0.png", like="clip.mp4", fps=8, store="store", **SMALL)
     prepared = [p.parent for p in (folder / "store").glob("*/prepare/clip.json")]
-    assert len(load(prepared[0])["train"]) == 16 == len(video.read("clip.mp4", 8))
+    assert len(load_latents(prepared[0])["train"]) == 16 == len(video.read("clip.mp4", 8))
     assert made.findings["frames"] == 16
 
 

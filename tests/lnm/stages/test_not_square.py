@@ -12,9 +12,10 @@ import lnm
 from eval import evaluate, figures, table1
 from lnm import video
 from lnm.errors import UserError
+from lnm.latents import load_latents
 from lnm.settings import Sample
 from lnm.stages.finetune import finetune
-from lnm.stages.prepare import load, prepare
+from lnm.stages.prepare import prepare
 from lnm.stages.sample import sample_films
 from lnm.workflow.params import load as load_params
 from lnm.workflow.resolve import resolve, settings
@@ -28,7 +29,7 @@ def test_prepare_finetune_sample_and_evaluate(tmp_path, monkeypatch):
     video.write_mp4(tmp_path / "clip.mp4", np.stack([np.roll(picture, i, 1) for i in range(16)]), 8)
     here = tmp_path / "results" / "sea"
     prepare("clip.mp4", here / "prepare", fps=8, prompts=["waves"], checkpoint=checkpoint, size=[48, 32])
-    assert load(here / "prepare")["train"].shape == (12, CHANNELS, 16, 24)
+    assert load_latents(here / "prepare")["train"].shape == (12, CHANNELS, 16, 24)
     finetune(here / "prepare", here / "finetune", tmp_path / "store", checkpoint=checkpoint,
              settings=tiny_settings(steps=2, preview_every=2))
     preview = video.read_frames(here / "finetune" / "previews" / "step_00002.gif")

@@ -11,7 +11,8 @@ from tiny import CHANNELS, SIZE, write_tiny_checkpoint
 from lnm import latents, video
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
-from lnm.stages.prepare import load, prepare
+from lnm.latents import load_latents
+from lnm.stages.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_the_last_part_is_held_out_and_all_is_encoded_as_it_stands(tiny, clip, t
     assert np.array_equal(video.read_frames(tmp_path / "train"), whole[:12])
     assert np.array_equal(video.read_frames(tmp_path / "heldout"), whole[12:])
     assert np.array_equal(video.read_image(tmp_path / "still.png"), whole[12]), "the first held-out frame"
-    vae, cached = open_checkpoint(str(tiny)).vae, load(tmp_path)
+    vae, cached = open_checkpoint(str(tiny)).vae, load_latents(tmp_path)
     torch.testing.assert_close(cached["train"], latents.encode(vae, whole[:12]))
     torch.testing.assert_close(cached["still"], cached["heldout"][:1], atol=1e-5, rtol=1e-5)
     assert np.array_equal(video.read_frames(tmp_path / "heldout_vae"), latents.decode(vae, cached["heldout"]))
@@ -60,7 +61,7 @@ def test_nothing_held_out_trains_on_the_whole_clip(tiny, clip, tmp_path):
     facts = prepare(clip, out, fps=8, prompts=["waves"], checkpoint=str(tiny), size=SIZE, holdout=0,
                     still=tmp_path / "still.png")
     assert (facts["frames_train"], facts["frames_heldout"]) == (16, 0)
-    assert set(load(out)) == {"train", "still"} and load(out)["train"].shape[0] == 16
+    assert set(load_latents(out)) == {"train", "still"} and load_latents(out)["train"].shape[0] == 16
     assert not (out / "heldout").exists() and not (out / "heldout_vae").exists()
     assert json.loads((out / "preflight.json").read_text())["frames"] == 16
     assert (video.read_image(out / "still.png") == 99).all()
@@ -71,7 +72,8 @@ def test_nothing_held_out_trains_on_the_whole_clip(tiny, clip, tmp_path):
 def test_films_need_not_be_square(tiny, clip, tmp_path):
     facts = prepare(clip, tmp_path, fps=8, prompts=["waves"], checkpoint=str(tiny), size=[48, 32])
     assert facts["size"] == [48, 32]
-    assert load(tmp_path)["train"].shape == (12, CHANNELS, 16, 24) and load(tmp_path)["still"].shape[-2:] == (16, 24)
+    cached = load_latents(tmp_path)
+    assert cached["train"].shape == (12, CHANNELS, 16, 24) and cached["still"].shape[-2:] == (16, 24)
     assert np.array_equal(video.read_frames(tmp_path / "train"), video.read(clip, 8, (48, 32)).frames[:12])
 
 
@@ -89,4 +91,4 @@ def test_what_cannot_be_prepared_is_one_line_and_leaves_nothing(tiny, clip, tmp_
 
 def test_what_was_not_prepared_is_one_line(tmp_path):
     with pytest.raises(UserError, match="prepare the clip first"):
-        load(tmp_path)
+        load_latents(tmp_path)

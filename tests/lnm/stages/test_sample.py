@@ -11,11 +11,11 @@ from lnm import video
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.files import sha256
+from lnm.latents import load_latents
 from lnm.pipeline import LateNtMoviesPipeline, to_uint8
 from lnm.schedulers import make_scheduler
 from lnm.settings import Sample
 from lnm.stages.finetune import finetune
-from lnm.stages.prepare import load
 from lnm.stages.sample import film_seed, sample_films
 
 SETTINGS = Sample(num_frames=4, num_inference_steps=2, seeds=2)
@@ -59,7 +59,7 @@ def test_films_are_the_pipeline_s_own_on_the_noise_schedule_and_mask_of_the_temp
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=SETTINGS.scheduler)
         for k in range(2):
             noise = torch.Generator().manual_seed(film_seed(5, k))  # of both methods
-            film = pipe(image_latents=load(prepared)["still"], prompt="ocean waves", num_frames=4, fps=8,
+            film = pipe(image_latents=load_latents(prepared)["still"], prompt="ocean waves", num_frames=4, fps=8,
                         num_inference_steps=2, generator=noise).frames[0]
             assert np.array_equal(video.read_frames(tmp_path / method / f"seed_{k}"), to_uint8(film))
 
