@@ -272,6 +272,14 @@ def test_in_half_precision_a_seed_gives_much_the_same_film(folder, temporal, wan
     assert frames.dtype == np.float32 and np.isfinite(frames).all()
 
 
+@pytest.mark.parametrize("name", ["torch_dtype", "dtype"])
+def test_precision_has_both_of_diffusers_names_for_a_base_and_for_a_saved_pipeline(folder, checkpoint, tmp_path, name):
+    make(checkpoint).save_pretrained(tmp_path)
+    for place in (folder, tmp_path):
+        pipe = LateNtMoviesPipeline.from_pretrained(place, **{name: torch.bfloat16})
+        assert {p.dtype for m in (pipe.unet, pipe.vae, pipe.text_encoder) for p in m.parameters()} == {torch.bfloat16}
+
+
 def test_a_temporal_file_of_a_half_precision_base_fits_the_whole_one_and_its_copy(folder, tmp_path):
     half = LateNtMoviesPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
     wake(half.unet)
