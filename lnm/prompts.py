@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from lnm.errors import UserError
 from lnm.files import builtin
@@ -24,7 +25,6 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
         return {"prompt": prompts[0], "candidates": [{"prompt": p, "distance": None} for p in prompts], "clip": None,
                 "note": "no CLIP is set (checkpoint.clip): the first prompt was taken"}
     import open_clip
-    from PIL import Image
 
     folder = builtin(clip) or Path(clip).expanduser()
     if folder.is_dir():
