@@ -13,11 +13,13 @@ import typer
 
 from lnm.cli.style import App, if_interrupted
 from lnm.errors import UserError
+from lnm.files import write_json
 from lnm.workflow import code as codes
 from lnm.workflow import guard, machine, runner
 from lnm.workflow.params import root
 
 app = App("The notebooks: run one, open them in JupyterLab, see what code is behind them.")
+NEWS = "@jupyterlab/apputils-extension:announcements"  # asks whether news are wanted, and looks for updates
 
 
 @app.add("lnm notebook run notebooks/1_prepare.ipynb --out results/ocean/notebooks/1_prepare.ipynb -p video=ocean")
@@ -68,10 +70,12 @@ def lab(words: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
                                                           help="More for `jupyter lab`, after --.")] = None) -> None:
     """Open the notebooks in JupyterLab, in this environment, with the whole project in reach; Ctrl-C ends it."""
     here = root()
-    environment = {"OMP_NUM_THREADS": str(machine.threads()), **os.environ, **runner.INTERACTIVE}
+    settings = here / "build" / "jupyter"
+    write_json(settings / "labconfig" / "page_config.json", {"disabledExtensions": {NEWS: True}})
+    places = os.pathsep.join([str(settings), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])])
+    environment = {"OMP_NUM_THREADS": str(machine.threads()), **os.environ, **runner.INTERACTIVE,
+                   "JUPYTER_CONFIG_PATH": places}
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={here}",
-               # no asking for news, no looking for updates
-               "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
                *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
                *(words or ()), str(here / "notebooks" / "1_prepare.ipynb")]
     if_interrupted("JupyterLab has ended")
