@@ -62,8 +62,8 @@ def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: i
     identity."""
     base = open_checkpoint(checkpoint, revision, device)
     torch.manual_seed(seed)  # the temporal attention's projections
-    pipe = InflatedModel.from_checkpoint(base, conv_placement=settings.conv_placement,
-                                                mask_value=settings.mask_value, in_place=True)
+    pipe = InflatedModel.from_checkpoint(base, conv_placement=settings.conv_placement, mask_value=settings.mask_value,
+                                         in_place=True)
     if settings.init:  # its layers alone: noise schedule and mask value are this run's
         load_temporal(pipe.unet, locate_temporal(settings.init))
     pipe.set_progress_bar_config(disable=True)
