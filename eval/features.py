@@ -57,13 +57,13 @@ def inception_state(path: Path) -> dict:
     import torch
 
     if not path.is_file():
-        raise UserError(f"{path}: no Inception weights, so no FID: run `python -m lnm.demo.footage` to fetch them")
+        raise UserError(f"{path}: no Inception weights, so no FID: `lnm footage --inception` fetches them")
     try:
         with warnings.catch_warnings():  # torch.jit is deprecated; this is the one place that still reads its file
             warnings.simplefilter("ignore")
             tensors = dict(torch.jit.load(str(path), map_location="cpu").state_dict())
     except RuntimeError:
-        raise UserError(f"{path}: not a TorchScript file: delete it and run `python -m lnm.demo.footage`") from None
+        raise UserError(f"{path}: not a TorchScript file: delete it and run `lnm footage --inception`") from None
     state = {}
     for number, name in enumerate(_STEM):
         state |= _convolution(tensors, f"net.layers.conv{_suffix(number)}", name)

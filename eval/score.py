@@ -17,6 +17,7 @@ from eval import controls, fidelity, measure, motion
 from eval.evaluate import read_images, rounded
 from eval.measure import DIRECTIONS, UNITS, Measured, measured
 from lnm.errors import UserError
+from lnm.files import cache_folder
 from lnm.workflow.params import load, root
 
 NOTE = ("Intervals take the parts they resample for independent; neighbouring frames are alike, so the film is less "
@@ -66,15 +67,15 @@ def score(args) -> dict:
             raise UserError(f"--still {args.still}: {still.shape[1]} x {still.shape[0]}, the frames are "
                             f"{frames.shape[2]} x {frames.shape[1]}: give --size")
     real = reference if isinstance(reference, str) else reference[:len(frames)]
-    clip = load().checkpoint.clip if args.clip is None else args.clip
+    home, clip = _home(), load().checkpoint.clip if args.clip is None else args.clip
     device = measure.pick_device(args.device)
     images = read_images(args.images and Path(args.images), size or min(frames.shape[1:3]))
     clip_metrics = measure.ClipMetrics(
-        None if clip == "none" else clip, root(), device, args.prompt or "", args.other_prompt, images, real,
+        None if clip == "none" else clip, home, device, args.prompt or "", args.other_prompt, images, real,
         "" if args.prompt else "no prompt was given (--prompt)")
-    inception = measure.InceptionMetrics(True, root(), device, train, reference)
-    fvd_metrics = measure.VideoMetrics(root(), device, reference)
-    lpips = measured(fidelity.Lpips, root() / "weights")
+    inception = measure.InceptionMetrics(True, home, device, train, reference)
+    fvd_metrics = measure.VideoMetrics(home, device, reference)
+    lpips = measured(fidelity.Lpips, home / "weights")
     real_row = {} if isinstance(real, str) else measure.alone(real)
 
     def row_of(film, label, part_of=""):
@@ -120,6 +121,14 @@ def score(args) -> dict:
         "flags": measure.flags(methods, names, "reference", {}) if "reference" in films else [],
         "floors": inception.floors(len(frames), args.seed),
     })
+
+
+def _home() -> Path:
+    """Where weights and cached features are looked for: the project, or outside of one the user's cache."""
+    try:
+        return root()
+    except UserError:
+        return cache_folder()
 
 
 def _controls(frames: np.ndarray, real: np.ndarray | str, seed: int) -> dict[str, tuple[np.ndarray, str]]:

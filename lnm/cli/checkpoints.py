@@ -93,7 +93,7 @@ def train(
 ) -> None:
     """Train lnm-mini and lnm-mini-clip from scratch, from rendered scenes and open photographs.
 
-    Many hours on a CPU (checkpoints/README.md has the recipe's times); every part goes on where it was interrupted.
+    Four and a half hours on two CPU cores; every part goes on where it was interrupted.
     """
     from lnm.demo.mini.train import train as train_mini
 

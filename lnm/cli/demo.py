@@ -26,7 +26,8 @@ def footage(
     photos: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Extract the 984 photographs "
                                                 "that lnm-mini is trained on.")] = None,
     folder: Annotated[Path, typer.Option(help="Where clips go.")] = Path("footage"),
-    weights: Annotated[Path, typer.Option(help="Where the Inception weights go.")] = Path("weights"),
+    weights: Annotated[Path | None, typer.Option(help="Where the Inception weights go. (default: weights in a project, "
+                                                      "else the user's cache)")] = None,
     downloads: Annotated[Path | None, typer.Option(help="Where archives are kept. (default: "
                                                    "store/downloads in a project, else the user's cache)")] = None,
     quiet: Quiet = False,
@@ -41,10 +42,11 @@ def footage(
         return
     for name in names or ():
         clips.path(name, folder)  # a name that is wrong, before anything is fetched
-    kept = downloads or _downloads()
+    home = _home()
+    kept = downloads or (cache_folder() if home == cache_folder() else home / "store" / "downloads")
     if_interrupted("stopped; the same command goes on with what is not fetched yet")
     if inception:
-        say(str(clips.fetch_inception(weights, kept)))
+        say(str(clips.fetch_inception(weights or home / "weights", kept)))
     if photos:
         print(f"{photos}: {len(clips.photos(photos, kept))} photographs")
     if names or not (inception or photos):
@@ -52,9 +54,10 @@ def footage(
             print(file)
 
 
-def _downloads() -> Path:
+def _home() -> Path:
+    """The project, or outside of one the user's cache."""
     try:
-        return root() / "store" / "downloads"
+        return root()
     except UserError:
         return cache_folder()
 
@@ -71,7 +74,7 @@ def scenes(
 ) -> None:
     """Render the built-in clips with their contact sheet, or a sheet of stills.
 
-    The two clips of 160 frames take minutes on a CPU, a sheet of stills seconds.
+    The two clips take half a minute, a sheet of 40 stills seconds.
     """
     from lnm.demo.scenes.write import CLIPS, write_clips, write_stills
 

@@ -54,9 +54,9 @@ def animate(
 ) -> None:
     """Animate a still in the manner of a clip.
 
-    What was learned from a clip is kept, so another still in its manner takes seconds. The first film takes some
-    minutes on a laptop's CPU at the default 128 pixels and 420 steps; bars show the time left. Interrupted, the same
-    command goes on from its last checkpoint.
+    The first film takes four to six minutes on two CPU cores at the default 128 pixels and 420 steps; bars show the
+    time left. What was learned from a clip is kept, so another still in its manner takes half a minute. Interrupted,
+    the same command goes on from its last checkpoint.
     """
     here = defaults()
     target = film_path(out, still)
@@ -86,8 +86,8 @@ def finetune(
 ) -> None:
     """Learn the motion of one clip into a temporal file, which `lnm sample` then gives to any still.
 
-    Some minutes on a laptop's CPU at the default 128 pixels and 420 steps; a bar shows the time left. Interrupted, the
-    same command goes on from its last checkpoint, which lies beside FILE until it is done.
+    Four to six minutes on two CPU cores at the default 128 pixels and 420 steps; a bar shows the time left. If it is
+    interrupted, the same command goes on from its last checkpoint, which lies beside FILE until it is done.
     """
     here = defaults()
     if out.suffix != ".safetensors":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
+import tqdm.std
 import typer
 from pydantic import ValidationError
 
@@ -47,8 +48,6 @@ _screen = _Screen()
 
 def _hush(quiet: bool) -> bool:
     _screen.quiet = quiet
-    if quiet:
-        os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is first imported, which is later: inside the command
     return quiet
 
 
@@ -64,6 +63,22 @@ def say(text: str) -> None:
 def if_interrupted(text: str) -> None:
     """What Ctrl-C says from here on: what is lost, and from where the same command goes on."""
     _screen.interrupted = text
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Progress bars, which with --quiet are not drawn: there is no other switch that reaches those of libraries, which
+    say for themselves whether they are drawn."""
+    draw = tqdm.std.tqdm.__init__
+
+    def init(self, *args: Any, **kwargs: Any) -> None:
+        draw(self, *args, **(kwargs | {"disable": True} if _screen.quiet else kwargs))
+
+    tqdm.std.tqdm.__init__ = init
+    try:
+        yield
+    finally:
+        tqdm.std.tqdm.__init__ = draw
 
 
 def calm() -> None:
@@ -97,7 +112,7 @@ def run(app: Callable[[], Any], words: list[str]) -> int:
     """
     _screen.quiet, _screen.interrupted = False, STOPPED
     try:
-        with _own_words():
+        with _own_words(), _bars():
             code = app()(words, prog_name="lnm", standalone_mode=False)
     except UserError as error:
         return _fail(str(error))

@@ -51,7 +51,7 @@ def test_every_inception_tensor_is_used_once_and_only_the_logits_are_missing(inc
 
 
 def test_missing_and_foreign_inception_weights_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="lnm.demo.footage"):
+    with pytest.raises(UserError, match="lnm footage --inception"):
         inception_state(tmp_path / "no.pt")
     (tmp_path / "bad.pt").write_bytes(b"not a file of torch")
     with pytest.raises(UserError, match="bad.pt: not a TorchScript"):

@@ -181,7 +181,7 @@ def test_without_a_clip_or_weights_the_reason_stands_in_the_numbers_place(run, t
     missing_weights.unlink(missing_ok=True)
     metrics = evaluate.evaluate_video(missing, run["results"] / "rapids", tmp_path)
     assert "checkpoints/no-such-clip" in metrics["methods"]["ours"]["clipsim"]["refused"]
-    assert "lnm.demo.footage" in metrics["methods"]["ours"]["fid_train"]["refused"]
+    assert "lnm footage --inception" in metrics["methods"]["ours"]["fid_train"]["refused"]
     assert "motion_ratio" in json.loads((tmp_path / "summary.json").read_text())
 
 
