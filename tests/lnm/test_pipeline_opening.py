@@ -263,8 +263,11 @@ def test_from_pipe_refuses_what_is_not_for_inpainting(tmp_path):
 def test_in_half_precision_a_seed_gives_much_the_same_film(folder, temporal, want, dtype):
     pipe = LateNtMoviesPipeline.from_pretrained(folder, temporal=temporal, torch_dtype=dtype)  # the same base, rounded
     assert {p.dtype for p in pipe.unet.parameters()} == {pipe.vae.dtype, pipe.text_encoder.dtype} == {dtype}
+    seen, step = [], pipe.scheduler.step
+    pipe.scheduler.step = lambda x, t, sample, **kwargs: seen.append(sample) or step(x, t, sample, **kwargs)
     got = film(pipe, output_type="latent")
     assert got.dtype == torch.float32
+    assert torch.equal(seen[0], torch.randn(got.shape, generator=torch.Generator().manual_seed(0)))  # not rounded
     assert ((got - want).norm() / want.norm()).item() < 0.1
     other = film(pipe, 1, output_type="latent")
     assert ((other - want).norm() / want.norm()).item() > 0.3
