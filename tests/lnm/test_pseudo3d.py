@@ -108,13 +108,26 @@ def test_placement_says_which_convolutions_get_a_temporal_one():
         return {n: m for n, m in unet.named_modules() if isinstance(m, Pseudo3DConv)}
 
     every, no_projections, only_3x3 = inflated("all"), inflated("all_but_projections"), inflated("3x3")
-    plain = {n for n, m in tiny_unet2d().named_modules() if isinstance(m, nn.Conv2d)}
-    assert set(every) == plain
+    plain = {n: m for n, m in tiny_unet2d().named_modules() if isinstance(m, nn.Conv2d)}
+    assert set(every) == set(plain)
     assert {n.rsplit(".")[-1] for n in set(every) - set(no_projections)} == {"proj_in", "proj_out"}
-    assert all(m.kernel_size == (3, 3) for m in only_3x3.values())
+    assert set(only_3x3) == {n for n, m in plain.items() if m.kernel_size == (3, 3)}
     assert any("conv_shortcut" in n for n in set(no_projections) - set(only_3x3))
     with pytest.raises(ValueError, match="3x3, all_but_projections, all"):
         inflated("some")
+
+
+def test_a_layer_inflated_by_itself_takes_single_pictures_until_it_is_told_of_frames():
+    layer = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    x = torch.randn(2, 3, 4, 4)
+    plain = layer(x)
+    frames = inflate(layer)
+    awake(layer[0].temporal)
+    centre = layer[0].temporal.weight[:, :, 1, 0]  # what is left of the convolution on one frame
+    want = torch.einsum("oc,bchw->bohw", centre, plain) + layer[0].temporal.bias[:, None, None]
+    torch.testing.assert_close(layer(x), want, atol=1e-5, rtol=1e-5)
+    frames.value = 2
+    assert not torch.allclose(layer(x), want)
 
 
 def test_layers_share_one_frame_count_and_attention_can_be_left_out():
