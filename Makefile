@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup data repro test lab doctor verify-sd strip clean
+.PHONY: help setup data repro test lab doctor verify-sd mutants strip clean
 MAKEFLAGS += --no-print-directory
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -27,6 +27,10 @@ doctor: setup ## look at all that a run needs, with a fix for what is amiss
 
 verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs the model hub or a local copy)
 	@lnm checkpoint verify
+
+mutants: data ## change the method's code in one place at a time and see whether a test notices (an hour or two)
+	@python -m pip install --quiet --disable-pip-version-check cosmic_ray==8.7.0  # wanted by nothing else
+	@python tests/mutants.py
 
 strip: setup ## take outputs and run metadata out of the notebooks, before a commit
 	@nbstripout --drop-empty-cells notebooks/*.ipynb
