@@ -132,8 +132,8 @@ class Progress:
             return
         running = [f"{chain.name} {chain.stage}".strip() + (f" {chain.bar[0]:.0%}" if chain.bar else "")
                    for chain in (*self.chains.values(), self.closing) if chain.stage]
-        text = f"{', '.join(running) or 'starting'}; {duration(self.elapsed())} gone"
-        if left := self.left_words():
+        text = f"{', '.join(running) or 'looking at what has changed'}; {duration(self.elapsed())} gone"
+        if (running or self.took) and (left := self.left_words()):  # nothing may have to be run at all
             text += f", {left}"
         with self.lock:
             self.out.write("\r\x1b[K" + text[:shutil.get_terminal_size().columns - 1])

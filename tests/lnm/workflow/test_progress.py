@@ -99,6 +99,9 @@ def test_on_a_terminal_one_line_moves(project, clock):
     seen.tick()
     assert seen.out.getvalue() == "", "not in a file"
     seen.out.isatty = lambda: True
+    seen.tick()
+    assert seen.out.getvalue() == "\r\x1b[Klooking at what has changed; 0 s gone"
+    seen.out.truncate(seen.out.seek(0))
     seen.begin("finetune@rain")
     seen.seen("finetune@rain", "fine-tuning rain:  50%|###   | 210/420 [03:00<03:00,  1.4it/s]")
     clock[0] += 65

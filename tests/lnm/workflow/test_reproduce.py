@@ -79,3 +79,5 @@ def test_a_video_s_own_steps_are_said_where_finetune_steps_does_not_reach(projec
     params = load(project / "params.yaml")
     said = ["ocean trains 10 steps, its own; finetune.steps (1200) does not reach it, videos.ocean.steps does"]
     assert own_steps(params) == own_steps(params, "ocean") == said and own_steps(params, "rain") == []
+    params.finetune.steps = 10
+    assert own_steps(params) == [], "the same number needs no word"
