@@ -46,7 +46,7 @@ def footage(
     kept = downloads or (cache_folder() if home == cache_folder() else home / "store" / "downloads")
     if_interrupted("stopped; the same command goes on with what is not fetched yet")
     if inception:
-        say(str(clips.fetch_inception(weights or home / "weights", kept)))
+        print(clips.fetch_inception(weights or home / "weights", kept))
     if photos:
         print(f"{photos}: {len(clips.photos(photos, kept))} photographs")
     if names or not (inception or photos):

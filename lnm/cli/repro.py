@@ -33,7 +33,8 @@ def repro(
     with kept(here):
         if stages:
             command = [sys.executable, "-m", "dvc", "repro", *(["--quiet"] if quiet else []), *stages]
-            raise typer.Exit(1 if subprocess.run(command, cwd=here).returncode else 0)
+            run = subprocess.run(command, cwd=here, stdout=subprocess.DEVNULL if quiet else None)
+            raise typer.Exit(1 if run.returncode else 0)
         _all(here, jobs, quiet)
 
 

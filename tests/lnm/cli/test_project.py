@@ -150,9 +150,10 @@ def test_repro_ends_with_table_1_the_verdict_and_the_report(project, monkeypatch
 def test_repro_of_some_stages_is_dvc_s_with_the_record_kept(project, monkeypatch):
     given = []
     fine = SimpleNamespace(returncode=0)
-    monkeypatch.setattr(repro.subprocess, "run", lambda command, cwd: given.append(command) or fine)
-    assert main(["repro", "--quiet", "footage"]) == 0
-    assert given[0][1:] == ["-m", "dvc", "repro", "--quiet", "footage"]
+    monkeypatch.setattr(repro.subprocess, "run", lambda command, cwd, stdout: given.append((command, stdout)) or fine)
+    assert main(["repro", "--quiet", "footage"]) == 0 and main(["repro", "footage"]) == 0
+    assert given[0][0][1:] == ["-m", "dvc", "repro", "--quiet", "footage"]
+    assert given[0][1] == subprocess.DEVNULL and given[1][1] is None
     monkeypatch.setattr(repro.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 255))
     assert main(["repro", "evaluate@ocean"]) == 1
 
