@@ -29,7 +29,6 @@ verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs th
 	@lnm checkpoint verify
 
 mutants: data ## change the method's code in one place at a time and see whether a test notices (an hour or two)
-	@python -m pip install --quiet --disable-pip-version-check cosmic_ray==8.7.0  # wanted by nothing else
 	@python tests/mutants.py
 
 strip: setup ## take outputs and run metadata out of the notebooks, before a commit
