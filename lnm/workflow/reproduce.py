@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -46,8 +47,8 @@ class Pipeline:
         path.unlink(missing_ok=True)
         environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *words], cwd=self.root,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                   env=environment)
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, errors="replace", env=environment, process_group=0)
         self.processes.add(process)
         current, lines = None, list[str]()
         with path.open("w") as file:
@@ -115,19 +116,24 @@ class Pipeline:
 
     @contextmanager
     def ended(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end every process that was started before anything else happens."""
-        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        """Ctrl-C, SIGTERM or a terminal that closes end every process that was started, with all that it started."""
+        before = {number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+                  for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             yield
         finally:
             self.stopping = True
-            for process in list(self.processes):
-                try:
-                    process.wait(timeout=3)  # a Ctrl-C from the terminal has reached it too
-                except subprocess.TimeoutExpired:
-                    process.terminate()  # its notebook follows it
-                    process.wait()
-            signal.signal(signal.SIGTERM, before)
+            for number, patience in ((signal.SIGINT, 10), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
+                for process in list(self.processes):
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, number)
+                end = time.monotonic() + patience
+                while any(process.poll() is None for process in list(self.processes)) and time.monotonic() < end:
+                    time.sleep(0.05)
+                if all(process.poll() is not None for process in list(self.processes)):
+                    break
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def verdict(root: Path, videos: list[str]) -> str:

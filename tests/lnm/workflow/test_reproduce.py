@@ -2,10 +2,15 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
+from conftest import REPOSITORY
 
 from lnm.errors import UserError
 from lnm.workflow.params import own_steps
@@ -48,6 +53,22 @@ def test_stages_are_told_as_dvc_runs_them_and_a_failure_by_the_end_of_its_log(pr
     again = pipeline()
     assert again.dvc("z.log", "prepare@rain")
     assert again.progress.out.getvalue() == "rain        prepare      up to date\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_stopped_leaves_no_process_and_says_so(project, pipeline, number):
+    (project / "dvc.yaml").write_text("stages:\n  code:\n    cmd: sleep 600\n  footage:\n    cmd: sleep 600\n")
+    run = subprocess.Popen([sys.executable, "-m", "lnm", "repro"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, cwd=project, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    family, deadline = [], time.monotonic() + 60
+    while not any(p.name() == "sleep" for p in family) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        family = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(number)
+    said = run.communicate(timeout=60)[0]
+    assert run.returncode == 130 and said.strip() == "stopped; the same command goes on from the last checkpoints"
+    assert family and not psutil.wait_procs(family, timeout=5)[1]
 
 
 def measured(project, video, **numbers):
