@@ -173,8 +173,8 @@ def main() -> int:
         while running:
             reap()
         for survivor in survivors:
-            changed = next(line[1:].strip() for line in survivor["diff"] if line.startswith("+"))
-            survivor["reason"] = known.get(room, {}).get(changed)
+            written = [line[1:].strip() for line in survivor["diff"] if line.startswith("+")]  # none: a line was taken out
+            survivor["reason"] = known.get(room, {}).get(written[0] if written else survivor["diff"][-1][1:].strip())
         report[room] = {"mutants": len(todo), "killed": len(todo) - len(survivors), "survivors": survivors}
         (ROOT / "build").mkdir(exist_ok=True)
         (ROOT / "build" / "mutants.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
