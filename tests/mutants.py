@@ -174,7 +174,8 @@ def main() -> int:
             reap()
         for survivor in survivors:
             written = [line[1:].strip() for line in survivor["diff"] if line.startswith("+")]  # none: a line was taken out
-            survivor["reason"] = known.get(room, {}).get(written[0] if written else survivor["diff"][-1][1:].strip())
+            line = written[0] if written else survivor["diff"][-1][1:].strip()
+            survivor["reason"] = known.get(room, {}).get(line)
         report[room] = {"mutants": len(todo), "killed": len(todo) - len(survivors), "survivors": survivors}
         (ROOT / "build").mkdir(exist_ok=True)
         (ROOT / "build" / "mutants.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
