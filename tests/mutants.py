@@ -173,7 +173,8 @@ def main() -> int:
         while running:
             reap()
         for survivor in survivors:
-            written = [line[1:].strip() for line in survivor["diff"] if line.startswith("+")]  # none: a line was taken out
+            # a line that was taken out has no new one
+            written = [line[1:].strip() for line in survivor["diff"] if line.startswith("+")]
             line = written[0] if written else survivor["diff"][-1][1:].strip()
             survivor["reason"] = known.get(room, {}).get(line)
         report[room] = {"mutants": len(todo), "killed": len(todo) - len(survivors), "survivors": survivors}
