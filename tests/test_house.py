@@ -184,7 +184,7 @@ def test_the_checkout_is_small():
 def test_no_path_of_a_machine_is_in_the_project():
     """Neither of this checkout nor of anybody's home."""
     here, home = re.escape(str(REPOSITORY)), re.escape(str(Path.home()))
-    homes = re.compile(rf"(?<![\w.])(?:/(?:home|Users)/(?!somebody/)\w+/|/root/\w+|{here}\b|{home}/\w)")
+    homes = re.compile(rf"(?<![\w.])(?:/(?:home|Users)/(?!somebody/)\w+/|/(?:root)/\w+|{here}\b|{home}/\w)")
     found = []
     for path in tracked():
         try:
