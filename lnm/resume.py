@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ LOG_HEADER = "step,loss,lr,grad_norm\n"
 class ResumeStore:
     """Checkpoints of one run, in a folder named by all that decides its result.
 
-    folder: of all runs of this video; what other settings left there is deleted. identity: all that decides the
-    result, as json values. main: whether this process writes; of several that train together one does, and it alone
-    holds the lock. Raises UserError if another run holds it for longer than `patience` seconds.
+    folder: of all runs of this video; checkpoints that other settings left there are deleted, and nothing else.
+    identity: all that decides the result, as json values. main: whether this process writes; of several that train
+    together one does, and it alone holds the lock. Raises UserError if another run holds it for longer than `patience`
+    seconds.
     """
 
     def __init__(self, folder: Path, identity: dict, patience: float = 20.0, main: bool = True):
@@ -39,8 +41,8 @@ class ResumeStore:
             self.lock.acquire(timeout=patience)
         except Timeout:
             raise UserError(f"{folder}: another fine-tune of this video is running; wait for it or stop it") from None
-        for old in folder.iterdir():  # what other settings left behind will not be resumed
-            if old.is_dir() and old != self.folder:
+        for old in folder.iterdir():  # what other settings left behind will not be resumed; all else is the user's
+            if old.is_dir() and old != self.folder and re.fullmatch(r"[0-9a-f]{16}", old.name):
                 shutil.rmtree(old)
 
     def save(self, step: int, modules: dict[str, dict], optimizer: Any, scaler: dict[str, Any] | None = None) -> None:

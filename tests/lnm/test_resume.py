@@ -34,6 +34,15 @@ def test_never_two_trainers_on_one_store(tmp_path):
     ResumeStore(tmp_path, {"a": 1}, patience=0.1).close(finished=True)
 
 
+def test_checkpoints_of_other_settings_go_and_a_users_own_folders_stay(tmp_path):
+    ResumeStore(tmp_path, {"a": 1}).close(finished=False)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.txt").write_text("mine")
+    store = ResumeStore(tmp_path, {"a": 2})
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {"photos", store.folder.name}
+    assert (tmp_path / "photos" / "mine.txt").read_text() == "mine"
+
+
 def test_a_trainer_that_was_killed_leaves_no_lock(tmp_path):
     code = f"import os; from lnm.resume import ResumeStore; ResumeStore({str(tmp_path)!r} and __import__('pathlib')" \
            f".Path({str(tmp_path)!r}), {{}}); os._exit(9)"
