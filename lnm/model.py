@@ -101,6 +101,7 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         unet = UNetPseudo3DConditionModel.from_unet2d(base.unet, in_place=in_place, **own).eval()
         pipe = cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler,
                    1.0 if mask_value is None else mask_value)
+        pipe.learned = {"checkpoint": base.name}
         if temporal is not None:
             pipe.load_temporal(temporal)
             if mask_value is not None:

@@ -342,7 +342,7 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
             keep.close(finished)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     pipe.learned = {"fps": float(fps), "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
-                    "steps": settings.steps}
+                    "steps": settings.steps, "checkpoint": pipe.learned.get("checkpoint")}
     return trained
 
 
@@ -354,6 +354,9 @@ def _settings(pipe: InflatedModel, settings: Finetune | None, changes: dict) -> 
     if pipe.unet.dtype != torch.float32:
         raise UserError(f"finetune: this pipeline is in {str(pipe.unet.dtype).removeprefix('torch.')}, too coarse for "
                         "small steps; open it in float32 and pass mixed_precision=\"bf16\"")
+    if not all(p.isfinite().all() for p in pipe.unet.temporal_parameters().values()):
+        raise UserError("finetune: this pipeline's temporal layers are not finite, as a fine-tune that failed leaves "
+                        "them; open it again")
     placement = pipe.unet.config.conv_placement
     chosen = (settings or Finetune(conv_placement=placement)).model_dump()
     settings = Finetune.model_validate({**chosen, **changes})

@@ -109,6 +109,7 @@ def test_what_was_learned_travels_with_the_noise_that_it_was_trained_on(base, tm
     notes = read_temporal(tmp_path / "waves.safetensors").notes
     assert (notes.fps, notes.frames, notes.strides, notes.prompt, notes.steps, notes.mask_value, notes.video) == (
         8.0, 3, [1, 2], "ocean waves", 4, 1, "mine")
+    assert notes.checkpoint == str(base), "the file names its base model"
     again = pipeline(base, temporal=tmp_path / "waves.safetensors")
     assert again.config.mask_value == 1 and np.array_equal(film(pipe), film(again))
     again.save_temporal(tmp_path / "copy.safetensors")
@@ -166,6 +167,10 @@ def test_pipelines_that_cannot_be_trained_are_refused(base):
     plain = LateNtMoviesPipeline.frame_by_frame(open_checkpoint(str(base)))
     with pytest.raises(UserError, match="no temporal layers"):
         lnm.finetune(plain, clip(), **CHOICES)
+    failed = pipeline(base)
+    next(iter(failed.unet.temporal_parameters().values())).data[:] = float("nan")
+    with pytest.raises(UserError, match="not finite, as a fine-tune that failed leaves them; open it again"):
+        lnm.finetune(failed, clip(), **CHOICES)
     lnm.finetune(pipeline(base, conv_placement="3x3"), clip(), **CHOICES)  # the pipeline's own placement counts
 
 
