@@ -115,8 +115,10 @@ def _look_for_settings(folder: Path, name: str) -> None:
 
 def _from_hub(name: str, revision: str | None) -> Path:
     if not _is_hub_name(name):
-        raise UserError(f"checkpoint.name: there is no folder {name}; `dvc pull lnm-mini` brings the built-in "
-                        "checkpoints/lnm-mini")
+        fix = ("`dvc pull lnm-mini` brings the built-in checkpoints/lnm-mini"
+               if name == "lnm-mini" or "checkpoints" in Path(name).parts else
+               "give a folder in diffusers' layout, a hub name (USER/NAME), a .safetensors file or lnm-mini")
+        raise UserError(f"checkpoint.name: there is no folder {name}; {fix}")
     from huggingface_hub import snapshot_download  # here: a local folder needs none of it
 
     small = [*WANTED, INDEX, "tokenizer/special_tokens_map.json"]

@@ -73,7 +73,11 @@ def verify(
     A GPU is used where there is one.
     """
     if name is None:
-        paper = load(root() / PAPER).checkpoint
+        try:
+            here = root()
+        except UserError:
+            raise UserError(f"NAME: missing, and there is no project here whose {PAPER} has one; name it") from None
+        paper = load(here / PAPER).checkpoint
         name, revision = paper.name, revision or paper.revision
     from lnm.verify import verify_sd
 
