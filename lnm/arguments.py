@@ -34,6 +34,8 @@ def check_film(*, image: Any, image_latents: torch.Tensor | None, height: int | 
         if not 0 <= value <= 1:
             raise ValueError(f"{name} {value}: must lie in [0, 1]")
     prompts = len(prompt_embeds) if prompt_embeds is not None else 1 if isinstance(prompt, str) else len(prompt or ())
+    if not prompts:
+        raise ValueError("prompt: the list is empty; give a prompt a film")
     _check_counts(prompts, prompts * num_videos_per_prompt, negative_prompt, negative_prompt_embeds, prompt_embeds,
                   generator, fps)
     if height is not None or width is not None:

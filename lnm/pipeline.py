@@ -86,7 +86,8 @@ class LateNtMoviesPipeline(InflatedModel):
     # ---------------------------------------------------------------- the film
 
     @torch.no_grad()
-    def __call__(self, image: Any = None, prompt: str | list[str] | None = None, negative_prompt: str | list[str] = "",
+    def __call__(self, image: Any = None, prompt: str | list[str] | None = None,
+                 negative_prompt: str | list[str] | None = "",
                  num_frames: int = 16, fps: float | list[float] | None = None, num_inference_steps: int = 15,
                  guidance_scale: float = 1.0, guidance_rescale: float = 0.0, num_videos_per_prompt: int = 1,
                  generator: Any = None, latents: torch.Tensor | None = None, prompt_embeds: torch.Tensor | None = None,
@@ -186,7 +187,8 @@ class LateNtMoviesPipeline(InflatedModel):
         if not self.do_classifier_free_guidance:
             return ready(prompt_embeds)
         if negative_prompt_embeds is None:
-            negative = [negative_prompt] * prompts if isinstance(negative_prompt, str) else negative_prompt
+            alike = isinstance(negative_prompt, str | None)  # None is diffusers' own default: no words
+            negative = [negative_prompt or ""] * prompts if alike else negative_prompt
             negative_prompt_embeds = self.encode_prompt(negative)
         return torch.cat([ready(negative_prompt_embeds), ready(prompt_embeds)])
 

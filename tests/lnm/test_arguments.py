@@ -29,6 +29,7 @@ def test_what_can_be_sampled_passes_and_prompts_are_counted(changes, prompts):
 @pytest.mark.parametrize("changes, words", [
     (dict(image=None), "image: a still is needed"), (dict(prompt=None), "prompt: give it or prompt_embeds"),
     (dict(prompt_embeds=EMBEDS), "prompt: give it or prompt_embeds"), (dict(prompt=3), "prompt must be a str"),
+    (dict(prompt=[]), "prompt: the list is empty"),
     (dict(num_frames=0), "num_frames 0"), (dict(num_frames=2.0), "num_frames 2.0"),
     (dict(num_inference_steps=0), "num_inference_steps"), (dict(num_videos_per_prompt=0), "num_videos_per_prompt"),
     (dict(first_frame="held"), "first_frame 'held': choose from free, clamp"), (dict(output_type="gif"), "output_type"),

@@ -143,6 +143,7 @@ def test_guidance_and_negative_prompt_change_the_film_and_scale_1_ignores_the_ne
     guided = film(pipe, guidance_scale=7.5)
     assert not np.array_equal(plain, guided)
     assert not np.array_equal(guided, film(pipe, guidance_scale=7.5, negative_prompt="clouds"))
+    assert np.array_equal(guided, film(pipe, guidance_scale=7.5, negative_prompt=None)), "as in diffusers"
 
 
 # ---------------------------------------------------------------- guidance, against its formula
