@@ -118,6 +118,11 @@ def run(app: Callable[[], Any], words: list[str]) -> int:
         return _fail(str(error))
     except ValidationError as error:
         return _fail(one_line(error))
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] in ("lnm", "eval"):  # ours: a mistake of ours
+            raise
+        return _fail(f"{error.name} is not installed; this command needs an extra of latentmovies, pipeline or eval: "
+                     "install it again as latentmovies[all]")
     except typer.TyperException as error:  # a usage error
         context = getattr(error, "ctx", None)
         if type(error).__name__ == "NoArgsIsHelpError":  # a group's name alone: its help has been printed

@@ -110,6 +110,19 @@ def test_a_group_s_name_alone_shows_its_commands(capsys):
     assert "aggregate" in capsys.readouterr().out
 
 
+def test_a_package_that_an_extra_brings_is_named_and_a_module_of_ours_is_a_mistake(monkeypatch, capsys):
+    def lacks(name):
+        def build():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return build
+
+    assert style.run(lacks("scipy.stats"), []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: scipy.stats is not installed") and "latentmovies[all]" in said
+    with pytest.raises(ModuleNotFoundError):
+        style.run(lacks("lnm.nowhere"), [])
+
+
 def test_an_interruption_is_130_and_says_from_where_it_goes_on(monkeypatch, capsys):
     def stop(*_args, **_kwargs):
         style.if_interrupted("stopped; the same command goes on from X")
