@@ -11,7 +11,7 @@ HEAD = """# Commands
 
 Written by `python docs/commands.py` from `lnm ... --help`; a test compares the two.
 
-`make` puts `lnm` into `.venv/bin`: run `source .venv/bin/activate` once in a shell, or write `.venv/bin/lnm`.
+`make setup` puts `lnm` into `.venv/bin`: run `source .venv/bin/activate` once in a shell, or write `.venv/bin/lnm`.
 `python -m lnm` is the same. `lnm --install-completion` teaches your shell to complete it. An error that you can put
 right is one line, with exit status 2; 1 means that something was looked at and found wanting, 130 that you stopped it.
 `--quiet` leaves results, warnings and errors.
