@@ -232,13 +232,13 @@ class Trainer:
         with self.accelerator.autocast():
             predicted = self.model(batch["sample"], batch["timestep"], embeddings, fps=batch["fps"]).sample
         loss = F.mse_loss(predicted.float(), batch["target"].float())  # eq. 2
+        if not torch.isfinite(loss):  # before it reaches the weights
+            raise UserError(f"{self.name}: the loss is not finite at step {step}; lower finetune.learning_rate "
+                            "or set finetune.mixed_precision: no")
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if not torch.isfinite(loss):
-            raise UserError(f"{self.name}: the loss is not finite at step {step}; lower finetune.learning_rate "
-                            "or set finetune.mixed_precision: no")
         # a step that fp16's loss scale was too high for leaves the weights, and so their average, where they were
         if settings.ema and not self.accelerator.optimizer_step_was_skipped:
             self.average(step)
