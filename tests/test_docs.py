@@ -32,6 +32,7 @@ RUN = {
     "lnm animate": TINY,
     "lnm finetune": ["--steps", "2", "--size", str(SIZE)],
     "lnm sample": TINY[2:],
+    "lnm motion train": ["--steps", "2", "--size", str(SIZE), "--set", "frames=3", "--set", "mixed_precision=no"],
     "lnm check": [],
     "lnm footage --list": [],
     "lnm scenes --stills": [],
@@ -113,6 +114,10 @@ def folder(tmp_path, monkeypatch, tiny):
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     video.write_mp4(tmp_path / "clip.mp4", np.stack([np.roll(picture, i, 1) for i in range(30)]), 8)
     Image.fromarray(picture).save(tmp_path / "photo.jpg")
+    for k in range(2):
+        video.write_mp4(tmp_path / "timelapses" / f"{k}.mp4", np.stack([np.roll(picture, i + k, 0) for i in range(30)]),
+                        8)
+    (tmp_path / "captions.csv").write_text("clip,caption\n0,waves\n1,clouds\n")
     return tmp_path
 
 
