@@ -30,9 +30,9 @@ TINY = ["--steps", "2", "--frames", "3", "--inference-steps", "2", "--size", str
 # Commands that are run, with what makes them small. All others of `lnm` are in PARSED.
 RUN = {
     "lnm animate": TINY,
-    "lnm finetune": ["--steps", "2", "--size", str(SIZE)],
+    "lnm finetune": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
     "lnm sample": TINY[2:],
-    "lnm motion train": ["--steps", "2", "--size", str(SIZE), "--set", "frames=3", "--set", "mixed_precision=no"],
+    "lnm motion train": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
     "lnm check": [],
     "lnm footage --list": [],
     "lnm scenes --stills": [],
@@ -218,6 +218,9 @@ def test_lnm_runs_small(page, words, folder, tiny, monkeypatch, capfd):
     if start(words) == "lnm sample":
         first = ["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", *RUN["lnm finetune"]]
         assert main(first) == 0
+    if "init=motion.safetensors" in words:
+        first = ["motion", "train", "--clips", "timelapses", "--prompt", "waves", "--out", "motion.safetensors"]
+        assert main([*first, *RUN["lnm motion train"]]) == 0
     if start(words).startswith("lnm params"):
         for name in ("params.yaml", "params.paper.yaml"):
             shutil.copy(REPOSITORY / name, folder)
