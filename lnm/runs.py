@@ -60,7 +60,7 @@ def weights_of(pipe: InflatedModel) -> list[str]:
     return [hashlib.sha256(repr(model).encode()).hexdigest() for model in seen]
 
 
-def open_store(folder: Path, identity: dict, accelerator: Accelerator, patience: float = 20.0,
+def open_store(folder: Path, identity: dict, accelerator: Accelerator, patience: float = 20.0, *,
                fields: tuple[str, ...] = FIELDS) -> ResumeStore:
     """The resume store of a run. The first process locks it; where it cannot, all stop with its UserError."""
     store: ResumeStore | None = None

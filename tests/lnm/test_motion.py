@@ -255,6 +255,12 @@ def test_interrupted_and_resumed_gives_the_same_bytes(base, folder, cache, tmp_p
     assert (tmp_path / "cut.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
 
+def test_looking_at_held_out_clips_changes_nothing_that_is_learned(base, folder, cache):
+    often, _ = train(base, folder, cache, validate_every=1, ema=0.3)
+    seldom, _ = train(base, folder, cache, validate_every=6, ema=0.3)
+    assert all(torch.equal(p, learned(seldom)[k]) for k, p in learned(often).items())
+
+
 def test_each_clip_goes_with_its_own_caption(base, folder, cache, tmp_path, monkeypatch):
     names = [s.name for s in many.find_clips(folder)]
     (tmp_path / "c.json").write_text(json.dumps({name: f"ocean {i}" for i, name in enumerate(names)}))
