@@ -76,7 +76,7 @@ def train_motion(pipe: InflatedModel, clips: Path | str, *, captions: Path | str
             shutil.copyfile(keep.log, log)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     pipe.learned = {"fps": settings.fps, "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
-                    "steps": settings.steps, "extra": {
+                    "steps": settings.steps, "checkpoint": pipe.learned.get("checkpoint"), "extra": {
                         "clips": len(trained.clips), "held_out": len(trained.held_out), "crops": settings.crops,
                         "mirror": settings.mirror, "most_frames": settings.most_frames, "seed": seed,
                         "optimizer": settings.optimizer, "learning_rate": settings.learning_rate,
