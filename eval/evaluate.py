@@ -45,7 +45,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     """
     from tqdm.auto import tqdm
 
-    from eval import figures
+    from eval import drawing
     from lnm import video
 
     clip = json.loads((results / "prepare" / "clip.json").read_text())
@@ -165,7 +165,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     write_json(out / "summary.json", summary)
     rows = [(LABELS.get(name, name), sets[name][0][:length]) for name in sheet]  # the same steps in every row
     video.contact_sheet(rows, columns=8, path=out / "sheet.png")
-    figures.motion(metrics, out / "motion.png")
+    drawing.motion(metrics, out / "motion.png")
     return metrics
 
 

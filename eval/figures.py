@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
-COLOURS = {  # Okabe and Ito (2008)
-    "ours": "#0072B2", "frame_by_frame": "#D55E00", "heldout": "#000000", "heldout_vae": "#666666",
-    "static": "#009E73", "static_noise": "#CC79A7", "shuffled": "#E69F00", "flow_extrapolation": "#56B4E9",
-}
-OTHER = "#882255"  # a method of the user's
+from eval.drawing import COLOURS, colour_of_method, dots, new_figure, save, styled
+
 FROZEN = "#d9d9d9"
 MARKERS = "osD^vP*X"  # one a video: colour is never the only sign
-STYLE = {
-    "font.size": 10, "font.family": "DejaVu Sans", "axes.titlesize": 10, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "axes.axisbelow": True,
-    "figure.facecolor": "white", "savefig.dpi": 150, "pdf.fonttype": 42,
-}
-
-
 def write_all(results: Path, videos: list[str], out: Path, layers: list[dict] | None = None) -> list[Path]:
     """Writes out/figures/{figure1,figure2,figure3,figure4,loss,metrics,controls_<video>}.{png,pdf} from
     results/<video>/; returns their paths.
@@ -36,41 +25,6 @@ def write_all(results: Path, videos: list[str], out: Path, layers: list[dict] | 
     for video in videos:
         paths += controls(read_metrics(results, video), folder / f"controls_{video}.png")
     return paths
-
-
-def save(figure, path: Path, kinds: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
-    """Writes `figure` to path, under the suffix of each kind; without dates, so the same figure is the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind in kinds:
-        metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
-        target = path.with_suffix(f".{kind}")
-        part = target.with_name(target.name + ".part")
-        figure.savefig(part, format=kind, metadata=metadata)
-        os.replace(part, target)
-        paths.append(target)
-    return paths
-
-
-def _figure(width: float, height: float, rows: int, columns: int, **options):
-    """A figure without pyplot: no global state, no backend to choose. axes: (rows, columns)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def _styled(function):
-    from functools import wraps
-
-    @wraps(function)
-    def inner(*args, **kwargs):
-        from matplotlib import rc_context
-
-        with rc_context(STYLE):
-            return function(*args, **kwargs)
-
-    return inner
 
 
 def read_metrics(results: Path, video: str) -> dict:
@@ -115,7 +69,7 @@ def _grid(rows: list[tuple[str, np.ndarray]], path: Path, columns: int = 5) -> l
     its numbers where they are not those of the row above."""
     import textwrap
 
-    figure, axes = _figure(1.2 * columns + 1.6, 1.22 * len(rows) + 0.3, len(rows), columns)
+    figure, axes = new_figure(1.2 * columns + 1.6, 1.22 * len(rows) + 0.3, len(rows), columns)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     above = None
     for line, (label, frames) in zip(axes, rows):
@@ -199,7 +153,7 @@ def _cells(axis, x: float, y: float, row: list[dict]) -> None:
             x += CELL + 0.06
 
 
-@_styled
+@styled
 def figure1(layers: list[dict], path: Path) -> list[Path]:
     """The paper's figure 1, and what it leaves "unpictured": where the 1D layers stand in this U-Net.
 
@@ -289,7 +243,7 @@ def _legend(axis, layers: list[dict], x: float, y: float) -> None:
               fontsize=9, fontweight="bold")
 
 
-@_styled
+@styled
 def figure2(layers: list[dict], path: Path) -> list[Path]:
     """The paper's figure 2: one pseudo-3D convolution (eq. 3) and one pseudo-3D attention block (eq. 4) of this model,
     with the shapes that one clip has on its way through.
@@ -380,14 +334,14 @@ def _shape(names: str, sizes) -> str:
     return f"{names} = ({', '.join(map(str, sizes))})"
 
 
-@_styled
+@styled
 def figure3(results: Path, videos: list[str], path: Path) -> list[Path]:
     """The paper's figure 3: five sampled frames of each video."""
     rows = [(f"{video}: {read_metrics(results, video)['prompt']}", film(results, video, "ours")) for video in videos]
     return _grid(rows, path)
 
 
-@_styled
+@styled
 def figure4(results: Path, videos: list[str], path: Path) -> list[Path]:
     """The paper's figure 4: ours against each baseline, frame by frame at the same times, under the real clip."""
     rows = []
@@ -399,10 +353,10 @@ def figure4(results: Path, videos: list[str], path: Path) -> list[Path]:
     return _grid(rows, path)
 
 
-@_styled
+@styled
 def loss(results: Path, videos: list[str], path: Path) -> list[Path]:
     """Training loss of each video: every step thin, the running mean thick."""
-    figure, axes = _figure(3.4 * len(videos), 2.8, 1, len(videos), sharey=True)
+    figure, axes = new_figure(3.4 * len(videos), 2.8, 1, len(videos), sharey=True)
     for axis, video in zip(axes[0], videos):
         with (results / video / "finetune" / "log.csv").open(newline="") as stream:
             table = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(stream)]
@@ -419,24 +373,6 @@ def loss(results: Path, videos: list[str], path: Path) -> list[Path]:
     return save(figure, path)
 
 
-def _dots(axis, table: dict, metric: str, order: list[str], marker: str, colour_of, shift: float = 0.0) -> bool:
-    """One marker a method with its interval; a refused metric leaves its line empty. True if anything was drawn."""
-    drawn = False
-    for line, name in enumerate(order):
-        entry = table.get(name, {}).get(metric, {})
-        if "value" not in entry:
-            continue
-        drawn = True
-        if entry["low"] is not None:
-            axis.plot([entry["low"], entry["high"]], [line + shift] * 2, color=colour_of(name), linewidth=1.5)
-        axis.plot(entry["value"], line + shift, marker, color=colour_of(name), markersize=6, markeredgecolor="white")
-    return drawn
-
-
-def _colour(name: str) -> str:
-    return COLOURS.get(name, OTHER)
-
-
 PANELS = {
     "motion_ratio": "motion energy\n(x held-out)",
     "flow_warp": "flow-warp error\n(near to real is good)",
@@ -447,7 +383,7 @@ PANELS = {
 }
 
 
-@_styled
+@styled
 def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
     """Each headline metric for every method and control; a marker a video, bars are 95% intervals over seeds."""
     from matplotlib.lines import Line2D
@@ -455,10 +391,10 @@ def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
     tables = {video: read_metrics(results, video) for video in videos}
     labels = {name: label for table in tables.values() for name, label in table["labels"].items()}
     order = list(labels)
-    figure, axes = _figure(11, 0.34 * 2 * len(order) + 2.2, 2, 3, sharey=True)
+    figure, axes = new_figure(11, 0.34 * 2 * len(order) + 2.2, 2, 3, sharey=True)
     for axis, (metric, title) in zip(axes.flat, PANELS.items()):
         drawn = [
-            _dots(axis, table["methods"], metric, order, MARKERS[i % len(MARKERS)], _colour,
+            dots(axis, table["methods"], metric, order, MARKERS[i % len(MARKERS)], colour_of_method,
                   0.5 * ((i + 0.5) / len(videos) - 0.5))
             for i, table in enumerate(tables.values())
         ]
@@ -481,7 +417,7 @@ def good(direction: str | float | None) -> str:
     return GOOD.get(direction) or f"near to {direction:g} is good"
 
 
-@_styled
+@styled
 def controls(table: dict, path: Path) -> list[Path]:
     """Every metric of one video (the dict of metrics.json): ours and the baselines as points with 95% intervals over
     films, the controls and the real held-out frames as lines. A metric without a value for ours is named below."""
@@ -497,14 +433,14 @@ def controls(table: dict, path: Path) -> list[Path]:
     left = [metric for metric in values["ours"] if metric not in drawn]
     columns = 4
     rows = -(-len(drawn) // columns)
-    figure, axes = _figure(11, rows * (0.2 * len(order) + 0.95) + 0.9, rows, columns, sharey=True)
+    figure, axes = new_figure(11, rows * (0.2 * len(order) + 0.95) + 0.9, rows, columns, sharey=True)
     for axis, metric in zip(axes.flat, drawn):
         lines = {name: values[name].get(metric, {}).get("value") for name in table["controls"]}
         lines["heldout"] = real_value(table, metric)
         for name, value in lines.items():
             if value is not None:
-                axis.axvline(value, color=_colour(name), linestyle=LINES[name], linewidth=1.4)
-        _dots(axis, values, metric, order, "o", _colour)
+                axis.axvline(value, color=colour_of_method(name), linestyle=LINES[name], linewidth=1.4)
+        dots(axis, values, metric, order, "o", colour_of_method)
         axis.set_title(f"{metric}\n{good(DIRECTIONS[metric])}", fontsize=9)
         axis.set(yticks=range(len(order)), yticklabels=[table["labels"][name] for name in order],
                  ylim=(len(order) - 0.5, -0.5))
@@ -513,7 +449,7 @@ def controls(table: dict, path: Path) -> list[Path]:
         axis.grid(axis="x", visible=False)
     for axis in axes.flat[len(drawn):]:
         axis.set_axis_off()
-    handles = [Line2D([], [], color=_colour(name), linestyle=LINES[name], label=table["labels"][name])
+    handles = [Line2D([], [], color=colour_of_method(name), linestyle=LINES[name], label=table["labels"][name])
                for name in table["controls"]]
     said = "Where a metric compares with the held-out frames, its line is that of other real frames. "
     said += f"Not measured: {', '.join(left)} (reasons: metrics.json)." if left else ""
@@ -521,20 +457,3 @@ def controls(table: dict, path: Path) -> list[Path]:
                   title=textwrap.fill(said, 150), title_fontsize=8)
     figure.suptitle(table["video"], fontsize=11)
     return save(figure, path)
-
-
-@_styled
-def motion(table: dict, path: Path) -> list[Path]:
-    """Motion metrics of one video (the dict of metrics.json); the dashed line is the real held-out clip."""
-    order = list(table["labels"])
-    panels = {"motion_energy": "motion energy", "flow_warp": "flow-warp error", "flicker": "flicker"}
-    figure, axes = _figure(10, 0.3 * len(order) + 1.3, 1, len(panels), sharey=True)
-    for axis, (metric, title) in zip(axes[0], panels.items()):
-        _dots(axis, table["methods"], metric, order, "o", _colour)
-        real = table["methods"]["heldout"][metric].get("value")
-        if real is not None:
-            axis.axvline(real, color="#000000", linestyle="--", linewidth=1)
-        axis.set(title=title, yticks=range(len(order)), yticklabels=[table["labels"][name] for name in order],
-                 ylim=(len(order) - 0.5, -0.5), xlabel="0 to 1, a frame step")
-        axis.set_xlim(left=0)
-    return save(figure, path, kinds=("png",))

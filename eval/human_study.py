@@ -753,7 +753,7 @@ def figure(summary: dict, path: Path) -> list[Path]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    from eval.figures import COLOURS, OTHER, STYLE, save
+    from eval.drawing import COLOURS, OTHER, STYLE, save
 
     names = list(dict.fromkeys(name for entry in summary["questions"].values() for name in entry["methods"]))
     with rc_context(STYLE):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from pathlib import Path
 
 from eval.evaluate import LABELS, summarise
 from eval.figures import read_metrics
+from eval.formats import cell
 from eval.measure import DIRECTIONS, MISMATCHED, UNITS
 
 PUBLISHED = [  # Table 1 of the paper; FID is given in its section 5.2
@@ -99,17 +99,6 @@ def marked(text: str, tables: dict[str, dict], name: str, metric: str) -> str:
     found = any(flag["metric"] == metric and flag["control"] == name
                 for table in tables.values() for flag in table["flags"])
     return text + DAGGER if found else text
-
-
-def cell(entry: dict) -> str:
-    """`0.97 ±0.05` (half the interval), `0.97` where there is none, `-` where it was refused. Three significant
-    digits of the value and at most four decimals, the same for both."""
-    if "refused" in entry:
-        return "-"
-    value = entry["value"]
-    decimals = min(max(2 - math.floor(math.log10(abs(value))), 0), 4) if value else 2
-    text = f"{value:.{decimals}f}"
-    return text if entry["low"] is None else f"{text} ±{(entry['high'] - entry['low']) / 2:.{decimals}f}"
 
 
 def table1(tables: dict[str, dict],

@@ -57,7 +57,7 @@ def push_temporal(path: Path | str, repository: str, *, private: bool = False, t
 
 def model_card(notes: TemporalNotes, repository: str, title: str | None = None) -> str:
     """The card of a temporal file: what it was trained on, and the lines that use it."""
-    base, prompt = notes.checkpoint or "the checkpoint it was trained on", " ".join((notes.prompt or "").split())
+    base, prompt = notes.checkpoint or "BASE", " ".join((notes.prompt or "").split())
     facts = {"base model": notes.checkpoint, "prompt": prompt.replace("|", "\\|") or None, "frames a second": notes.fps,
              "frames a training sample": notes.frames, "strides": notes.strides, "steps": notes.steps,
              "mask value": notes.mask_value, "noise schedule": notes.schedule.get("beta_schedule"),

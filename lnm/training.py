@@ -197,14 +197,14 @@ class Trainer:
             group["lr"] = rate
         self.model.train()
         loss = self.loss(batch, embeddings)
+        if not torch.isfinite(loss):  # before it reaches the weights
+            kind = type(settings).__name__.lower()
+            raise UserError(f"{self.name}: the loss is not finite at step {step}; lower {kind}.learning_rate "
+                            f"or set {kind}.mixed_precision: no")
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if not torch.isfinite(loss):
-            kind = type(settings).__name__.lower()
-            raise UserError(f"{self.name}: the loss is not finite at step {step}; lower {kind}.learning_rate "
-                            f"or set {kind}.mixed_precision: no")
         # a step that fp16's loss scale was too high for leaves the weights, and so their average, where they were
         if settings.ema and not self.accelerator.optimizer_step_was_skipped:
             self.average(step)

@@ -61,8 +61,9 @@ def animate(
     here = defaults()
     target = film_path(out, still)
     opened = model(here, checkpoint, revision, device, size)
-    settings = changed(here.finetune, setting, steps=steps)
-    sample = changed(here.sample, None, num_inference_steps=inference_steps)
+    sampling = [text for text in setting or () if text.partition("=")[0].strip() in type(here.sample).model_fields]
+    settings = changed(here.finetune, [text for text in setting or () if text not in sampling], steps=steps)
+    sample = changed(here.sample, sampling, num_inference_steps=inference_steps)
     clip = clip_of(like, "--like", here.root)
     store = here.root / "store" / "animate" if here.root else None
     from lnm.stages.animate import animate as make

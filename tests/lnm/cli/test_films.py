@@ -113,6 +113,8 @@ def test_inside_a_project_its_settings_hold_and_options_override_them(folder, ba
                  "--frames", "3"]) == 0
     assert (given["settings"].steps, given["settings"].learning_rate, given["seed"]) == (8, 2e-3, 6)
     assert (given["size"], given["num_frames"]) == (64, 3)
+    assert main([*words, "--set", "ema=0.9", "--set", "guidance_scale=2"]) == 0, "of fine-tuning and of sampling"
+    assert (given["settings"].ema, given["sample"].guidance_scale, given["sample"].num_frames) == (0.9, 2.0, 9)
 
 
 @pytest.mark.parametrize("words, size", [([], 128), (["--checkpoint", "a/b"], 512), (["--size", "64"], 64),
