@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from lnm.errors import UserError
 
-LOG_HEADER = "step,loss,lr,grad_norm\n"
+FIELDS = ("step", "loss", "lr", "grad_norm")  # of the log
+LOG_HEADER = ",".join(FIELDS) + "\n"
 
 
 class ResumeStore:
@@ -25,11 +26,13 @@ class ResumeStore:
 
     folder: of all runs of this video; checkpoints that other settings left there are deleted, and nothing else.
     identity: all that decides the result, as json values. main: whether this process writes; of several that train
-    together one does, and it alone holds the lock. Raises UserError if another run holds it for longer than `patience`
-    seconds.
+    together one does, and it alone holds the lock. fields: of the log, FIELDS and whatever a run writes after them.
+    Raises UserError if another run holds it for longer than `patience` seconds.
     """
 
-    def __init__(self, folder: Path, identity: dict, patience: float = 20.0, main: bool = True):
+    def __init__(self, folder: Path, identity: dict, patience: float = 20.0, main: bool = True,
+                 fields: tuple[str, ...] = FIELDS):
+        self.header = ",".join(fields) + "\n"
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         self.folder, self.main = folder / key, main
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +68,7 @@ class ResumeStore:
         """
         if not self.path.exists():
             if self.main:
-                self.log.write_text(LOG_HEADER)
+                self.log.write_text(self.header)
             return 0, None
         with safe_open(self.path, "pt") as f:
             step, scaler = int(f.metadata()["step"]), json.loads(f.metadata()["scaler"])
@@ -82,14 +85,14 @@ class ResumeStore:
         optimizer.load_state_dict(state)
         if self.main:
             rows = self.log.read_text().splitlines()[1:]  # one a step, from step 0
-            self.log.write_text(LOG_HEADER + "".join(f"{row}\n" for row in rows[:step]))
+            self.log.write_text(self.header + "".join(f"{row}\n" for row in rows[:step]))
         return step, scaler
 
-    def write(self, step: int, loss: float, rate: float, norm: float) -> None:
-        """A step's line in the log."""
+    def write(self, step: int, loss: float, rate: float, norm: float, *more: str) -> None:
+        """A step's line in the log. more: of the fields after the first four."""
         if self.main:
             with self.log.open("a") as f:
-                f.write(f"{step},{loss:.6f},{rate:.3e},{norm:.4f}\n")
+                f.write(",".join([f"{step},{loss:.6f},{rate:.3e},{norm:.4f}", *more]) + "\n")
 
     def losses(self) -> list[float]:
         """The loss of every step that the log holds."""

@@ -1,4 +1,4 @@
-"""The settings of the method's three steps, typed and checked: preparing a clip, fine-tuning, sampling.
+"""The settings of the method's steps, typed and checked: preparing a clip, training on it or on many, sampling.
 
 Every default of the method lives here. A value that is unknown, misspelt or out of range raises pydantic's
 ValidationError, which names the key; `lnm.workflow.params` turns it into one line for `params.yaml`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # strict: YAML already has types, so '8' for 8 or true for 1 is a mistake worth a word
 Int = Annotated[int, Field(strict=True)]
@@ -63,6 +63,34 @@ class Finetune(Section):
     @classmethod
     def _yaml_no(cls, value: Any) -> Any:
         return "no" if value is False else value  # a bare `no` is false in YAML 1.1
+
+
+class Motion(Finetune):
+    """How temporal layers are trained on many clips before the one: `Finetune`'s choices, defaults of their own."""
+
+    steps: Positive = 6000
+    frames: Positive = 8
+    most_frames: Positive | None = None  # drawn each step from `frames` up to this; null: always `frames`
+    optimizer: Literal["lion", "adamw"] = "adamw"
+    learning_rate: Rate = 1e-3
+    warmup_steps: Count = 100
+    lr_floor: Fraction = 0.02  # where the cosine ends, a share of the rate
+    ema: Fraction | None = 0.998
+    preview_every: Literal[0] = 0  # no previews
+    checkpoint_every: Positive = 500
+    fps: Rate = 8.0  # clips are resampled to it; one that has fewer frames a second keeps its own
+    max_frames: Positive | None = None  # of a clip
+    crops: Positive = 1  # pieces of each clip that are encoded: the centre, then others drawn by its content
+    mirror: Flag = False  # each piece once more as its mirror image
+    holdout: Fraction = 0.1  # share of the clips that is never trained on; 0: no validation
+    validate_every: Positive = 500
+    validation_clips: Positive = 8  # of the held-out ones, at most
+
+    @model_validator(mode="after")
+    def _sense(self) -> Motion:
+        if self.most_frames is not None and self.most_frames < self.frames:
+            raise ValueError(f"most_frames {self.most_frames} is less than frames {self.frames}")
+        return self
 
 
 class Sample(Section):

@@ -7,18 +7,15 @@ each draws its own clips, gradients are averaged, and the first process alone wr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
 from einops import rearrange
 from tqdm.auto import tqdm
 
@@ -27,24 +24,25 @@ from lnm.hub import locate_temporal
 from lnm.latents import encode
 from lnm.model import InflatedModel
 from lnm.resume import ResumeStore
+from lnm.runs import kept, make_accelerator, run_identity
+from lnm.runs import open_store as open_store
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune
 from lnm.temporal_file import load_temporal
 from lnm.unet import UNetPseudo3DConditionModel
 from lnm.video import read
 
-# what changes how often a run looks or saves, not what it computes
-COSMETIC = {"checkpoint_every", "preview_every"}
+AnyFinetune = TypeVar("AnyFinetune", bound=Finetune)
 
 # ---------------------------------------------------------------- one step's data and rate
 
 
-def learning_rate(step: int, settings: Finetune) -> float:
-    """Linear warm-up over `warmup_steps`, then constant or a cosine to zero."""
+def learning_rate(step: int, settings: Finetune, floor: float = 0.0) -> float:
+    """Linear warm-up over `warmup_steps`, then constant or a cosine to `floor` times the rate."""
     rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
     if settings.lr_schedule == "cosine":
         done = max(0, step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-        rate *= 0.5 * (1 + np.cos(np.pi * done))
+        rate *= floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * done))
     return float(rate)
 
 
@@ -77,14 +75,20 @@ def make_batch(latents: torch.Tensor, settings: Finetune, fps: float, scheduler:
     clean, rates = draw_clips(latents, settings, fps, rng)
     noise = torch.randn(clean.shape, generator=generator)
     t = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
+    return {**noised(clean, noise, t, settings, scheduler, generator), "fps": rates,
+            "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
+
+
+def noised(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, settings: Finetune, scheduler: Any,
+           generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """`make_batch`'s sample, target and timestep of clips (B, C, F, h, w), noise of that shape and timesteps (B,)."""
     noisy = scheduler.add_noise(clean, noise, t)  # eq. 1
     still = clean[:, :, :1]
     if settings.still_noise:
         still = still + settings.still_noise * torch.randn(still.shape, generator=generator)
     mask = torch.full_like(clean[:, :1], settings.mask_value)
     target = noise if scheduler.config.prediction_type == "epsilon" else scheduler.get_velocity(clean, noise, t)
-    return {"sample": torch.cat([noisy, mask, still.expand_as(clean)], dim=1), "target": target, "timestep": t,
-            "fps": rates, "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
+    return {"sample": torch.cat([noisy, mask, still.expand_as(clean)], dim=1), "target": target, "timestep": t}
 
 
 def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:
@@ -110,56 +114,6 @@ def check_length(count: int, settings: Finetune, name: str) -> None:
     if count < reach:
         raise UserError(f"{name}: {count} training frames, finetune.frames and finetune.strides need {reach}; give a "
                         "longer clip, a higher fps or smaller strides")
-
-
-# ---------------------------------------------------------------- what a run is, and who takes part
-
-
-def make_accelerator(settings: Finetune, device: torch.device | str) -> Accelerator:
-    """This process's place among those that train together; to be made before anything is put on a GPU.
-
-    device: "cpu" keeps to the CPU; with any other Accelerate picks the process's own. Raises UserError for fp16 there.
-    """
-    cpu = torch.device(device).type == "cpu"
-    if cpu and settings.mixed_precision == "fp16":
-        raise UserError("finetune.mixed_precision: fp16 needs a GPU; choose bf16 or no")
-    AcceleratorState._reset_state(reset_partial_state=True)  # a kernel may fine-tune twice, in another precision
-    return Accelerator(mixed_precision=settings.mixed_precision, cpu=cpu)
-
-
-def run_identity(pipe: InflatedModel, clip: np.ndarray | torch.Tensor, prompt: str, fps: float,
-                 settings: Finetune, seed: int) -> dict:
-    """All that decides what a fine-tune gives, as json values; not where it runs, nor how often it looks or saves.
-
-    clip: the frames or latents that are trained on. `settings.init` is seen in the weights that the run starts from.
-    """
-    return {**settings.model_dump(exclude=COSMETIC | {"init"}), "seed": seed, "prompt": prompt, "fps": fps,
-            "clip": hashlib.sha256(np.ascontiguousarray(clip).tobytes()).hexdigest(),
-            "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule)),
-            "weights": weights_of(pipe)}
-
-
-def weights_of(pipe: InflatedModel) -> list[str]:
-    """Tells the weights of two pipelines apart without reading all: of each model a hash of its parameters' names,
-    their shapes and one value of each."""
-    seen = [[(k, tuple(p.shape), float(p.detach().flatten()[p.numel() // 2])) for k, p in module.named_parameters()]
-            for module in (pipe.vae, pipe.text_encoder, pipe.unet)]
-    return [hashlib.sha256(repr(model).encode()).hexdigest() for model in seen]
-
-
-def open_store(folder: Path, identity: dict, accelerator: Accelerator, patience: float = 20.0) -> ResumeStore:
-    """The resume store of a run. The first process locks it; where it cannot, all stop with its UserError."""
-    store: ResumeStore | None = None
-    refused: list[str | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            store = ResumeStore(folder, identity, patience)
-        except UserError as error:
-            refused = [str(error)]
-    broadcast_object_list(refused)
-    if refused[0]:
-        raise UserError(refused[0])
-    return store or ResumeStore(folder, identity, main=False)
 
 
 # ---------------------------------------------------------------- the loop
@@ -188,6 +142,8 @@ class Trained:
 
 class Trainer:
     """The state of one fine-tune: the model under Accelerate, optimiser, moving average, embeddings of the prompt."""
+
+    floor = 0.0  # of the cosine, a share of the rate
 
     def __init__(self, pipe: InflatedModel, prompt: str, settings: Finetune, accelerator: Accelerator,
                  name: str):
@@ -221,20 +177,30 @@ class Trainer:
 
     def step(self, latents: torch.Tensor, fps: float, seed: int, step: int) -> tuple[float, float, float]:
         """One step down the loss of eq. 2: (loss, learning rate, norm of the gradient)."""
+        batch = make_batch(latents, self.settings, fps, self.scheduler, seed, step, self.accelerator.process_index)
+        return self.descend(batch, self.prompt_embeds, step)
+
+    def loss(self, batch: dict[str, torch.Tensor], embeddings: torch.Tensor) -> torch.Tensor:
+        """Eq. 2 on a batch that is on the device."""
+        with self.accelerator.autocast():
+            predicted = self.model(batch["sample"], batch["timestep"], embeddings, fps=batch["fps"]).sample
+        return F.mse_loss(predicted.float(), batch["target"].float())
+
+    def descend(self, batch: dict[str, torch.Tensor], prompt_embeds: torch.Tensor,
+                step: int) -> tuple[float, float, float]:
+        """`step` on a batch of `make_batch`'s form. prompt_embeds: (L, D), or (B, L, D), one a clip."""
         settings = self.settings
-        batch = make_batch(latents, settings, fps, self.scheduler, seed, step, self.accelerator.process_index)
         batch = {k: v.to(self.device) for k, v in batch.items()}
-        embeddings = torch.where(batch["drop"][:, None, None], self.empty_embeds, self.prompt_embeds)
-        rate = learning_rate(step, settings)
+        embeddings = torch.where(batch["drop"][:, None, None], self.empty_embeds, prompt_embeds)
+        rate = learning_rate(step, settings, self.floor)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        with self.accelerator.autocast():
-            predicted = self.model(batch["sample"], batch["timestep"], embeddings, fps=batch["fps"]).sample
-        loss = F.mse_loss(predicted.float(), batch["target"].float())  # eq. 2
+        loss = self.loss(batch, embeddings)
         if not torch.isfinite(loss):  # before it reaches the weights
-            raise UserError(f"{self.name}: the loss is not finite at step {step}; lower finetune.learning_rate "
-                            "or set finetune.mixed_precision: no")
+            kind = type(settings).__name__.lower()
+            raise UserError(f"{self.name}: the loss is not finite at step {step}; lower {kind}.learning_rate "
+                            f"or set {kind}.mixed_precision: no")
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), settings.max_grad_norm)
         self.optimizer.step()
@@ -274,24 +240,39 @@ def train(pipe: InflatedModel, latents: torch.Tensor, prompt: str, fps: float, s
     """
     check_length(len(latents), settings, name)
     trainer = Trainer(pipe, prompt, settings, accelerator, name)
-    main, losses, recent = accelerator.is_main_process, [], None
+
+    def look(done: int) -> tuple[()]:
+        if accelerator.is_main_process and preview and settings.preview_every and done % settings.preview_every == 0:
+            trainer.unet.eval()
+            preview(done)
+        return ()
+
+    return run(trainer, lambda step: trainer.step(latents, fps, seed, step), store, f"fine-tuning {name}", look)
+
+
+def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], store: ResumeStore | None, desc: str,
+        look: Callable[[int], tuple]) -> Trained:
+    """Take the steps of `trainer` that its store has not, and hand the U-Net back with what was learned.
+
+    take(step): one step, as `Trainer.step` gives it. look(done): called after each; what it gives ends the log's line.
+    """
+    settings, main = trainer.settings, trainer.accelerator.is_main_process
+    losses: list[float] = []
+    recent = None
     try:
         start = trainer.restore(store)
         if store and start == 0:  # the layers as they were drawn: whoever resumes may have drawn others
             trainer.save(store, 0)
-        bar = tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=f"fine-tuning {name}",
-                   disable=not main)
+        bar = tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=desc, disable=not main)
         for step in bar:
-            loss, rate, norm = trainer.step(latents, fps, seed, step)
+            loss, rate, norm = take(step)
             recent = loss if recent is None else 0.95 * recent + 0.05 * loss
             bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
             losses.append(loss)
             done = step + 1
+            seen = look(done)
             if store:
-                store.write(step, loss, rate, norm)
-            if main and preview is not None and settings.preview_every and done % settings.preview_every == 0:
-                trainer.unet.eval()
-                preview(done)
+                store.write(step, loss, rate, norm, *seen)
             if store and (done % settings.checkpoint_every == 0 or done == settings.steps):
                 trainer.save(store, done)
         trainer.finish()
@@ -327,26 +308,17 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
         load_temporal(pipe.unet, locate_temporal(settings.init))
     else:
         _draw(pipe.unet, seed)
-    identity = run_identity(pipe, frames, prompt, fps, settings, seed)
-    # called again with the pipeline as an interrupted call left it: that call's run, which goes on
-    began = identity["weights"] = getattr(pipe, "left_off", {}).get(tuple(identity["weights"]), identity["weights"])
-    keep = open_store(Path(store), identity, accelerator) if store is not None else None
-    finished = False
-    try:
+    with kept(pipe, run_identity(pipe, frames, prompt, fps, settings, seed), store, accelerator) as keep:
         latents = encode(pipe.vae, frames, desc="encoding the clip" if accelerator.is_main_process else None)
         trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, keep)
-        finished = True
-    finally:
-        pipe.left_off = {} if finished else {tuple(weights_of(pipe)): began}
-        if keep:
-            keep.close(finished)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     pipe.learned = {"fps": float(fps), "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
                     "steps": settings.steps, "checkpoint": pipe.learned.get("checkpoint")}
     return trained
 
 
-def _settings(pipe: InflatedModel, settings: Finetune | None, changes: dict) -> Finetune:
+def _settings(pipe: InflatedModel, settings: AnyFinetune | None, changes: dict,
+              kind: type[AnyFinetune] = Finetune) -> AnyFinetune:  # type: ignore[assignment]
     """The choices of a run on a pipeline. Raises UserError where the two do not fit."""
     if not isinstance(pipe.unet, UNetPseudo3DConditionModel):
         raise UserError("finetune: this pipeline has no temporal layers (its U-Net is 2D); open it with "
@@ -358,8 +330,8 @@ def _settings(pipe: InflatedModel, settings: Finetune | None, changes: dict) -> 
         raise UserError("finetune: this pipeline's temporal layers are not finite, as a fine-tune that failed leaves "
                         "them; open it again")
     placement = pipe.unet.config.conv_placement
-    chosen = (settings or Finetune(conv_placement=placement)).model_dump()
-    settings = Finetune.model_validate({**chosen, **changes})
+    chosen = (settings or kind(conv_placement=placement)).model_dump()
+    settings = kind.model_validate({**chosen, **changes})
     if settings.conv_placement != placement:
         raise UserError(f"finetune.conv_placement: {settings.conv_placement}, but this pipeline was opened with "
                         f"{placement}; pass conv_placement to from_pretrained")

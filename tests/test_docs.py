@@ -30,8 +30,9 @@ TINY = ["--steps", "2", "--frames", "3", "--inference-steps", "2", "--size", str
 # Commands that are run, with what makes them small. All others of `lnm` are in PARSED.
 RUN = {
     "lnm animate": TINY,
-    "lnm finetune": ["--steps", "2", "--size", str(SIZE)],
+    "lnm finetune": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
     "lnm sample": TINY[2:],
+    "lnm motion train": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
     "lnm check": [],
     "lnm footage --list": [],
     "lnm scenes --stills": [],
@@ -113,6 +114,10 @@ def folder(tmp_path, monkeypatch, tiny):
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     video.write_mp4(tmp_path / "clip.mp4", np.stack([np.roll(picture, i, 1) for i in range(30)]), 8)
     Image.fromarray(picture).save(tmp_path / "photo.jpg")
+    for k in range(2):
+        video.write_mp4(tmp_path / "timelapses" / f"{k}.mp4", np.stack([np.roll(picture, i + k, 0) for i in range(30)]),
+                        8)
+    (tmp_path / "captions.csv").write_text("clip,caption\n0,waves\n1,clouds\n")
     return tmp_path
 
 
@@ -213,6 +218,9 @@ def test_lnm_runs_small(page, words, folder, tiny, monkeypatch, capfd):
     if start(words) == "lnm sample":
         first = ["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", *RUN["lnm finetune"]]
         assert main(first) == 0
+    if "init=motion.safetensors" in words:
+        first = ["motion", "train", "--clips", "timelapses", "--prompt", "waves", "--out", "motion.safetensors"]
+        assert main([*first, *RUN["lnm motion train"]]) == 0
     if start(words).startswith("lnm params"):
         for name in ("params.yaml", "params.paper.yaml"):
             shutil.copy(REPOSITORY / name, folder)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import lnm
-from lnm.cli import checkpoints, demo, doctor, films, notebooks, params, repro
+from lnm.cli import checkpoints, demo, doctor, films, motion, notebooks, params, repro
 from lnm.cli.style import App, run
 
 # The harness and its commands, as pyproject.toml registers them under "lnm.commands". The method does not import its
@@ -27,8 +27,8 @@ def build() -> typer.Typer:
         app.callback()(_version)
         for part in (films.app, demo.app, doctor.app, repro.app):
             app.registered_commands += part.registered_commands
-        for name, group in {"checkpoint": checkpoints.app, "params": params.app, "notebook": notebooks.app,
-                            **_joined()}.items():
+        for name, group in {"checkpoint": checkpoints.app, "motion": motion.app, "params": params.app,
+                            "notebook": notebooks.app, **_joined()}.items():
             if group.registered_callback is None and len(group.registered_commands) == 1:
                 app.registered_commands += group.registered_commands
             else:

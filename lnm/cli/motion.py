@@ -1,0 +1,73 @@
+"""`lnm motion`: temporal layers that have seen many clips before the one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, defaults, model, writable
+from lnm.cli.style import App, Quiet, calm, if_interrupted, say
+from lnm.errors import UserError
+from lnm.files import cache_folder
+from lnm.settings import Motion
+
+app = App("Temporal layers that have seen many clips: what a fine-tune can begin from (finetune.init).")
+
+
+@app.callback()
+def _group() -> None:
+    pass  # a group of one command keeps its name
+
+
+@app.add("lnm motion train --clips timelapses --captions captions.csv --out motion.safetensors")
+def train(
+    clips: Annotated[Path, typer.Option(metavar="FOLDER", help="Videos, and folders of images, at any depth.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The temporal file to write; its log lies beside it.")],
+    captions: Annotated[Path | None, typer.Option(metavar="FILE", help="A .csv with the columns clip and caption, or a "
+                                                                       ".json {clip: caption}.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The caption of clips that have none of their own.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of training. (default: 6000)")] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where encoded clips are kept. (default: the "
+                                                                      "user's cache)")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write half precision, half the size.")] = False,
+    size: Size = None, seed: Seed = None, checkpoint: Base = None, revision: Revision = None, device: Device = None,
+    setting: Set = None, quiet: Quiet = False,
+) -> None:
+    """Teach temporal layers the motion of many clips, for any checkpoint; its space stays frozen.
+
+    Clips are encoded once and kept. A tenth of them is held out: the log has the loss on it. Hours without a GPU; a bar
+    shows the time left. If it is interrupted, the same command goes on from its last checkpoint, which lies beside FILE
+    until it is done. `lnm finetune --set init=FILE` begins from what comes out.
+    """
+    here = defaults()
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: the name must end in .safetensors")
+    out = writable(out, "--out")
+    opened = model(here, checkpoint, revision, device, size)
+    settings = changed(Motion(), setting, steps=steps)
+    import torch
+
+    from lnm.devices import pick_device
+    from lnm.motion import train_motion
+    from lnm.pipeline import LateNtMoviesPipeline
+
+    calm()
+    store = out.with_name(f".{out.stem}.unfinished")
+    if_interrupted(f"stopped; the same command goes on from the last checkpoint, in {store}")
+    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, revision=opened.revision,
+                                                conv_placement=settings.conv_placement)
+    pipe.to(pick_device(opened.device))
+    trained = train_motion(pipe, clips, captions=captions, prompt=prompt, cache=cache or cache_folder() / "motion",
+                           size=opened.size, seed=here.seed if seed is None else seed, store=store,
+                           log=out.with_suffix(".csv"), settings=settings)
+    pipe.save_temporal(out, torch.float16 if half else None, checkpoint=opened.checkpoint)
+    shutil.rmtree(store, ignore_errors=True)
+    say(f"clips: {len(trained.clips)} trained on, {len(trained.held_out)} held out")
+    say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "
+        "the last")
+    for done, loss in list(trained.validation.items())[-1:]:
+        say(f"validation: {loss:.4f} after {done} steps")
+    print(f"temporal file: {out}")

@@ -1,0 +1,217 @@
+"""Temporal layers trained on many clips before the one: motion in general, that a fine-tune then makes particular.
+
+The public ancestors of the paper began so. The space stays frozen; what is drawn in a step is a function of (seed,
+step, rank). What comes out opens by `finetune.init`.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from lnm.clips import EncodedClip, encode_clips, find_clips, held_out, read_captions
+from lnm.errors import UserError
+from lnm.hub import locate_temporal
+from lnm.model import InflatedModel
+from lnm.resume import FIELDS, ResumeStore
+from lnm.runs import decided, kept, make_accelerator, weights_of
+from lnm.settings import Motion
+from lnm.temporal_file import load_temporal
+from lnm.training import Trained, Trainer, _draw, _settings, draw_clips, noised, run
+
+GRID = 9  # timesteps that the validation looks at: the middles of so many equal parts
+
+
+@dataclass
+class MotionTrained(Trained):
+    """What a training on many clips did: clips trained on, those held out, {steps: validation loss}."""
+
+    clips: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
+    validation: dict[int, float] = field(default_factory=dict)
+
+
+def train_motion(pipe: InflatedModel, clips: Path | str, *, captions: Path | str | None = None,
+                 prompt: str | None = None, cache: Path | str, size: int | Sequence[int] | None = None, seed: int = 0,
+                 store: Path | str | None = None, log: Path | str | None = None, settings: Motion | None = None,
+                 **changes: Any) -> MotionTrained:
+    """Teach the temporal layers of `pipe` the motion of many clips, in place; `pipe.save_temporal(FILE)` keeps it.
+
+    clips: a folder of videos and folders of images. captions, prompt: see `lnm.clips.read_captions`. cache: a folder
+    for their latents, which later runs find there. size: in pixels; None takes the square that the U-Net was made for.
+    store: a folder for checkpoints, from which the same call goes on after an interruption. log: a .csv that gets every
+    step's loss, and the validation's. settings: all choices; further keywords change single ones.
+    Raises UserError for clips, captions or a pipeline that cannot be trained on.
+    """
+    settings = _settings(pipe, settings, changes, Motion)
+    accelerator = make_accelerator(settings, pipe.device)
+    size = size or pipe.unet.config.sample_size * pipe.vae_scale_factor
+    sources = find_clips(clips)
+    texts = read_captions(captions, [s.name for s in sources], prompt)
+    held = held_out(sources, settings.holdout)
+    with accelerator.main_process_first():  # the others find what it encoded
+        encoded = encode_clips(pipe.vae, f"{weights_of(pipe)[0]} {pipe.vae.config.scaling_factor!r}", sources, texts,
+                               cache, size, settings, held, accelerator.is_main_process)
+    train = long_enough([c for c in encoded if c.content not in held], settings)
+    # in an order that names do not change, each content once
+    validation = sorted({c.content: c for c in encoded if c.content in held}.values(), key=lambda c: c.content)
+    if settings.init:  # its layers alone: noise schedule and mask value are this run's
+        load_temporal(pipe.unet, locate_temporal(settings.init))
+    else:
+        _draw(pipe.unet, seed)
+    identity = {**decided(pipe, settings, seed), "size": str(size), "clips": [_facts(c) for c in train]}
+    with kept(pipe, identity, store, accelerator, (*FIELDS, "validation")) as keep:
+        trained = train_encoded(pipe, train, validation, settings, accelerator, seed, keep)
+        if keep and keep.main and log is not None:
+            shutil.copyfile(keep.log, log)
+    pipe.register_to_config(mask_value=float(settings.mask_value))
+    pipe.learned = {"fps": settings.fps, "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
+                    "steps": settings.steps, "checkpoint": pipe.learned.get("checkpoint"), "extra": {
+                        "clips": len(trained.clips), "held_out": len(trained.held_out), "crops": settings.crops,
+                        "mirror": settings.mirror, "most_frames": settings.most_frames, "seed": seed,
+                        "optimizer": settings.optimizer, "learning_rate": settings.learning_rate,
+                        "lr_floor": settings.lr_floor, "ema": settings.ema,
+                        "validation": list(trained.validation.values())[-1] if trained.validation else None}}
+    return trained
+
+
+def _facts(clip: EncodedClip) -> list:
+    return [clip.content, clip.caption, clip.fps, [piece.path.name for piece in clip.pieces]]
+
+
+def long_enough(clips: list[EncodedClip], settings: Motion) -> list[EncodedClip]:
+    """Those that hold the longest training sample at the smallest stride; the others are named in a warning."""
+    reach = min(settings.strides) * ((settings.most_frames or settings.frames) - 1) + 1
+    short = [c.name for c in clips if len(c.pieces[0]) < reach]
+    if len(short) == len(clips):
+        raise UserError(f"clips: none has the {reach} frames that motion.frames and motion.strides need")
+    if short:
+        warnings.warn(f"{len(short)} clips have fewer than {reach} frames and are left out: {', '.join(short[:5])}"
+                      f"{' ...' if len(short) > 5 else ''}", stacklevel=3)
+    return [c for c in clips if c.name not in short]
+
+
+# ---------------------------------------------------------------- one step's data
+
+
+def make_motion_batch(clips: Sequence[EncodedClip], settings: Motion, scheduler: Any, seed: int, step: int,
+                      rank: int = 0) -> tuple[dict[str, torch.Tensor], list[int]]:
+    """What goes into one step, as `lnm.training.make_batch` has it, and which clips it shows; a function of (seed,
+    step, rank). A clip is drawn, a piece of it, a stride that fits, a start."""
+    rng = np.random.default_rng([seed, step, rank])
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    frames = int(rng.integers(settings.frames, (settings.most_frames or settings.frames) + 1))
+    one = settings.model_copy(update={"frames": frames, "batch_size": 1})
+    chosen = rng.integers(len(clips), size=settings.batch_size).tolist()
+    drawn = []
+    for i in chosen:
+        pieces = clips[i].pieces
+        piece: Any = pieces[int(rng.integers(len(pieces)))]
+        drawn.append(draw_clips(piece, one, clips[i].fps, rng))
+    clean = torch.cat([clip for clip, _ in drawn])
+    noise = torch.randn(clean.shape, generator=generator)
+    t = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
+    batch = noised(clean, noise, t, settings, scheduler, generator)
+    return {**batch, "fps": torch.cat([rate for _, rate in drawn]),
+            "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}, chosen
+
+
+def validation_batches(clips: Sequence[EncodedClip], settings: Motion, scheduler: Any) -> Iterator[tuple[int, dict]]:
+    """(clip, batch of one) over GRID fixed timesteps and noise that hangs on clip and timestep alone: the middle of
+    each held-out clip at the smallest stride."""
+    settings = settings.model_copy(update={"still_noise": 0.0})
+    stride = min(settings.strides)
+    reach = stride * (settings.frames - 1) + 1
+    for i, clip in enumerate(clips):
+        latents = clip.pieces[0]
+        start = (len(latents) - reach) // 2
+        clean = latents[start:start + reach:stride].movedim(0, 1)[None]  # (1, C, F, h, w)
+        for k in range(GRID):
+            generator = torch.Generator().manual_seed(1000 * i + k)
+            t = torch.tensor([int(scheduler.config.num_train_timesteps * (k + 0.5) / GRID)])
+            noise = torch.randn(clean.shape, generator=generator)
+            yield i, {**noised(clean, noise, t, settings, scheduler, generator),
+                      "fps": torch.tensor([clip.fps / stride])}
+
+
+# ---------------------------------------------------------------- the loop
+
+
+class MotionTrainer(Trainer):
+    """A trainer whose clips have a caption each, and which looks at clips that it is not trained on."""
+
+    def __init__(self, pipe: InflatedModel, clips: list[EncodedClip], held: list[EncodedClip], settings: Motion,
+                 accelerator: Accelerator):
+        super().__init__(pipe, "", settings, accelerator, "many clips")
+        self.choices, self.floor, self.clips, self.held = settings, settings.lr_floor, clips, held
+        texts = sorted({c.caption for c in [*clips, *held]})
+        embeds = torch.cat([pipe.encode_prompt(texts[i:i + 64]).cpu() for i in range(0, len(texts), 64)])
+        self.captions = dict(zip(texts, embeds, strict=True))
+
+    def take(self, seed: int, step: int) -> tuple[float, float, float]:
+        """Step number `step`, as `Trainer.step` gives it."""
+        batch, chosen = make_motion_batch(self.clips, self.choices, self.scheduler, seed, step,
+                                          self.accelerator.process_index)
+        return self.descend(batch, torch.stack([self.captions[self.clips[i].caption] for i in chosen]).to(self.device),
+                            step)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Eq. 2 on the held-out clips, by the averaged weights."""
+        self.unet.eval()
+        losses = []
+        with self.averaged():
+            for i, batch in validation_batches(self.held, self.choices, self.scheduler):
+                batch = {k: v.to(self.device) for k, v in batch.items()}
+                # the U-Net itself: this process looks alone
+                with self.accelerator.autocast():
+                    seen = self.unet(batch["sample"], batch["timestep"], self.captions[self.held[i].caption][None].to(
+                        self.device), fps=batch["fps"]).sample
+                losses.append(torch.nn.functional.mse_loss(seen.float(), batch["target"].float()).item())
+        return float(np.mean(losses))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in the place of the weights, where one is kept, and then the weights again."""
+        own = {k: p.detach().clone() for k, p in self.trained.items()}
+        self.finish()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for k, p in self.trained.items():
+                    p.copy_(own[k])
+
+
+def train_encoded(pipe: InflatedModel, clips: list[EncodedClip], held: list[EncodedClip], settings: Motion,
+                  accelerator: Accelerator, seed: int = 0, store: ResumeStore | None = None) -> MotionTrained:
+    """Train the temporal layers of `pipe` on encoded clips, in place; `held` are looked at alone."""
+    reach = min(settings.strides) * (settings.frames - 1) + 1
+    seen = [c for c in held if len(c.pieces[0]) >= reach][:settings.validation_clips]
+    trainer = MotionTrainer(pipe, clips, seen, settings, accelerator)
+    validation: dict[int, float] = {}
+
+    def look(done: int) -> tuple[str]:
+        due = done % settings.validate_every == 0 or done == settings.steps
+        if not (seen and due and accelerator.is_main_process):
+            return ("",)
+        validation[done] = trainer.validate()
+        return (f"{validation[done]:.6f}",)
+
+    trained = run(trainer, lambda step: trainer.take(seed, step), store, f"training on {len(clips)} clips", look)
+    if store and store.main:  # those of an interrupted run as well
+        with store.log.open() as stream:
+            rows = [(int(row["step"]) + 1, row["validation"]) for row in csv.DictReader(stream)]
+        validation = {done: float(loss) for done, loss in rows if loss}
+    return MotionTrained(**vars(trained), clips=[c.name for c in clips], held_out=[c.name for c in held],
+                         validation=validation)

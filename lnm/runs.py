@@ -1,0 +1,95 @@
+"""What a training run is: all that decides its result, who takes part, and the store that it goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+
+from lnm.errors import UserError
+from lnm.model import InflatedModel
+from lnm.resume import FIELDS, ResumeStore
+from lnm.schedulers import make_scheduler, schedule_of
+from lnm.settings import Finetune
+
+# what changes how often a run looks or saves, not what it computes
+COSMETIC = {"checkpoint_every", "preview_every", "validate_every", "validation_clips"}
+
+
+def make_accelerator(settings: Finetune, device: torch.device | str) -> Accelerator:
+    """This process's place among those that train together; to be made before anything is put on a GPU.
+
+    device: "cpu" keeps to the CPU; with any other Accelerate picks the process's own. Raises UserError for fp16 there.
+    """
+    cpu = torch.device(device).type == "cpu"
+    if cpu and settings.mixed_precision == "fp16":
+        raise UserError(f"{type(settings).__name__.lower()}.mixed_precision: fp16 needs a GPU; choose bf16 or no")
+    AcceleratorState._reset_state(reset_partial_state=True)  # a kernel may fine-tune twice, in another precision
+    return Accelerator(mixed_precision=settings.mixed_precision, cpu=cpu)
+
+
+def run_identity(pipe: InflatedModel, clip: np.ndarray | torch.Tensor, prompt: str, fps: float,
+                 settings: Finetune, seed: int) -> dict:
+    """All that decides what a fine-tune gives, as json values; not where it runs, nor how often it looks or saves.
+
+    clip: the frames or latents that are trained on. `settings.init` is seen in the weights that the run starts from.
+    """
+    return {**decided(pipe, settings, seed), "prompt": prompt, "fps": fps,
+            "clip": hashlib.sha256(np.ascontiguousarray(clip).tobytes()).hexdigest()}
+
+
+def decided(pipe: InflatedModel, settings: Finetune, seed: int) -> dict:
+    """The part of a run's identity that is not its data: settings, seed, noise schedule, first weights."""
+    return {**settings.model_dump(exclude=COSMETIC | {"init"}), "seed": seed,
+            "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule)),
+            "weights": weights_of(pipe)}
+
+
+def weights_of(pipe: InflatedModel) -> list[str]:
+    """Tells the weights of two pipelines apart without reading all: of each model a hash of its parameters' names,
+    their shapes and one value of each."""
+    seen = [[(k, tuple(p.shape), float(p.detach().flatten()[p.numel() // 2])) for k, p in module.named_parameters()]
+            for module in (pipe.vae, pipe.text_encoder, pipe.unet)]
+    return [hashlib.sha256(repr(model).encode()).hexdigest() for model in seen]
+
+
+def open_store(folder: Path, identity: dict, accelerator: Accelerator, patience: float = 20.0, *,
+               fields: tuple[str, ...] = FIELDS) -> ResumeStore:
+    """The resume store of a run. The first process locks it; where it cannot, all stop with its UserError."""
+    store: ResumeStore | None = None
+    refused: list[str | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            store = ResumeStore(folder, identity, patience, fields=fields)
+        except UserError as error:
+            refused = [str(error)]
+    broadcast_object_list(refused)
+    if refused[0]:
+        raise UserError(refused[0])
+    return store or ResumeStore(folder, identity, main=False, fields=fields)
+
+
+@contextmanager
+def kept(pipe: InflatedModel, identity: dict, folder: Path | str | None, accelerator: Accelerator,
+         fields: tuple[str, ...] = FIELDS) -> Iterator[ResumeStore | None]:
+    """The store of a run on a pipeline in memory, None without a folder; a run that ends leaves nothing in it.
+
+    Entered again with the pipeline as an interrupted run left it, it is that run's, which goes on.
+    """
+    began = identity["weights"] = getattr(pipe, "left_off", {}).get(tuple(identity["weights"]), identity["weights"])
+    keep = open_store(Path(folder), identity, accelerator, fields=fields) if folder is not None else None
+    finished = False
+    try:
+        yield keep
+        finished = True
+    finally:
+        pipe.left_off = {} if finished else {tuple(weights_of(pipe)): began}
+        if keep:
+            keep.close(finished)
