@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from eval import figures, human_study
+from eval import drawing, human_study
 from eval.human_study import COLUMNS, aggregate, read_votes, share, simulate
 from lnm import video
 from lnm.cli import main as command
@@ -197,7 +197,7 @@ def test_every_row_and_every_output_of_a_simulation_is_marked(project, monkeypat
               if "this run" in line and line.startswith("|")]
     assert len(tables) == 3 and all(line.startswith("| SIMULATED: ") for line in tables)
     drawn = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(drawing, "save", lambda figure, path: drawn.append(figure))
     human_study.figure(summary, project / "figure.png")
     assert "SIMULATED" in drawn[0].get_suptitle()
 
