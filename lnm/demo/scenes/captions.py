@@ -11,7 +11,8 @@ Pick = Callable[..., str]  # one of the wordings it is given
 
 def caption(kind: str, n: dict, rng: np.random.Generator) -> str:
     """A sentence that is true of the numbers `n` of a scene; wording varies with `rng`."""
-    write = {"ocean": _ocean, "clouds": _clouds, "sunset": _sunset, "pond": _pond, "dusk": _dusk}[kind]
+    write = {"ocean": _ocean, "clouds": _clouds, "sunset": _sunset, "pond": _pond, "dusk": _dusk,
+             "rapids": _rapids}[kind]
     return write(n, lambda *options: options[rng.integers(len(options))])
 
 
@@ -37,6 +38,14 @@ def _dusk(n: dict, pick: Pick) -> str:
     stars = (pick("the first stars over dark hills", "stars over dark hills") if early
              else pick("a starry sky over dark hills", "a sky full of stars over hills"))
     return f"{stars} {pick('at dusk', 'at nightfall') if early else pick('at night', 'at nightfall')}"
+
+
+def _rapids(n: dict, pick: Pick) -> str:
+    water = (pick("a river with foam", "foam on a river") if n["foam_from"] > 0.6
+             else pick("a fast river with foam", "white water of a river") if n["foam_from"] > 0
+             else pick("a river full of foam", "a rough river with foam"))
+    return water + (pick(" between rocks", " running over rocks") if n["rocks"] < 2 else "") + (
+        pick(" by day", " on a bright day") if n["sun_elevation"] > 25 else pick(" in the late afternoon", ""))
 
 
 def _ocean(n: dict, pick: Pick) -> str:

@@ -11,11 +11,13 @@ from lnm.demo.scenes.camera import develop
 from lnm.demo.scenes.clouds import Clouds
 from lnm.demo.scenes.dusk import Dusk
 from lnm.demo.scenes.pond import Pond
+from lnm.demo.scenes.rapids import Rapids
 from lnm.demo.scenes.scene import Scene
 from lnm.demo.scenes.sea import Ocean, Sunset
 
 PAINTERS: dict[str, Callable[[Scene, int], Any]] = {
-    "ocean": Ocean, "clouds": Clouds, "sunset": Sunset, "pond": Pond, "dusk": Dusk}
+    "ocean": Ocean, "clouds": Clouds, "sunset": Sunset, "pond": Pond, "dusk": Dusk,
+    "rapids": Rapids}
 
 
 class Renderer:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lnm.demo.scenes.captions import caption
 
-KINDS = ("ocean", "clouds", "sunset", "pond", "dusk")
+KINDS = ("ocean", "clouds", "sunset", "pond", "dusk", "rapids")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def draw(kind: str, seed: int) -> Scene:
         "cover": float(u(0.0, 0.85)),  # share of sky under cloud
         "haze": float(u(0.15, 0.7)),
     }
-    n |= {"ocean": _ocean, "clouds": _clouds, "sunset": _sunset, "pond": _pond, "dusk": _dusk}[kind](rng)
+    n |= {"ocean": _ocean, "clouds": _clouds, "sunset": _sunset, "pond": _pond, "dusk": _dusk,
+          "rapids": _rapids}[kind](rng)
     return Scene(kind, seed, n, caption(kind, n, rng))
 
 
@@ -117,4 +118,25 @@ def _dusk(rng: np.random.Generator) -> dict:
         "hills": float(u(0.03, 0.16)),
         "wind": 0.0,
         "wind_azimuth": 0.0,
+    }
+
+
+def _rapids(rng: np.random.Generator) -> dict:
+    u = rng.uniform
+    depth, stone = float(u(0.03, 0.13)), float(u(0.03, 0.13))
+    return {
+        "sun_elevation": float(u(10, 60)),
+        "cover": float(u(0.2, 0.95)),
+        "wind": 3.0,
+        "wind_azimuth": float(u(-180, 180)),  # where the water runs to
+        "speed": float(np.exp(u(np.log(0.8), np.log(3.2)))),  # m/s
+        "camera_height": float(np.exp(u(np.log(1.6), np.log(5)))),
+        "horizon": float(u(-1.1, -0.12)),  # above the picture: it shows water alone
+        "fov": float(u(26, 52)),
+        "rocks": float(u(0.9, 2.6)),  # how high the bed must stand to show, in its deviations
+        "foam_from": float(u(-0.2, 1.0)),  # how high it must stand to break the water
+        "rough": float(u(0.5, 1.3)),
+        "spray": int(rng.integers(0, 14)),
+        "body": [depth * float(u(0.4, 1.0)), depth, depth * float(u(0.5, 1.1))],
+        "stone": [stone * float(u(0.95, 1.3)), stone, stone * float(u(0.75, 1.0))],
     }
