@@ -20,6 +20,7 @@ LABELS = {
     "heldout": "real, held out",
     "heldout_vae": "real, through the VAE",
     "ours": "LateNtMovies (ours)",
+    "identity": "ours, from the identity",
     "frame_by_frame": "checkpoint, frame by frame",
     "flow_extrapolation": "flow extrapolation",
     "static": "static repeat",
@@ -120,8 +121,8 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     alike = rounded({metric: window[metric] for metric in measure.TO_HELDOUT})
     control_names = [name for name in sets if name in CONTROLS]
 
-    sheet = [name for name in ("heldout", "heldout_vae", "ours", "frame_by_frame", "flow_extrapolation", "static_noise")
-             if name in sets]
+    sheet = [name for name in ("heldout", "heldout_vae", "ours", "identity", "frame_by_frame", "flow_extrapolation",
+                               "static_noise") if name in sets]
     sheet += [name for name in sets if name not in LABELS]
     flow = {name: methods["heldout"][metric].get("value") for name, metric in
             (("error", "flow_warp"), ("visible", "flow_visible"), ("speed", "flow_speed"))}

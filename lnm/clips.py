@@ -25,6 +25,7 @@ from lnm.latents import encode
 from lnm.settings import Motion
 
 VIDEOS = (".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v", ".gif")
+VALIDATION = "validation"  # a folder among the clips that holds those never trained on
 SMALLEST_CROP = 0.6  # of a drawn piece, as a share of the largest; less shows little of the scene
 
 
@@ -121,8 +122,13 @@ def _captions(path: Path) -> dict[str, Any]:
 
 
 def held_out(sources: Sequence[Source], share: float) -> set[str]:
-    """Contents of the clips that are never trained on: `share` of them, at least one, whatever the files are called and
-    whichever others there are. Copies of one clip fall on one side."""
+    """Contents of the clips that are never trained on: those in a folder VALIDATION, or, without one, `share` of all,
+    at least one, whatever the files are called and whichever others there are. Copies of one clip fall on one side."""
+    apart = {s.content for s in sources if s.name.split("/")[0] == VALIDATION}
+    if apart:
+        if apart >= {s.content for s in sources}:
+            raise UserError(f"clips: all lie in {VALIDATION}/, and none is left to train on")
+        return apart
     contents = sorted({s.content for s in sources}, key=lambda c: hashlib.sha256(f"held out {c}".encode()).digest())
     count = math.ceil(share * len(contents))
     if count >= len(contents):
@@ -193,9 +199,11 @@ def _whole(path: Path) -> bool:
 
 def _read(source: Source, number: int, size: int | Sequence[int], settings: Motion) -> video.Clip:
     if source.path.is_dir():
+        if settings.fps is None:
+            raise UserError(f"clips: {source.path} is a folder of images, which has no frame rate; give fps")
         fps, first = settings.fps, video.read(source.path, settings.fps, max_frames=1)
     else:
         first = video.read(source.path, max_frames=1)
-        fps = min(settings.fps, first.source_fps)
+        fps = min(settings.fps or first.source_fps, first.source_fps)
     crop = crop_of(source, number, first.source_size, size)
     return video.read(source.path, fps, size, crop, max_frames=settings.max_frames)

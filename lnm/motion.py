@@ -10,7 +10,6 @@ import csv
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,7 @@ from lnm.runs import decided, kept, make_accelerator, weights_of
 from lnm.settings import Motion
 from lnm.temporal_file import load_temporal
 from lnm.training import Trained, Trainer, _draw, _settings, draw_clips, noised, run
-
-GRID = 9  # timesteps that the validation looks at: the middles of so many equal parts
+from lnm.validation import grid
 
 
 @dataclass
@@ -75,7 +73,8 @@ def train_motion(pipe: InflatedModel, clips: Path | str, *, captions: Path | str
         if keep and keep.main and log is not None:
             shutil.copyfile(keep.log, log)
     pipe.register_to_config(mask_value=float(settings.mask_value))
-    pipe.learned = {"fps": settings.fps, "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
+    rate = settings.fps or float(np.median([clip.fps for clip in train]))
+    pipe.learned = {"fps": rate, "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
                     "steps": settings.steps, "checkpoint": pipe.learned.get("checkpoint"), "extra": {
                         "clips": len(trained.clips), "held_out": len(trained.held_out), "crops": settings.crops,
                         "mirror": settings.mirror, "most_frames": settings.most_frames, "seed": seed,
@@ -136,10 +135,7 @@ def validation_batches(clips: Sequence[EncodedClip], settings: Motion, scheduler
         latents = clip.pieces[0]
         start = (len(latents) - reach) // 2
         clean = latents[start:start + reach:stride].movedim(0, 1)[None]  # (1, C, F, h, w)
-        for k in range(GRID):
-            generator = torch.Generator().manual_seed(1000 * i + k)
-            t = torch.tensor([int(scheduler.config.num_train_timesteps * (k + 0.5) / GRID)])
-            noise = torch.randn(clean.shape, generator=generator)
+        for noise, t, generator in grid(clean, i, scheduler.config.num_train_timesteps):
             yield i, {**noised(clean, noise, t, settings, scheduler, generator),
                       "fps": torch.tensor([clip.fps / stride])}
 
@@ -165,32 +161,11 @@ class MotionTrainer(Trainer):
         return self.descend(batch, torch.stack([self.captions[self.clips[i].caption] for i in chosen]).to(self.device),
                             step)
 
-    @torch.no_grad()
     def validate(self) -> float:
         """Eq. 2 on the held-out clips, by the averaged weights."""
-        self.unet.eval()
-        losses = []
         with self.averaged():
-            for i, batch in validation_batches(self.held, self.choices, self.scheduler):
-                batch = {k: v.to(self.device) for k, v in batch.items()}
-                # the U-Net itself: this process looks alone
-                with self.accelerator.autocast():
-                    seen = self.unet(batch["sample"], batch["timestep"], self.captions[self.held[i].caption][None].to(
-                        self.device), fps=batch["fps"]).sample
-                losses.append(torch.nn.functional.mse_loss(seen.float(), batch["target"].float()).item())
-        return float(np.mean(losses))
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The moving average in the place of the weights, where one is kept, and then the weights again."""
-        own = {k: p.detach().clone() for k, p in self.trained.items()}
-        self.finish()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for k, p in self.trained.items():
-                    p.copy_(own[k])
+            return self.held_out_loss((self.captions[self.held[i].caption], batch) for i, batch in
+                                      validation_batches(self.held, self.choices, self.scheduler))
 
 
 def train_encoded(pipe: InflatedModel, clips: list[EncodedClip], held: list[EncodedClip], settings: Motion,
@@ -202,7 +177,7 @@ def train_encoded(pipe: InflatedModel, clips: list[EncodedClip], held: list[Enco
     validation: dict[int, float] = {}
 
     def look(done: int) -> tuple[str]:
-        due = done % settings.validate_every == 0 or done == settings.steps
+        due = done % settings.validate_every == 0 or done == settings.ceiling
         if not (seen and due and accelerator.is_main_process):
             return ("",)
         validation[done] = trainer.validate()

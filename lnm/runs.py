@@ -21,6 +21,7 @@ from lnm.settings import Finetune
 
 # what changes how often a run looks or saves, not what it computes
 COSMETIC = {"checkpoint_every", "preview_every", "validate_every", "validation_clips"}
+CHOOSING = {"most_steps", "validation", "validate_every", "patience"}  # what `steps: auto` hangs on, and nothing else
 
 
 def make_accelerator(settings: Finetune, device: torch.device | str) -> Accelerator:
@@ -47,9 +48,15 @@ def run_identity(pipe: InflatedModel, clip: np.ndarray | torch.Tensor, prompt: s
 
 def decided(pipe: InflatedModel, settings: Finetune, seed: int) -> dict:
     """The part of a run's identity that is not its data: settings, seed, noise schedule, first weights."""
-    return {**settings.model_dump(exclude=COSMETIC | {"init"}), "seed": seed,
+    aside = COSMETIC - CHOOSING if settings.steps == "auto" else COSMETIC | CHOOSING
+    return {**settings.model_dump(exclude=aside | {"init", "identity_steps"}), "seed": seed,
             "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule)),
             "weights": weights_of(pipe)}
+
+
+def log_fields(settings: Finetune) -> tuple[str, ...]:
+    """What a fine-tune's log has of each step."""
+    return (*FIELDS, "validation") if settings.steps == "auto" else FIELDS
 
 
 def weights_of(pipe: InflatedModel) -> list[str]:

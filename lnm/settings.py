@@ -37,7 +37,11 @@ class Prepare(Section):
 class Finetune(Section):
     """How the temporal layers are trained. Section 4."""
 
-    steps: Positive = 420
+    steps: Positive | Literal["auto"] = 420  # auto: as many as the clip's own validation part says, most_steps at most
+    most_steps: Positive = 600  # of auto; where the cosine ends
+    validation: Fraction = 0.2  # the last part of the training frames, kept apart by auto
+    validate_every: Positive = 30  # steps between two looks at it
+    patience: Positive = 4  # looks without a new best before auto stops
     frames: Positive = 5  # consecutive latents a training sample (the paper's 5)
     strides: Annotated[list[Positive], Field(min_length=1)] = [1, 2]  # drawn at random; what teaches fps
     batch_size: Positive = 1
@@ -57,18 +61,24 @@ class Finetune(Section):
     gradient_checkpointing: Flag = False
     preview_every: Count = 420  # 0: no previews
     checkpoint_every: Positive = 100
-    init: Text | None = None  # a temporal.safetensors to start from; null: the identity
+    init: Text | None = None  # a temporal.safetensors to start from, or lnm-mini-motion; null: the identity
+    identity_steps: Count = 0  # of a second fine-tune, from the identity, to see what init gives; 0: none
 
     @field_validator("mixed_precision", mode="before")
     @classmethod
     def _yaml_no(cls, value: Any) -> Any:
         return "no" if value is False else value  # a bare `no` is false in YAML 1.1
 
+    @property
+    def ceiling(self) -> int:
+        """Steps at most."""
+        return self.most_steps if self.steps == "auto" else self.steps
+
 
 class Motion(Finetune):
     """How temporal layers are trained on many clips before the one: `Finetune`'s choices, defaults of their own."""
 
-    steps: Positive = 6000
+    steps: Positive = 6000  # all of them: what is kept is the last moving average
     frames: Positive = 8
     most_frames: Positive | None = None  # drawn each step from `frames` up to this; null: always `frames`
     optimizer: Literal["lion", "adamw"] = "adamw"
@@ -78,11 +88,11 @@ class Motion(Finetune):
     ema: Fraction | None = 0.998
     preview_every: Literal[0] = 0  # no previews
     checkpoint_every: Positive = 500
-    fps: Rate = 8.0  # clips are resampled to it; one that has fewer frames a second keeps its own
+    fps: Rate | None = 8.0  # clips are resampled to it; null, or a clip with fewer frames a second: its own
     max_frames: Positive | None = None  # of a clip
     crops: Positive = 1  # pieces of each clip that are encoded: the centre, then others drawn by its content
     mirror: Flag = False  # each piece once more as its mirror image
-    holdout: Fraction = 0.1  # share of the clips that is never trained on; 0: no validation
+    holdout: Fraction = 0.1  # share of the clips that is never trained on; a folder validation/ goes before it
     validate_every: Positive = 500
     validation_clips: Positive = 8  # of the held-out ones, at most
 

@@ -7,7 +7,8 @@ each draws its own clips, gradients are averaged, and the first process alone wr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,12 +25,13 @@ from lnm.hub import locate_temporal
 from lnm.latents import encode
 from lnm.model import InflatedModel
 from lnm.resume import ResumeStore
-from lnm.runs import kept, make_accelerator, run_identity
+from lnm.runs import kept, log_fields, make_accelerator, run_identity
 from lnm.runs import open_store as open_store
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune
 from lnm.temporal_file import load_temporal
 from lnm.unet import UNetPseudo3DConditionModel
+from lnm.validation import Choice, grid, reach, samples, split
 from lnm.video import read
 
 AnyFinetune = TypeVar("AnyFinetune", bound=Finetune)
@@ -41,7 +43,7 @@ def learning_rate(step: int, settings: Finetune, floor: float = 0.0) -> float:
     """Linear warm-up over `warmup_steps`, then constant or a cosine to `floor` times the rate."""
     rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
     if settings.lr_schedule == "cosine":
-        done = max(0, step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+        done = max(0, step - settings.warmup_steps) / max(1, settings.ceiling - settings.warmup_steps)
         rate *= floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * done))
     return float(rate)
 
@@ -110,10 +112,13 @@ def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune
 
 def check_length(count: int, settings: Finetune, name: str) -> None:
     """Raise UserError unless `count` frames hold a training sample at the smallest stride."""
-    reach = min(settings.strides) * (settings.frames - 1) + 1
-    if count < reach:
-        raise UserError(f"{name}: {count} training frames, finetune.frames and finetune.strides need {reach}; give a "
+    needed = reach(settings)
+    if count < needed:
+        raise UserError(f"{name}: {count} training frames, finetune.frames and finetune.strides need {needed}; give a "
                         "longer clip, a higher fps or smaller strides")
+    if settings.steps == "auto" and count < 2 * needed:
+        raise UserError(f"{name}: {count} training frames; finetune.steps: auto keeps {needed} of them apart, which "
+                        "leaves too few; give a longer clip, or a number of steps")
 
 
 # ---------------------------------------------------------------- the loop
@@ -123,13 +128,15 @@ def check_length(count: int, settings: Finetune, name: str) -> None:
 class Trained:
     """What a fine-tune did: the mean loss of its first and last tenth, and how many numbers trained and stood still.
 
-    losses: of every step, as the log has them.
+    steps: whose weights were kept; losses: of every step taken, as the log has them. validation: the held-out loss of
+    what was kept, where one was looked at.
     """
 
     steps: int
     trained_parameters: int
     frozen_parameters: int
     losses: list[float]
+    validation_loss: float | None = None
 
     @property
     def loss_first_tenth(self) -> float:
@@ -223,6 +230,31 @@ class Trainer:
         for k, slow in self.state.get("ema", {}).items():
             self.trained[k].copy_(slow)
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in the place of the weights, where one is kept, and then the weights again."""
+        own = {k: p.detach().clone() for k, p in self.trained.items()}
+        self.finish()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for k, p in self.trained.items():
+                    p.copy_(own[k])
+
+    @torch.no_grad()
+    def held_out_loss(self, batches: Iterable[tuple[torch.Tensor, dict[str, torch.Tensor]]]) -> float:
+        """Eq. 2 on batches of one, each with its prompt's embeddings (L, D), by the weights as they stand."""
+        self.unet.eval()
+        losses = []
+        for embeds, batch in batches:
+            batch = {k: v.to(self.device) for k, v in batch.items()}
+            with self.accelerator.autocast():  # the U-Net itself: this process looks alone
+                seen = self.unet(batch["sample"], batch["timestep"], embeds[None].to(self.device),
+                                 fps=batch["fps"]).sample
+            losses.append(F.mse_loss(seen.float(), batch["target"].float()).item())
+        return float(np.mean(losses))
+
     def release(self) -> None:
         """Give the U-Net back as it came: on its device, evaluating, without Accelerate's autocast around it."""
         for name in ("forward", "_original_forward"):
@@ -240,21 +272,45 @@ def train(pipe: InflatedModel, latents: torch.Tensor, prompt: str, fps: float, s
     """
     check_length(len(latents), settings, name)
     trainer = Trainer(pipe, prompt, settings, accelerator, name)
+    choice = None
+    if settings.steps == "auto":
+        latents, held = split(latents, settings)
+        choice = Choice(trainer.trained, settings.patience)
+        trainer.state |= choice.state
 
-    def look(done: int) -> tuple[()]:
+    def look(done: int) -> tuple[str, ...]:
         if accelerator.is_main_process and preview and settings.preview_every and done % settings.preview_every == 0:
             trainer.unet.eval()
             preview(done)
-        return ()
+        if choice is None:
+            return ()
+        if done % settings.validate_every and done != settings.ceiling:
+            return ("",)
+        with trainer.averaged():
+            loss = trainer.held_out_loss(_held_batches(trainer, held, fps))
+            choice.look(done, loss, trainer.trained)
+        return (f"{loss:.6f}",)
 
-    return run(trainer, lambda step: trainer.step(latents, fps, seed, step), store, f"fine-tuning {name}", look)
+    return run(trainer, lambda step: trainer.step(latents, fps, seed, step), store, f"fine-tuning {name}", look, choice)
+
+
+def _held_batches(trainer: Trainer, held: torch.Tensor, fps: float) -> Iterator[tuple[torch.Tensor, dict]]:
+    """What a step is chosen by: (prompt's embeddings, batch of one) over positions, timesteps and noise, all fixed."""
+    settings = trainer.settings.model_copy(update={"still_noise": 0.0})
+    rate = torch.tensor([fps / min(settings.strides)])
+    for i, clean in enumerate(samples(held, settings)):
+        for noise, t, generator in grid(clean, i, trainer.scheduler.config.num_train_timesteps):
+            batch = noised(clean, noise, t, settings, trainer.scheduler, generator)
+            yield trainer.prompt_embeds, {**batch, "fps": rate}
 
 
 def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], store: ResumeStore | None, desc: str,
-        look: Callable[[int], tuple]) -> Trained:
+        look: Callable[[int], tuple], choice: Choice | None = None) -> Trained:
     """Take the steps of `trainer` that its store has not, and hand the U-Net back with what was learned.
 
     take(step): one step, as `Trainer.step` gives it. look(done): called after each; what it gives ends the log's line.
+    choice: of a step by a held-out loss, kept by `look`, which is called before the first step as well; once it has
+    settled no further step is taken, and its weights are those handed back.
     """
     settings, main = trainer.settings, trainer.accelerator.is_main_process
     losses: list[float] = []
@@ -263,8 +319,12 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
         start = trainer.restore(store)
         if store and start == 0:  # the layers as they were drawn: whoever resumes may have drawn others
             trainer.save(store, 0)
-        bar = tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=desc, disable=not main)
+        if choice and start == 0:
+            look(0)
+        bar = tqdm(range(start, settings.ceiling), initial=start, total=settings.ceiling, desc=desc, disable=not main)
         for step in bar:
+            if choice and choice.settled:
+                break
             loss, rate, norm = take(step)
             recent = loss if recent is None else 0.95 * recent + 0.05 * loss
             bar.set_postfix(loss=f"{recent:.4f}", refresh=False)
@@ -273,14 +333,17 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
             seen = look(done)
             if store:
                 store.write(step, loss, rate, norm, *seen)
-            if store and (done % settings.checkpoint_every == 0 or done == settings.steps):
+            if store and (done % settings.checkpoint_every == 0 or done == settings.ceiling):
                 trainer.save(store, done)
-        trainer.finish()
+        if choice:
+            choice.restore(trainer.trained)
+        else:
+            trainer.finish()
     finally:
         trainer.release()
-    return Trained(settings.steps, sum(p.numel() for p in trainer.trained.values()),
+    return Trained(choice.step if choice else settings.ceiling, sum(p.numel() for p in trainer.trained.values()),
                    sum(p.numel() for p in trainer.unet.parameters() if not p.requires_grad),
-                   store.losses() if store and store.main else losses)
+                   store.losses() if store and store.main else losses, choice.loss if choice else None)
 
 
 # ---------------------------------------------------------------- for a script
@@ -308,12 +371,13 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
         load_temporal(pipe.unet, locate_temporal(settings.init))
     else:
         _draw(pipe.unet, seed)
-    with kept(pipe, run_identity(pipe, frames, prompt, fps, settings, seed), store, accelerator) as keep:
+    identity = run_identity(pipe, frames, prompt, fps, settings, seed)
+    with kept(pipe, identity, store, accelerator, log_fields(settings)) as keep:
         latents = encode(pipe.vae, frames, desc="encoding the clip" if accelerator.is_main_process else None)
         trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, keep)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     pipe.learned = {"fps": float(fps), "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
-                    "steps": settings.steps, "checkpoint": pipe.learned.get("checkpoint")}
+                    "steps": trained.steps, "checkpoint": pipe.learned.get("checkpoint")}
     return trained
 
 

@@ -13,18 +13,35 @@ from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.errors import UserError
 from lnm.files import cache_folder
 from lnm.settings import Motion
+from lnm.workflow.params import root
 
 app = App("Temporal layers that have seen many clips: what a fine-tune can begin from (finetune.init).")
 
 
-@app.callback()
-def _group() -> None:
-    pass  # a group of one command keeps its name
+@app.add("lnm motion clips --out store/motion/clips")
+def clips(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Gets the clips, and captions.csv.")],
+    quiet: Quiet = False,
+) -> None:
+    """Make the clips that lnm-mini-motion learns from: rendered scenes, and pieces of real water under open licences.
+
+    About 40 minutes on two CPU cores. What is there already is not made again.
+    """
+    home = root()
+    from lnm.demo import footage
+    from lnm.demo.mini.clips import make_clips
+    from lnm.demo.mini.recipe import MOTION
+
+    calm()
+    if_interrupted(f"stopped; the same command goes on from what is in {out}")
+    footage.fetch(list(MOTION["real"]), home / "footage")
+    print(f"captions: {make_clips(out, home / 'footage', MOTION)}")
 
 
 @app.add("lnm motion train --clips timelapses --captions captions.csv --out motion.safetensors")
 def train(
-    clips: Annotated[Path, typer.Option(metavar="FOLDER", help="Videos, and folders of images, at any depth.")],
+    clips: Annotated[Path, typer.Option(metavar="FOLDER", help="Videos, and folders of images, at any depth; those in "
+                                                                "validation/ are never trained on.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The temporal file to write; its log lies beside it.")],
     captions: Annotated[Path | None, typer.Option(metavar="FILE", help="A .csv with the columns clip and caption, or a "
                                                                        ".json {clip: caption}.")] = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from lnm.hub import locate_temporal
 from lnm.latents import load_latents
 from lnm.model import InflatedModel
 from lnm.resume import ResumeStore
+from lnm.runs import log_fields
 from lnm.settings import Finetune
 from lnm.stages.preview import previewer
 from lnm.temporal_file import load_temporal
@@ -27,10 +29,26 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
 
     prepared: the prepare stage's folder. store: where checkpoints are kept between runs. name: of the clip, in bars and
     messages. about: names as the user wrote them (checkpoint), for the record. Where several processes train together,
-    all call this and the first writes. Returns a summary (counts, first and last losses).
+    all call this and the first writes. With `settings.init` and `settings.identity_steps` a second fine-tune begins as
+    the identity and is written to `out`/identity. Returns a summary (counts, first and last losses).
     Raises UserError for a clip that is too short, or while another run holds the store.
     """
-    prepared, out = Path(prepared), Path(out)
+    prepared, out, store = Path(prepared), Path(out), Path(store)
+    run: dict[str, Any] = {"checkpoint": checkpoint, "revision": revision, "seed": seed, "device": device, "name": name,
+                           "about": about}
+    summary = _train(prepared, out, store, settings, **run)
+    shutil.rmtree(out / "identity", ignore_errors=True)
+    (out / "identity").mkdir(parents=True, exist_ok=True)
+    if settings.init and settings.identity_steps:
+        own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0})
+        arm = _train(prepared, out / "identity", store / "identity", own, **{**run, "name": f"{name}, from the identity"})
+        summary["identity_loss_last_tenth"] = arm["loss_last_tenth"]
+    return summary
+
+
+def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, checkpoint: str, revision: str | None,
+           seed: int, device: str, name: str, about: dict | None) -> dict:
+    """One fine-tune of `finetune`."""
     cached = load_latents(prepared)
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
@@ -38,7 +56,8 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
     device = pick_device(device)
     accelerator = make_accelerator(settings, device)
     pipe = _pipeline(settings, checkpoint, revision, seed, device)
-    keep = open_store(Path(store), run_identity(pipe, cached["train"], prompt, fps, settings, seed), accelerator)
+    keep = open_store(store, run_identity(pipe, cached["train"], prompt, fps, settings, seed), accelerator,
+                      fields=log_fields(settings))
     finished = False
     try:
         preview = previewer(pipe, cached["still"], prompt, fps, max(8, settings.frames), seed, keep.folder / "previews")
@@ -46,7 +65,7 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
         if keep.main:
             _export(keep, out)
             pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,
-                               prompt=prompt, steps=settings.steps, video=name,
+                               prompt=prompt, steps=trained.steps, video=name.split(",")[0],
                                checkpoint=(about or {}).get("checkpoint", checkpoint))
         finished = True
         return {"video": name, "prompt": prompt, "steps": trained.steps,

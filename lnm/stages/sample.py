@@ -1,4 +1,4 @@
-"""The sample stage: films by the fine-tuned model, and by the frozen checkpoint frame by frame."""
+"""The sample stage: films by the fine-tuned model, by one tuned from the identity, and by the frozen checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lnm.schedulers import make_scheduler
 from lnm.settings import Sample
 from lnm.temporal_file import read_temporal
 
-METHODS = ("ours", "frame_by_frame")
+METHODS = ("ours", "identity", "frame_by_frame")
 
 
 def film_seed(seed: int, k: int) -> int:
@@ -29,10 +29,11 @@ def film_seed(seed: int, k: int) -> int:
 def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample, checkpoint: str,
                  revision: str | None = None, seed: int = 0, device: str = "auto", name: str = "clip",
                  about: dict | None = None, methods: tuple[str, ...] = METHODS) -> dict:
-    """Films of a prepared clip's still: `ours` and the frozen checkpoint frame by frame, `settings.seeds` of each.
+    """Films of a prepared clip's still: `ours`, `identity` (layers tuned from the identity alone, where the fine-tune
+    left them beside `temporal`) and the frozen checkpoint frame by frame, `settings.seeds` of each.
 
     prepared: the prepare stage's folder. temporal: the fine-tune's temporal.safetensors, which says with which noise
-    schedule and mask value films are made. Film k of both methods starts from the same noise. name: of the clip, in
+    schedule and mask value films are made. Film k of all methods starts from the same noise. name: of the clip, in
     bars. about: names as the user wrote them (checkpoint), for the record. Writes <out>/<method>/seed_<k>/ (frames,
     film.mp4, film.gif), a contact sheet of each and, last, <out>/films.json, whose content is returned.
     Raises UserError for a checkpoint or temporal file that cannot be opened, or does not fit the other.
@@ -44,9 +45,14 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     still = load_latents(prepared)["still"]
     file = read_temporal(temporal)
     mask_value = file.notes.mask_value
-    for method in sorted(methods, key=METHODS.index, reverse=True):  # ours last: it inflates the checkpoint's own U-Net
-        pipe = (LateNtMoviesPipeline.from_checkpoint(base, file, in_place=True) if method == "ours"
-                else LateNtMoviesPipeline.frame_by_frame(base, mask_value))
+    identity = Path(temporal).parent / "identity" / "temporal.safetensors"
+    methods = tuple(method for method in METHODS if method in methods and (method != "identity" or identity.is_file()))
+    for method in reversed(methods):  # ours last: it inflates the checkpoint's own U-Net
+        if method == "frame_by_frame":
+            pipe = LateNtMoviesPipeline.frame_by_frame(base, mask_value)
+        else:
+            pipe = LateNtMoviesPipeline.from_checkpoint(base, file if method == "ours" else read_temporal(identity),
+                                                        in_place=method == "ours")
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(settings.seeds):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lnm.demo.scenes.camera import SUPERSAMPLING, scene_rays
+from lnm.demo.scenes.camera import scene_rays
 from lnm.demo.scenes.fields import sample, smoothstep, spectral_noise
 from lnm.demo.scenes.physics import GRAVITY
 from lnm.demo.scenes.scene import Scene
@@ -141,7 +141,8 @@ class Rapids:
         water = fresnel * sky(mirrored, t, sun_width=0.35) + (1 - fresnel) * np.array(n["body"]) * day * lit
         froth = 1.5 * self.broken + 0.40 * large[..., 2] + 0.35 * fine[..., 0] * small[..., 2]
         foam = smoothstep(-0.1, 1.3, froth)[..., None]
-        relief = 0.16 * (large @ np.append(sky.sun[:2], 0.4)) + 0.10 * fine[..., 0] * (small @ np.append(sky.sun[:2], 0.4))
+        slant = np.append(sky.sun[:2], 0.4)
+        relief = 0.16 * (large @ slant) + 0.10 * fine[..., 0] * (small @ slant)
         white = (sky.colours["cloud_lit"] * 0.7 + sky.colours["cloud_dark"] * 0.15) * np.clip(
             0.85 + relief - 0.12 * np.clip(0.7 - froth, 0, 1), 0.25, None)[..., None]
         light = water * (1 - foam) + np.clip(white, 0, None) * foam
