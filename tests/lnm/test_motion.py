@@ -17,6 +17,7 @@ from lnm.errors import UserError
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.settings import Finetune, Motion
 from lnm.temporal_file import read_temporal
+from lnm.validation import GRID
 
 COUNT = 6
 QUICK = dict(steps=6, frames=3, warmup_steps=2, checkpoint_every=2, validate_every=3, holdout=0.2, mirror=True, ema=0.9)
@@ -197,7 +198,7 @@ def test_a_batch_is_a_function_of_seed_step_and_rank_and_shows_every_clip_and_pi
 def test_the_validation_looks_at_the_same_noise_and_timesteps_every_time(base, folder, cache):
     pipe, (_, held) = pipeline(base), encoded(base, folder, cache)
     one, two = (list(motion.validation_batches(held, Motion(**QUICK), pipe.scheduler)) for _ in range(2))
-    assert len(one) == motion.GRID * len(held)
+    assert len(one) == GRID * len(held)
     assert [int(b["timestep"]) for _, b in one[:9]] == [55, 166, 277, 388, 500, 611, 722, 833, 944]
     assert all(torch.equal(a["sample"], b["sample"]) for (_, a), (_, b) in zip(one, two, strict=True))
 
@@ -218,6 +219,27 @@ def test_it_learns_from_many_clips_and_the_space_stands_still(base, folder, cach
     assert [int(r["step"]) for r in rows if r["validation"]] == [19, 39, 59] and len(rows) == 60
     assert float(rows[-1]["lr"]) == pytest.approx(3e-3 * 0.02, rel=0.2), "a cosine to 2%"
     assert not list((tmp_path / "store").glob("*/*"))
+
+
+def test_a_folder_validation_is_what_is_held_out():
+    clips = [Source(name, None, name[-1] * 8) for name in ("a/1", "validation/2", "3", "a/validation/4")]
+    assert many.held_out(clips, 0.5) == {"2" * 8} == many.held_out(clips, 0.0)
+    with pytest.raises(UserError, match="all lie in validation/"):
+        many.held_out(clips[1:2], 0.1)
+
+
+def test_without_a_rate_each_clip_keeps_its_own(base, tmp_path):
+    for fps in (5, 12):
+        video.write_mp4(tmp_path / "clips" / f"{fps}.mp4", drifting(fps), fps)
+    pipe = pipeline(base)
+    trained, held = encoded(base, tmp_path / "clips", tmp_path / "cache", fps=None, holdout=0.0, strides=[1])
+    assert sorted(clip.fps for clip in trained) == [5, 12] and not held
+    motion.train_motion(pipe, tmp_path / "clips", prompt="x", cache=tmp_path / "cache",
+                        settings=Motion(**QUICK | {"fps": None, "holdout": 0.0, "steps": 1}))
+    assert pipe.learned["fps"] == 8.5
+    video.write_frames(tmp_path / "clips" / "pictures", drifting(1))
+    with pytest.raises(UserError, match="pictures is a folder of images, which has no frame rate; give fps"):
+        encoded(base, tmp_path / "clips", tmp_path / "cache", fps=None, holdout=0.0)
 
 
 def test_clips_that_are_held_out_are_never_trained_on(base, folder, cache, monkeypatch):

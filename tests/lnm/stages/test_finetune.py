@@ -55,6 +55,26 @@ def test_a_script_of_five_lines(tiny, tmp_path):
     assert summary["steps"] == 2 and (tmp_path / "out" / "temporal.safetensors").is_file()
 
 
+def test_a_second_fine_tune_from_the_identity_is_that_without_init(tiny, tmp_path):
+    _, alone, _ = run(tiny, tmp_path / "alone", steps=4)
+    init = tmp_path / "alone" / "out" / "temporal.safetensors"
+    summary, ours, _ = run(tiny, tmp_path / "both", steps=2, init=str(init), identity_steps=4)
+    arm = tmp_path / "both" / "out" / "identity" / "temporal.safetensors"
+    assert load_file(arm).keys() == load_file(init).keys() and ours != alone
+    assert all(torch.equal(v, load_file(init)[k]) for k, v in load_file(arm).items())
+    assert summary["steps"] == 2 and read_temporal(arm).notes.steps == 4
+    run(tiny, tmp_path / "both", steps=2, init=str(init))
+    assert not list(arm.parent.iterdir()), "what an earlier run left would be sampled"
+    run(tiny, tmp_path / "both", steps=2, identity_steps=4)
+    assert not list(arm.parent.iterdir()), "without init ours is the same"
+
+
+def test_steps_that_validation_chose_are_those_recorded(tiny, tmp_path):
+    summary, _, log = run(tiny, tmp_path, steps="auto", most_steps=4, validate_every=2, learning_rate=1e-9)
+    assert log.splitlines()[0] == "step,loss,lr,grad_norm,validation" and log.splitlines()[2].split(",")[-1]
+    assert summary["steps"] == read_temporal(tmp_path / "out" / "temporal.safetensors").notes.steps <= 4
+
+
 def test_only_time_is_trained_and_logged(tiny, tmp_path):
     summary, _, log = run(tiny, tmp_path)
     saved = load_file(tmp_path / "out" / "temporal.safetensors")

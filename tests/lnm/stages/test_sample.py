@@ -1,6 +1,7 @@
 """The sample stage: films by the fine-tuned model and by the frozen checkpoint, from the same noise."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -62,6 +63,23 @@ def test_films_are_the_pipeline_s_own_on_the_noise_schedule_and_mask_of_the_temp
             film = pipe(image_latents=load_latents(prepared)["still"], prompt="ocean waves", num_frames=4, fps=8,
                         num_inference_steps=2, generator=noise).frames[0]
             assert np.array_equal(video.read_frames(tmp_path / method / f"seed_{k}"), to_uint8(film))
+
+
+def test_layers_from_the_identity_are_sampled_where_the_fine_tune_left_them(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    home = tmp_path / "finetune"
+    (home / "identity").mkdir(parents=True)
+    shutil.copy(temporal, home / "temporal.safetensors")
+    finetune(prepared, home / "identity", tmp_path / "store", **tiny_finetune(checkpoint, mask_value=1, steps=1))
+    settings = SETTINGS.model_copy(update={"seeds": 1})
+    note = sample_films(prepared, home / "temporal.safetensors", tmp_path / "films", settings=settings,
+                        checkpoint=str(checkpoint))
+    assert note["methods"] == ["ours", "identity", "frame_by_frame"]
+    sample_films(prepared, home / "identity" / "temporal.safetensors", tmp_path / "alone", settings=settings,
+                 checkpoint=str(checkpoint))
+    arm = video.read_frames(tmp_path / "films" / "identity" / "seed_0")
+    assert np.array_equal(arm, video.read_frames(tmp_path / "alone" / "ours" / "seed_0"))
+    assert not np.array_equal(arm, video.read_frames(tmp_path / "films" / "ours" / "seed_0"))
 
 
 def test_no_film_of_one_seed_is_a_film_of_another(tiny, tmp_path):
