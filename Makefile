@@ -39,11 +39,11 @@ clean: ## delete what the pipeline computed; keeps inputs/, data/, checkpoints/,
 
 setup: .venv/.stamp
 
-# Real footage and Inception weights are a DVC stage; the clips and lnm-mini come from the DVC remote in this repository.
+# Real footage and Inception weights are a DVC stage; the clips and lnm-mini (with its motion) come from the DVC remote in this repository.
 # DVC killed while it writes its lock file leaves an empty one, and then refuses to start: an empty one goes.
 data: setup
 	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock
-	@dvc pull --quiet data.dvc lnm-mini
+	@dvc pull --quiet data.dvc lnm-mini lnm-mini-motion
 	@lnm repro --quiet footage
 
 .venv/.stamp: requirements.txt pyproject.toml

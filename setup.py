@@ -26,12 +26,12 @@ class BuildPy(build_py):
         super().run()
         if self.editable_mode:  # the project's own checkpoints/ is in reach
             return
-        for name in ("lnm-mini", "lnm-mini-clip"):
+        for name in ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion"):
             source = HERE / "checkpoints" / name
             if source.is_dir():
                 shutil.copytree(source, Path(self.build_lib) / "lnm" / "demo" / "weights" / name, dirs_exist_ok=True)
             else:
-                print(f"no checkpoints/{name}: the wheel goes without it; `dvc pull lnm-mini` brings it", flush=True)
+                print(f"no checkpoints/{name}: the wheel goes without it; `dvc pull lnm-mini lnm-mini-motion` brings it", flush=True)
 
 
 setup(cmdclass={"build": Build, "build_py": BuildPy})

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-BUILT_IN = ("lnm-mini", "lnm-mini-clip")
+BUILT_IN = ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -39,7 +39,7 @@ def cache_folder() -> Path:
 
 
 def builtin(name: str) -> Path | None:
-    """The folder of "lnm-mini" or "lnm-mini-clip": inside the installed package, or in the project it is run from."""
+    """The folder of one of BUILT_IN: inside the installed package, or in the project it is run from."""
     if name not in BUILT_IN:
         return None
     here = Path(__file__).resolve().parent

@@ -7,15 +7,16 @@ import tempfile
 from pathlib import Path
 
 from lnm.errors import UserError
+from lnm.files import builtin
 from lnm.temporal_file import TemporalNotes, read_temporal
 
 FILE = "temporal.safetensors"
 
 
 def locate_temporal(name: Path | str, revision: str | None = None) -> Path:
-    """A temporal file: a local path, a folder that holds temporal.safetensors, or a hub name (USER/REPOSITORY, from
-    the cache or downloaded). Raises UserError that says where to put it."""
-    path = Path(name).expanduser()
+    """A temporal file: a local path, a folder that holds temporal.safetensors, lnm-mini-motion, or a hub name
+    (USER/REPOSITORY, from the cache or downloaded). Raises UserError that says where to put it."""
+    path = builtin(str(name)) or Path(name).expanduser()
     if path.is_dir():
         path = path / FILE
     if path.exists() or path.suffix == ".safetensors" or str(name).count("/") != 1:

@@ -157,9 +157,10 @@ def forecast(settings: Finetune, n_frames: int, latent_shape: tuple[int, int, in
     U-Net, so the time is their number times what one takes on the device at hand.
     """
     megabytes = n_frames * int(np.prod(latent_shape)) * 4 / 1e6
-    passes = settings.steps * settings.batch_size * settings.frames
+    passes = settings.ceiling * settings.batch_size * settings.frames
     per_frame = passes / max(n_frames, 1)
-    text = (f"{n_frames} frames of latents take {megabytes:.1f} MB; {settings.steps} steps of "
+    most = "at most " if settings.steps == "auto" else ""
+    text = (f"{n_frames} frames of latents take {megabytes:.1f} MB; {most}{settings.ceiling} steps of "
             f"{settings.batch_size} x {settings.frames} frames are {passes} frame passes, each frame about "
             f"{per_frame:.0f} times, on {device}.")
     return {"latents_mb": round(megabytes, 3), "frame_passes": passes, "passes_per_frame": round(per_frame, 2),

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-CHECKPOINTS = [f"lnm/demo/weights/{name}/" for name in ("lnm-mini", "lnm-mini-clip")]
+CHECKPOINTS = [f"lnm/demo/weights/{name}/" for name in ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion")]
 
 
 @pytest.fixture(scope="module")

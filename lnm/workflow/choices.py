@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lnm.files import builtin
 from lnm.settings import Finetune, Prepare, Sample, Section
 from lnm.workflow.params import Device, Size, root
 
@@ -87,7 +88,8 @@ class FinetuneChoices(OnCheckpoint, Finetune, Choices):
     def arguments(self) -> dict[str, Any]:
         """What `lnm.stages.finetune.finetune` takes, beside its folders."""
         settings = {key: getattr(self, key) for key in Finetune.model_fields}
-        settings["init"] = str(root() / Path(self.init).expanduser()) if self.init else None
+        if self.init and not builtin(self.init):
+            settings["init"] = str(root() / Path(self.init).expanduser())
         return {
             "settings": Finetune(**settings),
             "checkpoint": _model(self.checkpoint),

@@ -176,13 +176,14 @@ def weights(root: Path) -> Iterator[Line]:
 
 
 def _recorded(root: Path) -> dict[str, str]:
-    """{folder: DVC's hash} of what is carried: data.dvc and the checkpoint's stage in dvc.lock."""
+    """{folder: DVC's hash} of what is carried: data.dvc and the built-in weights' stages in dvc.lock."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)
     shared = yaml.load(_text(root / "data.dvc")) or {}
-    stage = ((yaml.load(_text(root / "dvc.lock")) or {}).get("stages") or {}).get("lnm-mini", {})
-    found: list[dict[str, Any]] = [*shared.get("outs", []), *stage.get("outs", [])]
+    stages = (yaml.load(_text(root / "dvc.lock")) or {}).get("stages") or {}
+    found: list[dict[str, Any]] = [*shared.get("outs", []), *(
+        out for name in ("lnm-mini", "lnm-mini-motion") for out in stages.get(name, {}).get("outs", []))]
     return {out["path"]: out["md5"] for out in found}
 
 

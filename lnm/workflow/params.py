@@ -77,7 +77,7 @@ class Video(Section):
     crop: Annotated[list[Int], Field(min_length=4, max_length=4)] | None = None  # x, y, w, h; null: centre
     start: NonNegative = 0.0  # seconds
     end: Rate | None = None  # seconds; null: to the end
-    steps: Positive | None = None  # of fine-tuning on this clip; null: finetune.steps
+    steps: Positive | Literal["auto"] | None = None  # of fine-tuning on this clip; null: finetune.steps
 
     @model_validator(mode="after")
     def _sense(self) -> Video:

@@ -58,7 +58,9 @@ class Progress:
         self.width = max([len("all videos"), *map(len, params.videos)])
 
     def _expected(self, params: Params, video: str) -> dict[str, float]:
-        steps = params.videos[video].steps or params.finetune.steps
+        settings = params.finetune
+        steps = settings.model_copy(update={"steps": params.videos[video].steps or settings.steps}).ceiling
+        steps += settings.identity_steps if settings.init else 0
         guess = GUESS | {"finetune": GUESS["finetune"] * steps}
         return {stage: self.known.get(f"{stage}@{video}", guess[stage]) for stage in STAGES}
 

@@ -93,7 +93,8 @@ def _prepare(params: Params, video: str) -> dict[str, Any]:
 
 
 def _finetune(params: Params, video: str) -> dict[str, Any]:
-    init = _existing("finetune.init", params.finetune.init) if params.finetune.init else None
+    start = params.finetune.init
+    init = builtin(start) or _existing("finetune.init", start) if start else None
     return {**_checkpoint(params), "seed": params.seed, "steps": params.videos[video].steps or params.finetune.steps,
             "init_sha256": sha256(init) if init else None}
 

@@ -42,12 +42,12 @@ RECIPE = dict(
 # what lnm-mini-motion learns from; seeds lie beyond those of lnm-mini's stills and of the built-in clips
 MOTION = dict(
     seed=0, frames=40, rates=(5, 6.25, 8, 10, 12.5, 16), paces=(0.4, 1.2),
-    clips={"ocean": 560, "clouds": 440, "sunset": 260, "pond": 100, "dusk": 160, "rapids": 240},
+    clips={"ocean": 600, "clouds": 440, "sunset": 260, "pond": 100, "dusk": 160, "rapids": 160},
     first_seed=200_000, validation=2, validation_seed=300_000,
     # pieces of each real clip: squares from `smallest_piece` of its short side, one frame of `every`
     real={"waves": "ocean waves by day", "waterfall": "a photo of a waterfall",
           "cliff": "a photo of the coast by the sea", "ferry": "a photo of a ferry on the sea"},
-    pieces=72, smallest_piece=0.4, every=(2, 3, 4), real_seconds=5.0, held_seconds=1.0,
+    pieces=80, smallest_piece=0.4, every=(2, 3, 4), real_seconds=5.0, held_seconds=1.0,
 )
 
 
