@@ -31,7 +31,7 @@ class BuildPy(build_py):
             if source.is_dir():
                 shutil.copytree(source, Path(self.build_lib) / "lnm" / "demo" / "weights" / name, dirs_exist_ok=True)
             else:
-                print(f"no checkpoints/{name}: the wheel goes without it; `dvc pull lnm-mini lnm-mini-motion` brings it", flush=True)
+                print(f"no checkpoints/{name}: the wheel goes without it; `make data` brings it", flush=True)
 
 
 setup(cmdclass={"build": Build, "build_py": BuildPy})

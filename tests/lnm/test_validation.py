@@ -85,7 +85,6 @@ def test_a_run_keeps_the_weights_of_its_best_look(base, monkeypatch):
     plain, frames = pipeline(base), clip()[:-3]  # 0.2 of 12 frames, and one sample at least, are kept apart
     monkeypatch.undo()
     stopped = []
-    monkeypatch.setattr(training.Trainer, "average", lambda *_: None)
     real = training.Trainer.step
 
     def step(self, *args):
@@ -99,7 +98,8 @@ def test_a_run_keeps_the_weights_of_its_best_look(base, monkeypatch):
 
 
 def test_it_stops_when_no_look_is_better(base, monkeypatch):
-    monkeypatch.setattr(training.Trainer, "held_out_loss", lambda self, _, seen=iter(range(9)): float(next(seen)))
+    losses = iter(range(9))
+    monkeypatch.setattr(training.Trainer, "held_out_loss", lambda *_: float(next(losses)))
     pipe = pipeline(base)
     before = learned(pipe)
     trained = lnm.finetune(pipe, clip(), **AUTO | {"seed": 0})
