@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lnm.errors import UserError
 from lnm.temporal_file import TemporalNotes, read_temporal
@@ -12,9 +13,10 @@ from lnm.temporal_file import TemporalNotes, read_temporal
 FILE = "temporal.safetensors"
 
 
-def locate_temporal(name: Path | str, revision: str | None = None) -> Path:
+def locate_temporal(name: Path | str, revision: str | None = None, **hub: Any) -> Path:
     """A temporal file: a local path, a folder that holds temporal.safetensors, or a hub name (USER/REPOSITORY, from
-    the cache or downloaded). Raises UserError that says where to put it."""
+    the cache or downloaded; hub: `cache_dir`, `local_files_only`, `token`, `force_download`, as diffusers takes them).
+    Raises UserError that says where to put it."""
     path = Path(name).expanduser()
     if path.is_dir():
         path = path / FILE
@@ -25,8 +27,11 @@ def locate_temporal(name: Path | str, revision: str | None = None) -> Path:
     from huggingface_hub import hf_hub_download  # here: only a name that is no file needs it
 
     try:
-        return Path(hf_hub_download(str(name), FILE, revision=revision))
+        return Path(hf_hub_download(str(name), FILE, revision=revision, **hub))
     except Exception as error:  # the hub client raises many kinds
+        if hub.get("local_files_only"):
+            raise UserError(f"{name}: neither a file here nor in the cache, and local_files_only forbids a download; "
+                            "open it once without") from None
         raise UserError(f"{name}: neither a file here nor to be had from the model hub ({type(error).__name__}); fetch "
                         f"its {FILE} where the hub is in reach and give its path") from None
 

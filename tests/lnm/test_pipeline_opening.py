@@ -138,6 +138,45 @@ def test_base_and_temporal_file_come_from_the_hubs_cache(folder, temporal, want,
         pipe.load_temporal("somebody/none")
 
 
+def test_how_hub_names_are_fetched_is_said_as_in_diffusers(folder, temporal, want, tmp_path):
+    cached(tmp_path, "somebody/inpainting", folder)
+    cached(tmp_path, "somebody/waves", temporal.parent)
+    LateNtMoviesPipeline.from_pretrained(folder).save_pretrained(tmp_path / "saved")
+    cached(tmp_path, "somebody/film", tmp_path / "saved")
+    given = dict(cache_dir=tmp_path, local_files_only=True, token=False)
+    for name in ("somebody/inpainting", "somebody/film"):
+        pipe = LateNtMoviesPipeline.from_pretrained(name, temporal="somebody/waves", **given)
+        assert torch.equal(film(pipe, output_type="latent"), want)
+        pipe.load_temporal("somebody/waves", **given)
+        with pytest.raises(UserError, match="^somebody/none: .*local_files_only forbids a download; open it once with"):
+            pipe.load_temporal("somebody/none", **given)
+    with pytest.raises(UserError, match="somebody/none is not in the cache .*, and local_files_only forbids") as error:
+        LateNtMoviesPipeline.from_pretrained("somebody/none", **given)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    LateNtMoviesPipeline.from_pretrained(folder, **given, force_download=True)  # of a folder nothing is fetched
+    with pytest.raises(TypeError, match="no argument named cachedir"):
+        open_checkpoint(str(folder), cachedir=tmp_path)
+
+
+def test_they_reach_the_hub_client_for_every_file(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    asked = []
+
+    def refuse(name, *args, **kwargs):
+        asked.append({k: kwargs[k] for k in given})
+        raise OSError("out of reach")
+
+    given = dict(cache_dir=tmp_path, local_files_only=False, token="t", force_download=True)
+    for name in ("snapshot_download", "hf_hub_download"):
+        monkeypatch.setattr(huggingface_hub, name, refuse)
+    with pytest.raises(UserError, match="neither a file here nor to be had"):
+        LateNtMoviesPipeline.from_pretrained("somebody/inpainting", temporal="somebody/waves", **given)
+    with pytest.raises(UserError, match="cannot be fetched from the model hub"):
+        LateNtMoviesPipeline.from_pretrained("somebody/inpainting", revision="abc", **given)
+    assert asked == [given] * 3
+
+
 def test_a_single_file_becomes_a_pipeline(folder, checkpoint, temporal, want, tmp_path):
     path = write_single_file(tmp_path / "sd.safetensors", checkpoint)
     for opened in (LateNtMoviesPipeline.from_single_file(path, config=str(folder), temporal=temporal),
