@@ -139,9 +139,10 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                       revision: str | None = None, **hub: Any) -> TemporalNotes:
         """Load a temporal file: its layers, its noise schedule (the sampler stays) and its mask value.
 
-        temporal: a path, or a hub name (USER/REPOSITORY; hub: see `lnm.hub.locate_temporal`). strict: see `lnm.temporal_file.load_temporal`. Returns what
-        the file says of itself. Raises UserError for a file that cannot be had, is none or does not fit, and for a
-        sampler that cannot keep its noise schedule; nothing is changed then.
+        temporal: a path, or a hub name (USER/REPOSITORY; revision, hub: as `lnm.hub.locate_temporal` takes them).
+        strict: see `lnm.temporal_file.load_temporal`. Returns what the file says of itself. Raises UserError for a file
+        that cannot be had, is none or does not fit, and for a sampler that cannot keep its noise schedule; nothing is
+        changed then.
         """
         if not isinstance(self.unet, UNetPseudo3DConditionModel):
             raise UserError("this pipeline films frame by frame and has no temporal layers; open by from_pretrained")
