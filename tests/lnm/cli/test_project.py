@@ -41,6 +41,8 @@ def test_params_resolve_writes_what_stages_read(project, capsys):
     assert main(["params", "resolve", "ocean"]) == 0
     assert out(capsys).startswith("note: ocean trains 10 steps, its own")
     assert json.loads((project / "build/resolve/ocean/finetune.json").read_text())["steps"] == 10
+    for words in (["resolve", "ocean"], ["check"], ["show", "ocean"]):
+        assert main(["params", *words, "--quiet"]) == 0 and "note:" not in out(capsys)
     assert main(["params", "resolve", "rain"]) == 0 and out(capsys) == ""
     assert main(["params", "resolve", "--study"]) == 0
     assert (project / "build/resolve/human_study.json").is_file()

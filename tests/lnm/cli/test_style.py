@@ -45,6 +45,11 @@ def test_every_option_says_what_it_is_for(words):
         assert option.help, option.name
 
 
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_can_be_quiet(words):
+    assert [option.opts for option in commands()[words].params if option.name == "quiet"] == [["--quiet", "-q"]]
+
+
 def test_help_needs_nothing_that_takes_seconds_to_load():
     heavy = "{'torch', 'diffusers', 'transformers', 'pandas', 'papermill', 'cv2', 'matplotlib', 'numpy'}"
     code = f"import sys; from lnm.cli import main; main(['--help']); print('loaded', {heavy} & set(sys.modules))"
