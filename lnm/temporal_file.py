@@ -113,10 +113,10 @@ def load_temporal(unet: UNetPseudo3DConditionModel, file: TemporalFile | Path | 
         raise UserError(f"{path}: its layers have other shapes than this U-Net's; open the checkpoint they were "
                         "trained on")
     if not same_base(file.base, base_identity(unet)):
-        words = f"{path}: these temporal layers were trained on another checkpoint than the one that is open"
+        message = f"{path}: these temporal layers were trained on another checkpoint than the one that is open"
         if strict:
-            raise UserError(f"{words}; open that one, fine-tune again, or pass strict=False to try")
-        warnings.warn(f"{words}; the films may suffer", stacklevel=2)
+            raise UserError(f"{message}; open that one, fine-tune again, or pass strict=False to try")
+        warnings.warn(f"{message}; the films may suffer", stacklevel=2)
     with torch.no_grad():
         for k, v in file.tensors.items():
             own[k].copy_(v)

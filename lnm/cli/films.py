@@ -143,10 +143,10 @@ def sample(
     notes = read_temporal(path).notes
     base = checkpoint or (local_model(notes.checkpoint, here.root) if notes.checkpoint else None)
     opened = model(here, base, revision, device, size)
-    words = prompt if prompt is not None else notes.prompt or ""
+    text = prompt if prompt is not None else notes.prompt or ""
     calm()
     rate = _rate(fps) or notes.fps or FRESH
-    _sample(still, path, target, words, rate, settings, opened, here.seed if seed is None else seed)
+    _sample(still, path, target, text, rate, settings, opened, here.seed if seed is None else seed)
     print(f"film: {target}")
 
 

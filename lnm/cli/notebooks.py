@@ -71,7 +71,7 @@ def code(notebook: Annotated[Path | None, typer.Argument(metavar="NOTEBOOK", hel
 
 
 @app.add("lnm notebook lab")
-def lab(words: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
+def lab(arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
                                                           help="More for `jupyter lab`, after --.")] = None,
         quiet: Quiet = False) -> None:
     """Open the notebooks in JupyterLab, in this environment, with the whole project in reach; Ctrl-C ends it."""
@@ -83,7 +83,7 @@ def lab(words: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
                    "JUPYTER_CONFIG_PATH": places}
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={here}",
                *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-               *(["--ServerApp.log_level=ERROR"] if quiet else []), *(words or ()),
+               *(["--ServerApp.log_level=ERROR"] if quiet else []), *(arguments or ()),
                str(here / "notebooks" / "1_prepare.ipynb")]
     if_interrupted("JupyterLab has ended")
     raise typer.Exit(subprocess.run(command, env=environment, cwd=here).returncode)

@@ -55,7 +55,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="Show
 
 
 def say(text: str) -> None:
-    """What is told on the way, beside the results: on the error stream; with --quiet, warnings only."""
+    """What is reported on the way, beside the results: on the error stream; with --quiet, warnings only."""
     if not _screen.quiet or text.startswith("warning: "):
         print(text, file=sys.stderr, flush=True)
 
@@ -92,7 +92,7 @@ def calm() -> None:
 
 
 @contextmanager
-def _own_words() -> Iterator[None]:
+def _own_warnings_only() -> Iterator[None]:
     """Warnings of our own as one line, those of libraries not at all."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -105,15 +105,15 @@ def _own_words() -> Iterator[None]:
         yield
 
 
-def run(app: Callable[[], Any], words: list[str]) -> int:
+def run(app: Callable[[], Any], arguments: list[str]) -> int:
     """Run a command line; its exit status.
 
     0: done. 1: looked at and found wanting. 2: bad input, one line on the error stream. 130: interrupted.
     """
     _screen.quiet, _screen.interrupted = False, STOPPED
     try:
-        with _own_words(), _bars():
-            code = app()(words, prog_name="lnm", standalone_mode=False)
+        with _own_warnings_only(), _bars():
+            code = app()(arguments, prog_name="lnm", standalone_mode=False)
     except UserError as error:
         return _fail(str(error))
     except ValidationError as error:
