@@ -26,6 +26,7 @@ from lnm.cli.options import (
     Start,
     Steps,
     Still,
+    by_section,
     changed,
     clip_of,
     defaults,
@@ -61,8 +62,8 @@ def animate(
     here = defaults()
     target = film_path(out, still)
     opened = model(here, checkpoint, revision, device, size)
-    sampling = [text for text in setting or () if text.partition("=")[0].strip() in type(here.sample).model_fields]
-    settings = changed(here.finetune, [text for text in setting or () if text not in sampling], steps=steps)
+    training, sampling = by_section(setting, here.finetune, here.sample)
+    settings = changed(here.finetune, training, steps=steps)
     sample = changed(here.sample, sampling, num_inference_steps=inference_steps)
     clip = clip_of(like, "--like", here.root)
     store = here.root / "store" / "animate" if here.root else None

@@ -9,6 +9,7 @@ from tiny import SIZE, write_tiny_checkpoint
 
 from lnm import video
 from lnm.cli import main, options
+from lnm.settings import Finetune, Sample
 from lnm.temporal_file import read_temporal
 
 QUICK = ["--set", "frames=3", "--device", "cpu"]
@@ -115,6 +116,13 @@ def test_inside_a_project_its_settings_hold_and_options_override_them(folder, ba
     assert (given["size"], given["num_frames"]) == (64, 3)
     assert main([*words, "--set", "ema=0.9", "--set", "guidance_scale=2"]) == 0, "of fine-tuning and of sampling"
     assert (given["settings"].ema, given["sample"].guidance_scale, given["sample"].num_frames) == (0.9, 2.0, 9)
+
+
+def test_what_is_set_goes_to_the_step_whose_setting_it_is():
+    given = ["num_frames=3", "ema=0.9", "sample.seeds=1", "finetune.frames=2", "guidence_scale=2", "zzz=1", "steps"]
+    assert options.by_section(given, Finetune(), Sample()) == [
+        ["ema=0.9", "finetune.frames=2", "zzz=1", "steps"], ["num_frames=3", "sample.seeds=1", "guidence_scale=2"]]
+    assert options.by_section(None, Finetune(), Sample()) == [[], []]
 
 
 @pytest.mark.parametrize("words, size", [([], 128), (["--checkpoint", "a/b"], 512), (["--size", "64"], 64),
