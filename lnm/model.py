@@ -17,7 +17,14 @@ from lnm.checkpoint import COMPONENTS, HUB, Checkpoint, open_checkpoint, saved_c
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.schedulers import schedule_of, with_schedule
-from lnm.temporal_file import TemporalFile, TemporalNotes, load_temporal, read_temporal, save_temporal
+from lnm.temporal_file import (
+    TemporalFile,
+    TemporalNotes,
+    load_temporal,
+    portable_name,
+    read_temporal,
+    save_temporal,
+)
 from lnm.unet import FrameByFrameUNet, UNetPseudo3DConditionModel, lora_arguments
 
 # what Stable Diffusion's own pipelines take and what is so here anyway: safetensors only, in whichever variant there
@@ -32,7 +39,8 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     scheduler: Any
 
     # without annotations: diffusers would compare each component with them, and warn
-    def __init__(self, vae, text_encoder, tokenizer, unet, scheduler, mask_value=1.0):  # type: ignore[no-untyped-def]
+    def __init__(self, vae, text_encoder, tokenizer, unet, scheduler, mask_value=1.0,  # type: ignore[no-untyped-def]
+                 learned=None):
         super().__init__()
         if scheduler.config.get("clip_sample"):  # diffusers' default, which would clamp latents to [-1, 1]
             scheduler = with_schedule(scheduler, {})
@@ -41,7 +49,8 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         # AutoencoderDC, as lnm-mini has, says it itself; AutoencoderKL, as Stable Diffusion has, does not
         blocks = getattr(vae.config, "block_out_channels", ())
         self.vae_scale_factor = getattr(vae, "spatial_compression_ratio", None) or 2 ** (len(blocks) - 1)
-        self.learned: dict[str, Any] = {}  # notes of the temporal layers, as a fine-tune or a temporal file left them
+        # notes of the temporal layers, as a fine-tune, a temporal file or `save_pretrained` left them
+        self.learned: dict[str, Any] = dict(learned or {})
 
     # ---------------------------------------------------------------- open and save
 
@@ -81,10 +90,13 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         return cls.from_pretrained(pretrained_model_link_or_path, **kwargs)
 
     def save_pretrained(self, save_directory: Path | str, *args: Any, **kwargs: Any) -> None:
-        """Write the whole pipeline, base and temporal layers, in diffusers' layout; see the class for how it opens."""
+        """Write the whole pipeline, base, temporal layers and their notes, in diffusers' layout; see the class for how
+        it opens."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "pipeline.py").write_text("from lnm.pipeline import LateNtMoviesPipeline  # noqa: F401\n")
+        self.register_to_config(learned={k: portable_name(v) if k == "checkpoint" else v
+                                         for k, v in self.learned.items()})
         super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod

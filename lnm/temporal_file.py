@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class TemporalNotes:
     schedule: the noise schedule it was trained on (`lnm.schedulers.schedule_of`). mask_value: of the inpainting mask,
     in [0, 1]. fps: frames a second of the clip. frames, strides: how many a training sample had, and every how many-th
     of the clip's. prompt, steps, video: of the fine-tune.
-    checkpoint: the base model's name as it was given. extra: whatever else the writer wants to keep.
+    checkpoint: the base model's name as it was given; of an absolute path, its last part. extra: whatever else the
+    writer wants to keep.
     """
 
     schedule: dict[str, Any] = field(default_factory=dict)
@@ -57,6 +58,14 @@ class TemporalFile:
     notes: TemporalNotes
     base: dict[str, str]
     tensors: dict[str, torch.Tensor]
+
+
+def portable_name(checkpoint: str | None) -> str | None:
+    """A base model's name as it may travel: of a path that holds on one machine alone, its last part."""
+    if checkpoint is None:
+        return None
+    path = Path(checkpoint)
+    return path.name if path.is_absolute() or checkpoint.startswith("~") else checkpoint
 
 
 @torch.no_grad()
@@ -84,10 +93,11 @@ def same_base(one: dict[str, str], other: dict[str, str]) -> bool:
 def save_temporal(unet: UNetPseudo3DConditionModel, path: Path | str, notes: TemporalNotes | None = None,
                   dtype: torch.dtype | None = None) -> None:
     """Write the temporal layers alone, safetensors, whole or not at all. dtype: None keeps the layers' own."""
-    path = Path(path)
+    path, notes = Path(path), notes or TemporalNotes()
+    notes = replace(notes, checkpoint=portable_name(notes.checkpoint))
     tensors = {k: p.detach().to("cpu", dtype).contiguous() for k, p in unet.temporal_parameters().items()}
     # one key: safetensors writes several in an order of its own, and the same film must give the same bytes
-    metadata = {"format": FORMAT, "base": base_identity(unet), "notes": asdict(notes or TemporalNotes()),
+    metadata = {"format": FORMAT, "base": base_identity(unet), "notes": asdict(notes),
                 "conv_placement": unet.config.conv_placement, "temporal_attention": unet.config.temporal_attention}
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"lnm": json.dumps(metadata, sort_keys=True)})

@@ -12,6 +12,7 @@ from lnm.cli.options import (
     Base,
     Clip,
     Crop,
+    Defaults,
     Device,
     End,
     Fps,
@@ -35,10 +36,12 @@ from lnm.cli.options import (
     model,
     parse_crop,
     parse_size,
+    recorded_name,
     writable,
 )
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.errors import UserError
+from lnm.files import BUILT_IN
 
 app = App()
 FRESH = 8.0  # frames a second of a clip whose frame rate is not given: at most so many, so that its motion can be seen
@@ -110,7 +113,7 @@ def finetune(
     pipe.to(pick_device(opened.device))
     trained = learn(pipe, film.frames, prompt=prompt, fps=film.fps, seed=here.seed if seed is None else seed,
                     store=store, settings=settings)
-    pipe.save_temporal(out, video=Path(clip).stem, checkpoint=opened.checkpoint)
+    pipe.save_temporal(out, video=Path(clip).stem, checkpoint=recorded_name(opened.checkpoint, here.root))
     shutil.rmtree(store, ignore_errors=True)  # what an interrupted run would have gone on from
     say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "
         "the last")
@@ -142,13 +145,30 @@ def sample(
 
     path = locate_temporal(temporal)
     notes = read_temporal(path).notes
-    base = checkpoint or (local_model(notes.checkpoint, here.root) if notes.checkpoint else None)
+    base = checkpoint or (_trained_on(notes.checkpoint, here, temporal) if notes.checkpoint else None)
     opened = model(here, base, revision, device, size)
     text = prompt if prompt is not None else notes.prompt or ""
     calm()
     rate = _rate(fps) or notes.fps or FRESH
     _sample(still, path, target, text, rate, settings, opened, here.seed if seed is None else seed)
     print(f"film: {target}")
+
+
+def _trained_on(recorded: str, here: Defaults, temporal: str) -> str:
+    """The model that a temporal file was trained on, by the name that it records."""
+    name = local_model(recorded, here.root)
+    if recorded in BUILT_IN or Path(name).expanduser().exists():
+        return name
+    if Path(here.checkpoint).name == recorded:  # of a folder elsewhere, the file records the name alone
+        return here.checkpoint
+    from lnm.checkpoint import locate
+
+    try:
+        locate(name)
+    except UserError:
+        raise UserError(f"--temporal {temporal}: the model that it was trained on, {recorded}, is not here; give "
+                        "--checkpoint") from None
+    return name
 
 
 def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, settings, opened, seed: int) -> None:

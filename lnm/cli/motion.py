@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, defaults, model, writable
+from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, defaults, model, recorded_name, writable
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.errors import UserError
 from lnm.files import cache_folder
@@ -63,7 +63,7 @@ def train(
     trained = train_motion(pipe, clips, captions=captions, prompt=prompt, cache=cache or cache_folder() / "motion",
                            size=opened.size, seed=here.seed if seed is None else seed, store=store,
                            log=out.with_suffix(".csv"), settings=settings)
-    pipe.save_temporal(out, torch.float16 if half else None, checkpoint=opened.checkpoint)
+    pipe.save_temporal(out, torch.float16 if half else None, checkpoint=recorded_name(opened.checkpoint, here.root))
     shutil.rmtree(store, ignore_errors=True)
     say(f"clips: {len(trained.clips)} trained on, {len(trained.held_out)} held out")
     say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "

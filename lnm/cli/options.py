@@ -80,6 +80,12 @@ def local_model(name: str, home: Path | None) -> str:
     return path.name if path.resolve() == builtin(path.name) else str(path)
 
 
+def recorded_name(name: str, home: Path | None) -> str:
+    """`local_model` undone: a folder of the project by its path in the project, as a temporal file records it."""
+    path = Path(name)
+    return path.relative_to(home).as_posix() if home and path.is_relative_to(home) else name
+
+
 @dataclass
 class Model:
     """Which checkpoint is opened, where, and how large its films are."""

@@ -1,5 +1,6 @@
 """LateNtMoviesPipeline opened, saved and made from others; precision and offloading as diffusers has them."""
 
+import json
 import shutil
 import sys
 
@@ -198,6 +199,29 @@ def test_a_saved_pipeline_opens_by_our_class_and_from_the_hubs_cache(checkpoint,
         assert again.config.mask_value == 0.0 and type(again.scheduler) is EulerDiscreteScheduler
         assert np.array_equal(film(again), shown)
     assert "Expected types" not in capsys.readouterr().err
+
+
+def test_what_was_learned_is_saved_too(folder, temporal, tmp_path, monkeypatch):
+    pipe = LateNtMoviesPipeline.from_pretrained(folder, temporal=temporal)
+    pipe.learned["checkpoint"] = str(folder)  # an absolute path
+    pipe.save_pretrained(tmp_path / "saved")
+    cached(tmp_path / "cache", "somebody/film", tmp_path / "saved", monkeypatch)
+    for name in (tmp_path / "saved", "somebody/film"):
+        again = LateNtMoviesPipeline.from_pretrained(name)
+        assert again.learned == {**pipe.learned, "checkpoint": folder.name}
+        assert (again.learned["prompt"], again.learned["fps"], again.learned["strides"]) == ("ocean waves", 8.0, [1, 2])
+        assert set(again.components) == set(pipe.components)
+        again.save_temporal(tmp_path / "again.safetensors", checkpoint="tiny")
+        assert (tmp_path / "again.safetensors").read_bytes() == temporal.read_bytes()
+    assert str(folder) not in (tmp_path / "saved" / "model_index.json").read_text()
+
+
+def test_a_pipeline_that_was_saved_without_it_opens(folder, tmp_path):
+    LateNtMoviesPipeline.from_pretrained(folder).save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    del index["learned"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert LateNtMoviesPipeline.from_pretrained(tmp_path).learned == {}
 
 
 def test_a_saved_pipeline_takes_a_temporal_file(folder, temporal, want, tmp_path):

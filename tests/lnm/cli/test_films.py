@@ -1,5 +1,6 @@
 """`lnm animate`, `finetune`, `sample`, `check`: in any folder, and with a project's settings inside one."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,9 +48,13 @@ def test_a_clip_is_learned_into_a_file_and_given_to_a_still(folder, base, capsys
     out, err = capsys.readouterr()
     assert out == f"temporal file: {folder / 'waves.safetensors'}\n" and "fps: 8, as none is given" in err
     notes = read_temporal("waves.safetensors").notes
-    assert (notes.prompt, notes.fps, notes.steps, notes.video, notes.checkpoint) == ("waves", 8, 3, "clip", base)
-    assert main(["sample", "still0.png", "--temporal", "waves.safetensors", "--frames", "4", "--inference-steps", "2",
-                 "--size", f"{SIZE}x{2 * SIZE}", "--out", "film.gif"]) == 0
+    assert (notes.prompt, notes.fps, notes.steps, notes.video, notes.checkpoint) == ("waves", 8, 3, "clip", "tiny")
+    film = ["sample", "still0.png", "--temporal", "waves.safetensors", "--frames", "4", "--inference-steps", "2",
+            "--size", f"{SIZE}x{2 * SIZE}", "--out", "film.gif"]
+    assert main(film) == 2, "a folder is recorded by its name, not by where it lies"
+    assert capsys.readouterr().err == ("error: --temporal waves.safetensors: the model that it was trained on, tiny, "
+                                       "is not here; give --checkpoint\n")
+    assert main([*film, "--checkpoint", base]) == 0
     assert capsys.readouterr().out == f"film: {folder / 'film.gif'}\n"
     assert video.read_frames(folder / "film.gif").shape == (4, 2 * SIZE, SIZE, 3)
     assert sorted(p.name for p in folder.iterdir() if p.name[0] == ".") == [], "nothing to resume is left"
@@ -88,6 +93,19 @@ def test_animate_in_a_folder_and_again_without_training(folder, base, monkeypatc
     assert main(["animate", "white.png", *words, "--quiet"]) == 0
     out, err = capsys.readouterr()
     assert "warning: The still does not look like the clip" in err and "fps" not in out + err
+
+
+def test_sample_finds_the_project_s_model_by_the_name_that_is_recorded(folder, base, monkeypatch):
+    given = []
+    monkeypatch.setattr("lnm.cli.films._sample", lambda *a: given.append(a[6].checkpoint))
+    sample = ["sample", "still0.png", "--temporal", "waves.safetensors"]
+    shutil.copytree(base, folder / "models" / "tiny")
+    for name, recorded, opened in ((base, "tiny", base), ("models/tiny", "models/tiny", str(folder / "models/tiny"))):
+        project(folder, name)
+        assert main(["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", "--steps", "1",
+                     "--set", "frames=3", "--fps", "8"]) == 0
+        assert read_temporal("waves.safetensors").notes.checkpoint == recorded
+        assert main(sample) == 0 and given.pop() == opened
 
 
 def stand_in(monkeypatch):
