@@ -22,7 +22,7 @@ def locate_temporal(name: Path | str, revision: str | None = None, **hub: Any) -
         path = path / FILE
     if path.exists() or path.suffix == ".safetensors" or str(name).count("/") != 1:
         if not path.is_file():
-            raise UserError(f"{name}: no such temporal file; give one that a fine-tune wrote, or a hub name")
+            raise UserError(f"{name}: no such temporal file; give one that a training wrote, or a hub name")
         return path
     from huggingface_hub import hf_hub_download  # here: only a name that is no file needs it
 

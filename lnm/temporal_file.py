@@ -32,7 +32,7 @@ class TemporalNotes:
 
     schedule: the noise schedule it was trained on (`lnm.schedulers.schedule_of`). mask_value: of the inpainting mask,
     in [0, 1]. fps: frames a second of the clip. frames, strides: how many a training sample had, and every how many-th
-    of the clip's. prompt, steps, video: of the fine-tune.
+    of the clip's. prompt, steps, video: of the training.
     checkpoint: the base model's name as it was given; of an absolute path, its last part. extra: whatever else the
     writer wants to keep.
     """
@@ -119,13 +119,13 @@ def load_temporal(unet: UNetPseudo3DConditionModel, file: TemporalFile | Path | 
         made, have = ((x.conv_placement, x.temporal_attention) for x in (file, unet.config))
         if made != have:
             raise UserError(f"{path}: made with conv_placement: {made[0]}, temporal attention: {made[1]}; this U-Net "
-                            f"has {have[0]}, {have[1]}; set finetune.conv_placement to match")
+                            f"has {have[0]}, {have[1]}; set conv_placement to match")
         raise UserError(f"{path}: its layers have other shapes than this U-Net's; open the checkpoint they were "
                         "trained on")
     if not same_base(file.base, base_identity(unet)):
         message = f"{path}: these temporal layers were trained on another checkpoint than the one that is open"
         if strict:
-            raise UserError(f"{message}; open that one, fine-tune again, or pass strict=False to try")
+            raise UserError(f"{message}; open that one, train again, or pass strict=False to try")
         warnings.warn(f"{message}; the films may suffer", stacklevel=2)
     with torch.no_grad():
         for k, v in file.tensors.items():
@@ -140,11 +140,11 @@ def read_temporal(path: Path | str) -> TemporalFile:
             metadata = json.loads((f.metadata() or {}).get("lnm", "{}"))
             if metadata.get("format") != FORMAT:
                 raise UserError(f"{path}: not a file of temporal layers in the present format ({FORMAT}); give one "
-                                "that a fine-tune of this version wrote")
+                                "that a training of this version wrote")
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - a safetensors file is no mapping
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the fine-tune first") from None
     except (SafetensorError, json.JSONDecodeError) as e:
-        raise UserError(f"{path}: not a readable safetensors file ({e}); fine-tune again") from None
+        raise UserError(f"{path}: not a readable safetensors file ({e}); train again") from None
     return TemporalFile(metadata["conv_placement"], metadata["temporal_attention"], TemporalNotes(**metadata["notes"]),
                         metadata["base"], tensors)

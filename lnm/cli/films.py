@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -36,10 +35,9 @@ from lnm.cli.options import (
     model,
     parse_crop,
     parse_size,
-    recorded_name,
-    writable,
 )
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
+from lnm.cli.training import begin, finish, temporal_path
 from lnm.errors import UserError
 from lnm.files import BUILT_IN
 
@@ -95,35 +93,22 @@ def finetune(
     interrupted, the same command goes on from its last checkpoint, which lies beside FILE until it is done.
     """
     here = defaults()
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out {out}: the name must end in .safetensors")
-    out = writable(out, "--out")
+    out = temporal_path(out)
     opened = model(here, checkpoint, revision, device, size)
     settings = changed(here.finetune, setting, steps=steps, preview_every=0)
     film = _read(clip, "CLIP", here.root, fps, opened.size, parse_crop(crop), start, end)
-    from lnm.devices import pick_device
-    from lnm.pipeline import LateNtMoviesPipeline
     from lnm.training import finetune as learn
 
-    calm()
-    store = out.with_name(f".{out.stem}.unfinished")
-    if_interrupted(f"stopped; the same command goes on from the last checkpoint, in {store}")
-    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, revision=opened.revision,
-                                                conv_placement=settings.conv_placement)
-    pipe.to(pick_device(opened.device))
+    pipe, store = begin(opened, out, settings.conv_placement)
     trained = learn(pipe, film.frames, prompt=prompt, fps=film.fps, seed=here.seed if seed is None else seed,
                     store=store, settings=settings)
-    pipe.save_temporal(out, video=Path(clip).stem, checkpoint=recorded_name(opened.checkpoint, here.root))
-    shutil.rmtree(store, ignore_errors=True)  # what an interrupted run would have gone on from
-    say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "
-        "the last")
-    print(f"temporal file: {out}")
+    finish(pipe, out, store, trained, opened, here.root, video=Path(clip).stem)
 
 
 @app.add("lnm sample photo.jpg --temporal waves.safetensors")
 def sample(
     still: Still,
-    temporal: Annotated[str, typer.Option(metavar="FILE", help="What a fine-tune wrote: a file, or a hub name.")],
+    temporal: Annotated[str, typer.Option(metavar="FILE", help="What a training wrote: a file, or a hub name.")],
     prompt: Annotated[str | None, typer.Option(help="What is seen, in words. (default: the one learned with)")] = None,
     out: Out = None, frames: Frames = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second. (default: the one learned at)")] = None,

@@ -56,9 +56,14 @@ def _hush(quiet: bool) -> bool:
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="Show results, warnings and errors only.")]
 
 
+def is_first() -> bool:
+    """Whether this process is the only one, or the first of those that `accelerate launch` or `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """What is reported on the way, beside the results: on the error stream; with --quiet, warnings only."""
-    if not _screen.quiet or text.startswith("warning: "):
+    if is_first() and (not _screen.quiet or text.startswith("warning: ")):
         print(text, file=sys.stderr, flush=True)
 
 
