@@ -149,6 +149,18 @@ def test_repro_ends_with_table_1_the_verdict_and_the_report(project, monkeypatch
     assert "what is done is not done again" in capsys.readouterr().err
 
 
+def test_how_many_videos_run_side_by_side_is_an_option_or_what_make_hands_on(project, monkeypatch):
+    given = []
+    monkeypatch.setattr(reproduce.Pipeline, "run", lambda self: given.append(self.jobs))
+    monkeypatch.setattr(reproduce.machine, "jobs", lambda device: 4)
+    for jobs, words in ((None, []), ("1", []), ("1", ["--jobs", "2"])):
+        monkeypatch.delenv("JOBS", raising=False)
+        if jobs:
+            monkeypatch.setenv("JOBS", jobs)
+        assert main(["repro", *words]) == 1
+    assert given == [2, 1, 2], "no more than there are videos"
+
+
 def test_repro_of_some_stages_is_dvc_s_with_the_record_kept(project, monkeypatch):
     given = []
     fine = SimpleNamespace(returncode=0)
