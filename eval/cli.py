@@ -152,6 +152,7 @@ def build(
     fps: Annotated[float | None, typer.Option(help="For videos without films in results/.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE",
                                              help="(default: results/human_study/study.html)")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write the page that asks which film is better, with the films inside it."""
     from eval import human_study
@@ -190,6 +191,7 @@ def aggregate(
     strict: Annotated[bool, typer.Option("--strict", help="A malformed or repeated row is an error.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER",
                                              help="(default: results/human_study)")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Say what people answered: shares, intervals, tests, who failed the catch trials."""
     from eval import human_study
@@ -230,6 +232,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="(default: build/"
                                              "SIMULATED_votes.csv); never below inputs/")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write votes from a stated model, marked SIMULATED in every row, to try the analysis on."""
     from eval import human_study

@@ -24,6 +24,7 @@ WANTED = ("scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/
 # and the weights of its models: whole, sharded (an index and shards), or the half-precision variant
 WEIGHTS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 INDEX = "model_index.json"
+HUB = ("cache_dir", "local_files_only", "token", "force_download")  # how a hub name is fetched, in diffusers' names
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Checkpoint:
 
 
 def open_checkpoint(name: str, revision: str | None = None, device: str = "cpu", dtype: torch.dtype | None = None,
-                    config: str | None = None) -> Checkpoint:
+                    config: str | None = None, **hub: Any) -> Checkpoint:
     """Open a Stable Diffusion inpainting checkpoint.
 
     name: "lnm-mini", a folder in diffusers' layout, a hub name (from the cache or downloaded), or one file of the
@@ -47,10 +48,13 @@ def open_checkpoint(name: str, revision: str | None = None, device: str = "cpu",
     config: for one file alone, a folder or hub name in diffusers' layout, for configurations and tokenizer, which the
     file does not hold (weights there are not read). None: the folder MODEL beside the file, or else the hub's for such
     weights.
+    hub: `cache_dir`, `local_files_only`, `token`, `force_download`, as diffusers takes them, for what is fetched.
     Raises UserError for a checkpoint that is missing, incomplete, unreadable or not for inpainting.
     """
+    if unknown := set(hub) - set(HUB):
+        raise TypeError(f"open_checkpoint() takes no argument named {', '.join(sorted(unknown))}")
     try:
-        base = _read(name, revision, dtype or torch.float32, config)
+        base = _read(name, revision, dtype or torch.float32, config, hub)
     except UserError:
         raise
     except Exception as error:  # safetensors, json and both libraries raise their own
@@ -69,21 +73,22 @@ def open_checkpoint(name: str, revision: str | None = None, device: str = "cpu",
     return base
 
 
-def locate(name: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint: "lnm-mini", a local folder, or a hub name's snapshot (from the cache or downloaded).
+def locate(name: str, revision: str | None = None, **hub: Any) -> Path:
+    """The folder of a checkpoint: "lnm-mini", a local folder, or a hub name's snapshot (from the cache or downloaded;
+    hub: see `open_checkpoint`).
 
     Raises UserError that names the missing files and where to put them.
     """
     folder = builtin(name) or Path(name).expanduser()
     if not folder.is_dir():
-        folder = _from_hub(name, revision)
+        folder = _from_hub(name, revision, hub)
     _look_for_settings(folder, name)
     for part in WEIGHTS:
         _variant(folder, part, name)
     return folder
 
 
-def saved_class(name: Path | str, revision: str | None = None) -> str | None:
+def saved_class(name: Path | str, revision: str | None = None, **hub: Any) -> str | None:
     """The class of the pipeline in a folder or under a hub name, as its model_index.json has it; None if that is not
     to be had."""
     folder = builtin(str(name)) or Path(name).expanduser()
@@ -92,7 +97,7 @@ def saved_class(name: Path | str, revision: str | None = None) -> str | None:
         from huggingface_hub import hf_hub_download  # here: a local folder needs none of it
 
         try:
-            index = Path(hf_hub_download(str(name), INDEX, revision=revision))
+            index = Path(hf_hub_download(str(name), INDEX, revision=revision, **hub))
         except Exception:  # the hub client raises many kinds; opening the checkpoint says what is wrong
             return None
     return json.loads(index.read_text()).get("_class_name") if index.is_file() else None
@@ -113,7 +118,7 @@ def _look_for_settings(folder: Path, name: str) -> None:
             raise UserError(f"checkpoint.name: {name}: {file} is missing; put it into {place}")
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def _from_hub(name: str, revision: str | None, hub: dict[str, Any]) -> Path:
     if not _is_hub_name(name):
         fix = ("`dvc pull lnm-mini` brings the built-in checkpoints/lnm-mini"
                if name == "lnm-mini" or "checkpoints" in Path(name).parts else
@@ -127,15 +132,22 @@ def _from_hub(name: str, revision: str | None) -> Path:
     shards = [f"{part}/{stem}{end}" for part, stem in WEIGHTS.items()
               for end in (".safetensors.index.json", "-*-of-*.safetensors")]
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*small, *half]))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*small, *half], **hub))
         if not all((folder / file).is_file() for file in half):  # half the bytes where there are such
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*small, *whole, *shards]))
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*small, *whole, *shards], **hub))
     except Exception as error:  # the hub client raises many kinds
+        if hub.get("local_files_only"):
+            raise UserError(f"checkpoint.name: {name} is not in the cache{_cache(hub)}, and local_files_only forbids a "
+                            "download; open it once without") from None
         raise UserError(
             f"checkpoint.name: {name} cannot be fetched from the model hub ({type(error).__name__}); fetch it where "
             f"the hub is in reach and put these files into inputs/{name.split('/')[1]}/, then set checkpoint.name to "
             f"that folder: {', '.join([*WANTED, *whole])} (or *.fp16.safetensors)") from None
     return folder
+
+
+def _cache(hub: dict[str, Any]) -> str:
+    return f" {hub['cache_dir']}" if hub.get("cache_dir") else ""
 
 
 def _variant(folder: Path, part: str, name: str) -> str | None:
@@ -152,13 +164,15 @@ def _variant(folder: Path, part: str, name: str) -> str | None:
 # ---------------------------------------------------------------- what is in them
 
 
-def _read(name: str, revision: str | None, dtype: torch.dtype, config: str | None) -> Checkpoint:
+def _read(name: str, revision: str | None, dtype: torch.dtype, config: str | None,
+          hub: dict[str, Any]) -> Checkpoint:
     path = Path(name).expanduser()
     if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
         raise UserError(f"checkpoint.name: {name} is a pickle, which can run code when it is opened; give a "
                         ".safetensors file or a folder in diffusers' layout")
-    return _read_file(path, name, dtype, config) if path.suffix == ".safetensors" else _read_folder(
-        locate(name, revision), name, dtype)
+    if path.suffix == ".safetensors":
+        return _read_file(path, name, dtype, config, hub)
+    return _read_folder(locate(name, revision, **hub), name, dtype)
 
 
 def _read_folder(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
@@ -173,7 +187,7 @@ def _read_folder(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
         name=name)
 
 
-def _read_file(path: Path, name: str, dtype: torch.dtype, config: str | None) -> Checkpoint:
+def _read_file(path: Path, name: str, dtype: torch.dtype, config: str | None, hub: dict[str, Any]) -> Checkpoint:
     """The same of one file in the original layout (model.diffusion_model, first_stage_model, cond_stage_model)."""
     from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm  # here: a folder needs none
     from safetensors.torch import load_file
@@ -181,7 +195,7 @@ def _read_file(path: Path, name: str, dtype: torch.dtype, config: str | None) ->
     if not path.is_file():
         raise UserError(f"checkpoint.name: there is no file {name}")
     weights = load_file(path)
-    folder = _settings_of_file(path, name, config, weights)
+    folder = _settings_of_file(path, name, config, weights, hub)
     given = {"config": str(folder), "torch_dtype": dtype, "local_files_only": True}
     text_encoder = create_diffusers_clip_model_from_ldm(CLIPTextModel, dict(weights), subfolder="text_encoder", **given)
     return Checkpoint(
@@ -193,7 +207,7 @@ def _read_file(path: Path, name: str, dtype: torch.dtype, config: str | None) ->
         name=name)
 
 
-def _settings_of_file(path: Path, name: str, config: str | None, weights: dict) -> Path:
+def _settings_of_file(path: Path, name: str, config: str | None, weights: dict, hub: dict[str, Any]) -> Path:
     """The folder with the configurations and the tokenizer of a single file."""
     from diffusers.loaders.single_file_utils import fetch_diffusers_config
     from huggingface_hub import snapshot_download
@@ -204,7 +218,8 @@ def _settings_of_file(path: Path, name: str, config: str | None, weights: dict) 
     folder = builtin(place) or Path(place).expanduser()
     if not folder.is_dir():
         try:
-            folder = Path(snapshot_download(place, allow_patterns=[*WANTED, "tokenizer/special_tokens_map.json"]))
+            small = [*WANTED, "tokenizer/special_tokens_map.json"]
+            folder = Path(snapshot_download(place, allow_patterns=small, **hub))
         except Exception as error:  # the hub client raises many kinds
             raise UserError(f"checkpoint.name: {name}: its configuration ({place}) is neither here nor to be had from "
                             f"the model hub ({type(error).__name__}); put {', '.join(WANTED)} into {beside}/, or "

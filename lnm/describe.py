@@ -52,8 +52,8 @@ def layers(unet: UNetPseudo3DConditionModel, num_frames: int, height: int, width
         if k not in counted:
             rest.setdefault(_block(k), []).append(p)
     return rows + [{"name": f"{block}: norms and projections", "kind": "other", "block": block,
-                    "parameters": sum(p.numel() for p in left), "trained": all(p.requires_grad for p in left)}
-                   for block, left in rest.items()]
+                    "parameters": sum(p.numel() for p in others), "trained": all(p.requires_grad for p in others)}
+                   for block, others in rest.items()]
 
 
 def _run(unet: UNetPseudo3DConditionModel, num_frames: int, height: int, width: int) -> dict[str, tuple[str, dict]]:
@@ -83,8 +83,8 @@ def _run(unet: UNetPseudo3DConditionModel, num_frames: int, height: int, width: 
         elif isinstance(module, nn.Conv2d) and ".temporal." not in name:  # to_out is a part of its attention
             listen(name, "conv2d", module)
     sample = torch.empty(1, unet.config.in_channels, num_frames, height, width)
-    words = torch.empty(1, 1, unet.config.cross_attention_dim)
-    unet(sample, 0, words, fps=1.0)
+    prompt_embeds = torch.empty(1, 1, unet.config.cross_attention_dim)
+    unet(sample, 0, prompt_embeds, fps=1.0)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lnm.errors import UserError
 from lnm.files import builtin
@@ -13,21 +14,25 @@ from lnm.temporal_file import TemporalNotes, read_temporal
 FILE = "temporal.safetensors"
 
 
-def locate_temporal(name: Path | str, revision: str | None = None) -> Path:
+def locate_temporal(name: Path | str, revision: str | None = None, **hub: Any) -> Path:
     """A temporal file: a local path, a folder that holds temporal.safetensors, lnm-mini-motion, or a hub name
-    (USER/REPOSITORY, from the cache or downloaded). Raises UserError that says where to put it."""
+    (USER/REPOSITORY, from the cache or downloaded; hub: `cache_dir`, `local_files_only`, `token`, `force_download`, as
+    diffusers takes them). Raises UserError that says where to put it."""
     path = builtin(str(name)) or Path(name).expanduser()
     if path.is_dir():
         path = path / FILE
     if path.exists() or path.suffix == ".safetensors" or str(name).count("/") != 1:
         if not path.is_file():
-            raise UserError(f"{name}: no such temporal file; give one that a fine-tune wrote, or a hub name")
+            raise UserError(f"{name}: no such temporal file; give one that a training wrote, or a hub name")
         return path
     from huggingface_hub import hf_hub_download  # here: only a name that is no file needs it
 
     try:
-        return Path(hf_hub_download(str(name), FILE, revision=revision))
+        return Path(hf_hub_download(str(name), FILE, revision=revision, **hub))
     except Exception as error:  # the hub client raises many kinds
+        if hub.get("local_files_only"):
+            raise UserError(f"{name}: neither a file here nor in the cache, and local_files_only forbids a download; "
+                            "open it once without") from None
         raise UserError(f"{name}: neither a file here nor to be had from the model hub ({type(error).__name__}); fetch "
                         f"its {FILE} where the hub is in reach and give its path") from None
 

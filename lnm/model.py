@@ -13,11 +13,18 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 
-from lnm.checkpoint import COMPONENTS, Checkpoint, open_checkpoint, saved_class
+from lnm.checkpoint import COMPONENTS, HUB, Checkpoint, open_checkpoint, saved_class
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.schedulers import schedule_of, with_schedule
-from lnm.temporal_file import TemporalFile, TemporalNotes, load_temporal, read_temporal, save_temporal
+from lnm.temporal_file import (
+    TemporalFile,
+    TemporalNotes,
+    load_temporal,
+    portable_name,
+    read_temporal,
+    save_temporal,
+)
 from lnm.unet import FrameByFrameUNet, UNetPseudo3DConditionModel, lora_arguments
 
 # what Stable Diffusion's own pipelines take and what is so here anyway: safetensors only, in whichever variant there
@@ -32,7 +39,8 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     scheduler: Any
 
     # without annotations: diffusers would compare each component with them, and warn
-    def __init__(self, vae, text_encoder, tokenizer, unet, scheduler, mask_value=1.0):  # type: ignore[no-untyped-def]
+    def __init__(self, vae, text_encoder, tokenizer, unet, scheduler, mask_value=1.0,  # type: ignore[no-untyped-def]
+                 learned=None):
         super().__init__()
         if scheduler.config.get("clip_sample"):  # diffusers' default, which would clamp latents to [-1, 1]
             scheduler = with_schedule(scheduler, {})
@@ -41,7 +49,8 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         # AutoencoderDC, as lnm-mini has, says it itself; AutoencoderKL, as Stable Diffusion has, does not
         blocks = getattr(vae.config, "block_out_channels", ())
         self.vae_scale_factor = getattr(vae, "spatial_compression_ratio", None) or 2 ** (len(blocks) - 1)
-        self.learned: dict[str, Any] = {}  # notes of the temporal layers, as a fine-tune or a temporal file left them
+        # notes of the temporal layers, as a fine-tune, a temporal file or `save_pretrained` left them
+        self.learned: dict[str, Any] = dict(learned or {})
 
     # ---------------------------------------------------------------- open and save
 
@@ -54,21 +63,23 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         hub name, a single .safetensors file), or a saved pipeline's folder or hub name. temporal: a temporal file, or
         the hub name of one (`load_temporal`); without it the film is the checkpoint's, frame by frame. conv_placement:
         of a fresh inflation; a temporal file and a saved pipeline bring their own. kwargs: `revision`, `torch_dtype`,
-        `config` (of a single file), `mask_value` and components in the place of the checkpoint's own (`scheduler=`,
-        `vae=` ...); for a saved pipeline all that diffusers takes.
+        `config` (of a single file), `mask_value`, how hub names are fetched (`cache_dir`, `local_files_only`, `token`,
+        `force_download`) and components in the place of the checkpoint's own (`scheduler=`, `vae=` ...); for a saved
+        pipeline all that diffusers takes.
         Raises UserError for a checkpoint or file that cannot be opened.
         """
-        file = None if temporal is None else read_temporal(locate_temporal(temporal))
-        if saved_class(pretrained_model_name_or_path, kwargs.get("revision")) == cls.__name__:
+        hub = {name: kwargs[name] for name in HUB if name in kwargs}
+        file = None if temporal is None else read_temporal(locate_temporal(temporal, **hub))
+        if saved_class(pretrained_model_name_or_path, kwargs.get("revision"), **hub) == cls.__name__:
             pipe = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
             if file is not None:
                 pipe.load_temporal(file)
             return pipe
-        for name in TAKEN_FOR_GRANTED:
+        for name in (*TAKEN_FOR_GRANTED, *HUB):
             kwargs.pop(name, None)
         dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None)  # the name in diffusers, and its new one
         base = open_checkpoint(str(pretrained_model_name_or_path), kwargs.pop("revision", None), dtype=dtype,
-                               config=kwargs.pop("config", None))
+                               config=kwargs.pop("config", None), **hub)
         for name in set(kwargs) & set(COMPONENTS):
             setattr(base, name, kwargs.pop(name))
         return cls.from_checkpoint(base, file, conv_placement=conv_placement, in_place=True, **kwargs)
@@ -79,10 +90,13 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         return cls.from_pretrained(pretrained_model_link_or_path, **kwargs)
 
     def save_pretrained(self, save_directory: Path | str, *args: Any, **kwargs: Any) -> None:
-        """Write the whole pipeline, base and temporal layers, in diffusers' layout; see the class for how it opens."""
+        """Write the whole pipeline, base, temporal layers and their notes, in diffusers' layout; see the class for how
+        it opens."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "pipeline.py").write_text("from lnm.pipeline import LateNtMoviesPipeline  # noqa: F401\n")
+        self.register_to_config(learned={k: portable_name(v) if k == "checkpoint" else v
+                                         for k, v in self.learned.items()})
         super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
@@ -134,17 +148,18 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         return made if dtype is None else made.to(dtype=dtype)
 
     def load_temporal(self, temporal: TemporalFile | Path | str, strict: bool = True,
-                      revision: str | None = None) -> TemporalNotes:
+                      revision: str | None = None, **hub: Any) -> TemporalNotes:
         """Load a temporal file: its layers, its noise schedule (the sampler stays) and its mask value.
 
-        temporal: a path, or a hub name (USER/REPOSITORY). strict: see `lnm.temporal_file.load_temporal`. Returns what
-        the file says of itself. Raises UserError for a file that cannot be had, is none or does not fit, and for a
-        sampler that cannot keep its noise schedule; nothing is changed then.
+        temporal: a path, or a hub name (USER/REPOSITORY; revision, hub: as `lnm.hub.locate_temporal` takes them).
+        strict: see `lnm.temporal_file.load_temporal`. Returns what the file says of itself. Raises UserError for a file
+        that cannot be had, is none or does not fit, and for a sampler that cannot keep its noise schedule; nothing is
+        changed then.
         """
         if not isinstance(self.unet, UNetPseudo3DConditionModel):
             raise UserError("this pipeline films frame by frame and has no temporal layers; open by from_pretrained")
         if not isinstance(temporal, TemporalFile):
-            temporal = read_temporal(locate_temporal(temporal, revision))
+            temporal = read_temporal(locate_temporal(temporal, revision, **hub))
         scheduler = with_schedule(self.scheduler, temporal.notes.schedule)
         notes = load_temporal(self.unet, temporal, strict)
         self.scheduler = scheduler

@@ -118,7 +118,7 @@ class LateNtMoviesPipeline(InflatedModel):
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        told = callback_on_step_end_tensor_inputs or ["latents"]
+        tensor_names = callback_on_step_end_tensor_inputs or ["latents"]
         mask_value = self.config.mask_value if mask_value is None else mask_value
         prompts = check_film(
             image=image, image_latents=image_latents, height=height, width=width, step=self.vae_scale_factor,
@@ -127,23 +127,24 @@ class LateNtMoviesPipeline(InflatedModel):
             fps=fps, num_frames=num_frames, num_inference_steps=num_inference_steps,
             num_videos_per_prompt=num_videos_per_prompt,
             guidance_rescale=guidance_rescale, mask_value=mask_value, first_frame=first_frame, output_type=output_type)
-        check_choices("callback_on_step_end_tensor_inputs", told, self._callback_tensor_inputs)
+        check_choices("callback_on_step_end_tensor_inputs", tensor_names, self._callback_tensor_inputs)
         self._guidance_scale = guidance_scale
         films = prompts * num_videos_per_prompt
 
-        # 1. what conditions: words, the still, the mask
-        words = self._words(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, prompts,
-                            num_videos_per_prompt)
-        hint = self._hint(image, image_latents, height, width, films, num_videos_per_prompt, num_frames)
-        condition = torch.cat([torch.full_like(hint[:, :1], mask_value), hint], dim=1)
-        fps = None if fps is None else torch.as_tensor(fps, dtype=torch.float32, device=hint.device).flatten()
+        # 1. what conditions: prompt, still, mask
+        embeds = self._prepare_embeds(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, prompts,
+                                      num_videos_per_prompt)
+        still = self._prepare_still(image, image_latents, height, width, films, num_videos_per_prompt, num_frames)
+        condition = torch.cat([torch.full_like(still[:, :1], mask_value), still], dim=1)
+        fps = None if fps is None else torch.as_tensor(fps, dtype=torch.float32, device=still.device).flatten()
 
         # 2. noise
-        self.scheduler.set_timesteps(num_inference_steps, device=hint.device)
+        self.scheduler.set_timesteps(num_inference_steps, device=still.device)
         self._num_timesteps = len(self.scheduler.timesteps)
-        if latents is not None and latents.shape != hint.shape:
-            raise ValueError(f"latents: shape {tuple(latents.shape)}, wanted {tuple(hint.shape)}")
-        noise = randn_tensor(hint.shape, generator, hint.device, hint.dtype) if latents is None else latents.to(hint)
+        if latents is not None and latents.shape != still.shape:
+            raise ValueError(f"latents: shape {tuple(latents.shape)}, wanted {tuple(still.shape)}")
+        noise = (randn_tensor(still.shape, generator, still.device, still.dtype) if latents is None
+                 else latents.to(still))
         latents = noise * self.scheduler.init_noise_sigma
 
         # 3. denoise
@@ -151,33 +152,33 @@ class LateNtMoviesPipeline(InflatedModel):
         extra = {k: v for k, v in (("eta", eta), ("generator", generator)) if k in taken}
         for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             if first_frame == "clamp":
-                latents[:, :, :1] = self.scheduler.add_noise(hint[:, :, :1], noise[:, :, :1], t[None])
+                latents[:, :, :1] = self.scheduler.add_noise(still[:, :, :1], noise[:, :, :1], t[None])
             sample = torch.cat([self.scheduler.scale_model_input(latents, t), condition], dim=1)
-            predicted = self._predict(sample, t, words, fps, guidance_rescale)
+            predicted = self._predict(sample, t, embeds, fps, guidance_rescale)
             latents = self.scheduler.step(predicted, t, latents, **extra).prev_sample
             if callback_on_step_end is not None:
-                latents, words = self._call_back(callback_on_step_end, told, i, t, latents, words)
+                latents, embeds = self._call_back(callback_on_step_end, tensor_names, i, t, latents, embeds)
         if first_frame == "clamp":
-            latents[:, :, :1] = hint[:, :, :1]
+            latents[:, :, :1] = still[:, :, :1]
 
         # 4. frames
         frames = self._output(latents, output_type, decode_chunk_size)
         self.maybe_free_model_hooks()
         return LateNtMoviesPipelineOutput(frames=frames) if return_dict else (frames,)
 
-    def _call_back(self, callback: Any, told: list[str], i: int, t: torch.Tensor, latents: torch.Tensor,
-                   words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _call_back(self, callback: Any, tensor_names: list[str], i: int, t: torch.Tensor, latents: torch.Tensor,
+                   embeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Show the callback what it asked for, and take what it changed: (latents, text embeddings)."""
-        known = {"latents": latents, "prompt_embeds": words}
-        changed = callback(self, i, t, {k: known[k] for k in told}) or {}
-        given, films = changed.get("prompt_embeds", words), len(latents)
-        # diffusers' SDCFGCutoffCallback ends guidance and leaves the last film's words: each film keeps its own
-        if len(given) == 1 and len(words) > films > 1 and torch.equal(given, words[-1:]):
-            given = words[-films:]
+        known = {"latents": latents, "prompt_embeds": embeds}
+        changed = callback(self, i, t, {k: known[k] for k in tensor_names}) or {}
+        given, films = changed.get("prompt_embeds", embeds), len(latents)
+        # diffusers' SDCFGCutoffCallback ends guidance and leaves the last film's embeddings: each film keeps its own
+        if len(given) == 1 and len(embeds) > films > 1 and torch.equal(given, embeds[-1:]):
+            given = embeds[-films:]
         return changed.get("latents", latents), given
 
-    def _words(self, prompt: Any, negative_prompt: Any, prompt_embeds: torch.Tensor | None,
-               negative_prompt_embeds: torch.Tensor | None, prompts: int, copies: int) -> torch.Tensor:
+    def _prepare_embeds(self, prompt: Any, negative_prompt: Any, prompt_embeds: torch.Tensor | None,
+                        negative_prompt_embeds: torch.Tensor | None, prompts: int, copies: int) -> torch.Tensor:
         """Text embeddings of the films (B, L, D); under guidance the negative ones stand before them (2B, L, D)."""
         def ready(embeds: torch.Tensor) -> torch.Tensor:
             return embeds.to(self._execution_device, self.unet.dtype).repeat_interleave(copies, dim=0)
@@ -187,13 +188,13 @@ class LateNtMoviesPipeline(InflatedModel):
         if not self.do_classifier_free_guidance:
             return ready(prompt_embeds)
         if negative_prompt_embeds is None:
-            alike = isinstance(negative_prompt, str | None)  # None is diffusers' own default: no words
+            alike = isinstance(negative_prompt, str | None)  # None is diffusers' own default: an empty prompt
             negative = [negative_prompt or ""] * prompts if alike else negative_prompt
             negative_prompt_embeds = self.encode_prompt(negative)
         return torch.cat([ready(negative_prompt_embeds), ready(prompt_embeds)])
 
-    def _hint(self, image: Any, image_latents: torch.Tensor | None, height: int | None, width: int | None, films: int,
-              copies: int, num_frames: int) -> torch.Tensor:
+    def _prepare_still(self, image: Any, image_latents: torch.Tensor | None, height: int | None, width: int | None,
+                       films: int, copies: int, num_frames: int) -> torch.Tensor:
         """The still's latents, never blanked, repeated over the frames: (B, C, F, h, w)."""
         still = self.encode_image(image, height, width) if image_latents is None else image_latents
         still = still.to(self._execution_device, torch.float32)
@@ -202,14 +203,14 @@ class LateNtMoviesPipeline(InflatedModel):
         still = still.expand(films, -1, -1, -1) if len(still) == 1 else still.repeat_interleave(copies, dim=0)
         return repeat(still, "b c h w -> b c f h w", f=num_frames)
 
-    def _predict(self, sample: torch.Tensor, t: torch.Tensor, words: torch.Tensor, fps: torch.Tensor | None,
+    def _predict(self, sample: torch.Tensor, t: torch.Tensor, embeds: torch.Tensor, fps: torch.Tensor | None,
                  rescale: float) -> torch.Tensor:
         """What the U-Net predicts for noisy latents, mask and still (B, 2C+1, F, h, w): (B, C, F, h, w), guided."""
         films, sample = len(sample), sample.to(self.unet.dtype)
         if not self.do_classifier_free_guidance:
-            return self.unet(sample, t, words.expand(films, -1, -1), fps=fps).sample.float()
+            return self.unet(sample, t, embeds.expand(films, -1, -1), fps=fps).sample.float()
         fps = fps if fps is None or len(fps) == 1 else fps.repeat(2)
-        both = self.unet(torch.cat([sample, sample]), t, words, fps=fps).sample.float()
+        both = self.unet(torch.cat([sample, sample]), t, embeds, fps=fps).sample.float()
         unconditional, conditional = both.chunk(2)
         guided = unconditional + self.guidance_scale * (conditional - unconditional)
         if rescale:

@@ -37,13 +37,13 @@ def check(frames: np.ndarray, fps: float, still: np.ndarray | None = None) -> di
             "seconds": round(len(frames) / fps, 3), "findings": findings}
 
 
-def say(report: dict) -> str:
+def as_text(report: dict) -> str:
     """The report as text, one line a finding."""
     return "\n".join(f"{'ok     ' if f['ok'] else 'WARNING'} {f['name']}: {f['say']}" for f in report["findings"])
 
 
-def _finding(name: str, ok: Any, value: Any, say: str) -> dict:
-    return {"name": name, "ok": bool(ok), "value": value, "say": say}
+def _finding(name: str, ok: Any, value: Any, message: str) -> dict:
+    return {"name": name, "ok": bool(ok), "value": value, "say": message}
 
 
 def _length(frames: np.ndarray, fps: float) -> dict:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ class TemporalNotes:
 
     schedule: the noise schedule it was trained on (`lnm.schedulers.schedule_of`). mask_value: of the inpainting mask,
     in [0, 1]. fps: frames a second of the clip. frames, strides: how many a training sample had, and every how many-th
-    of the clip's. prompt, steps, video: of the fine-tune.
-    checkpoint: the base model's name as it was given. extra: whatever else the writer wants to keep.
+    of the clip's. prompt, steps, video: of the training.
+    checkpoint: the base model's name as it was given; of an absolute path, its last part. extra: whatever else the
+    writer wants to keep.
     """
 
     schedule: dict[str, Any] = field(default_factory=dict)
@@ -57,6 +58,14 @@ class TemporalFile:
     notes: TemporalNotes
     base: dict[str, str]
     tensors: dict[str, torch.Tensor]
+
+
+def portable_name(checkpoint: str | None) -> str | None:
+    """A base model's name as it may travel: of a path that holds on one machine alone, its last part."""
+    if checkpoint is None:
+        return None
+    path = Path(checkpoint)
+    return path.name if path.is_absolute() or checkpoint.startswith("~") else checkpoint
 
 
 @torch.no_grad()
@@ -84,10 +93,11 @@ def same_base(one: dict[str, str], other: dict[str, str]) -> bool:
 def save_temporal(unet: UNetPseudo3DConditionModel, path: Path | str, notes: TemporalNotes | None = None,
                   dtype: torch.dtype | None = None) -> None:
     """Write the temporal layers alone, safetensors, whole or not at all. dtype: None keeps the layers' own."""
-    path = Path(path)
+    path, notes = Path(path), notes or TemporalNotes()
+    notes = replace(notes, checkpoint=portable_name(notes.checkpoint))
     tensors = {k: p.detach().to("cpu", dtype).contiguous() for k, p in unet.temporal_parameters().items()}
     # one key: safetensors writes several in an order of its own, and the same film must give the same bytes
-    metadata = {"format": FORMAT, "base": base_identity(unet), "notes": asdict(notes or TemporalNotes()),
+    metadata = {"format": FORMAT, "base": base_identity(unet), "notes": asdict(notes),
                 "conv_placement": unet.config.conv_placement, "temporal_attention": unet.config.temporal_attention}
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"lnm": json.dumps(metadata, sort_keys=True)})
@@ -109,14 +119,14 @@ def load_temporal(unet: UNetPseudo3DConditionModel, file: TemporalFile | Path | 
         made, have = ((x.conv_placement, x.temporal_attention) for x in (file, unet.config))
         if made != have:
             raise UserError(f"{path}: made with conv_placement: {made[0]}, temporal attention: {made[1]}; this U-Net "
-                            f"has {have[0]}, {have[1]}; set finetune.conv_placement to match")
+                            f"has {have[0]}, {have[1]}; set conv_placement to match")
         raise UserError(f"{path}: its layers have other shapes than this U-Net's; open the checkpoint they were "
                         "trained on")
     if not same_base(file.base, base_identity(unet)):
-        words = f"{path}: these temporal layers were trained on another checkpoint than the one that is open"
+        message = f"{path}: these temporal layers were trained on another checkpoint than the one that is open"
         if strict:
-            raise UserError(f"{words}; open that one, fine-tune again, or pass strict=False to try")
-        warnings.warn(f"{words}; the films may suffer", stacklevel=2)
+            raise UserError(f"{message}; open that one, train again, or pass strict=False to try")
+        warnings.warn(f"{message}; the films may suffer", stacklevel=2)
     with torch.no_grad():
         for k, v in file.tensors.items():
             own[k].copy_(v)
@@ -130,11 +140,11 @@ def read_temporal(path: Path | str) -> TemporalFile:
             metadata = json.loads((f.metadata() or {}).get("lnm", "{}"))
             if metadata.get("format") != FORMAT:
                 raise UserError(f"{path}: not a file of temporal layers in the present format ({FORMAT}); give one "
-                                "that a fine-tune of this version wrote")
+                                "that a training of this version wrote")
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - a safetensors file is no mapping
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the fine-tune first") from None
     except (SafetensorError, json.JSONDecodeError) as e:
-        raise UserError(f"{path}: not a readable safetensors file ({e}); fine-tune again") from None
+        raise UserError(f"{path}: not a readable safetensors file ({e}); train again") from None
     return TemporalFile(metadata["conv_placement"], metadata["temporal_attention"], TemporalNotes(**metadata["notes"]),
                         metadata["base"], tensors)

@@ -61,12 +61,13 @@ def _check_vae(check: Checks, checkpoint: Checkpoint, size: int) -> torch.Tensor
 
 
 def _check_unet(check: Checks, checkpoint: Checkpoint, unet: UNetPseudo3DConditionModel, clip: torch.Tensor,
-                words: torch.Tensor) -> None:
-    """The inflated U-Net against its parent, then a training step, on `clip` (1, C, 5, h, w) and `words` (1, 77, D)."""
+                prompt_embeds: torch.Tensor) -> None:
+    """The inflated U-Net against its parent, then a training step. clip: (1, C, 5, h, w); prompt_embeds: (1, 77, D).
+    """
     sample = torch.cat([clip, torch.ones_like(clip[:, :1]), clip[:, :, :1].expand_as(clip)], dim=1)
     with torch.no_grad():
-        ours = unet(sample, 500, words, fps=8).sample[0].transpose(0, 1)
-        theirs = checkpoint.unet(sample[0].transpose(0, 1), 500, words.repeat(5, 1, 1)).sample
+        ours = unet(sample, 500, prompt_embeds, fps=8).sample[0].transpose(0, 1)
+        theirs = checkpoint.unet(sample[0].transpose(0, 1), 500, prompt_embeds.repeat(5, 1, 1)).sample
     difference = (ours - theirs).abs().max().item()
     # on CUDA, TF32 convolutions round even a copy: there the bound is theirs
     check("inflated equals its 2D parent, frame by frame", difference <= (0.0 if clip.device.type == "cpu" else 1e-2),
@@ -76,7 +77,7 @@ def _check_unet(check: Checks, checkpoint: Checkpoint, unet: UNetPseudo3DConditi
     unet.train()
     noise = torch.randn_like(clip)
     noisy = checkpoint.scheduler.add_noise(clip, noise, torch.tensor([500], device=clip.device))
-    predicted = unet(torch.cat([noisy, sample[:, clip.shape[1]:]], 1), 500, words, fps=8).sample
+    predicted = unet(torch.cat([noisy, sample[:, clip.shape[1]:]], 1), 500, prompt_embeds, fps=8).sample
     loss = torch.nn.functional.mse_loss(predicted, noise)
     loss.backward()
     reached = [k for k, p in unet.named_parameters() if p.grad is not None]

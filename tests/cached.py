@@ -6,12 +6,14 @@ from pathlib import Path
 COMMIT = "0" * 40
 
 
-def cached(cache: Path, name: str, files: Path, monkeypatch) -> None:
-    """Put the folder `files` into the cache as the repository USER/NAME, and let the client look there."""
+def cached(cache: Path, name: str, files: Path, monkeypatch=None) -> None:
+    """Put the folder `files` into the cache as the repository USER/NAME; with `monkeypatch`, let the client look there.
+    """
     import huggingface_hub
 
     repository = cache / f"models--{name.replace('/', '--')}"
     shutil.copytree(files, repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    if monkeypatch:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))

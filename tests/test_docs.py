@@ -184,7 +184,7 @@ def test_pieces_of_params_yaml_are_read(page, text, tmp_path):
 
 
 def test_every_command_is_of_a_kind_that_is_tested():
-    known = {"lnm", "make", "dvc", "python", "cp", "pip", "source", "git"}
+    known = {"lnm", "make", "dvc", "python", "cp", "pip", "source", "git", "torchrun", "accelerate"}
     assert {words[0] for _, words in COMMANDS} <= known
     for page, words in COMMANDS:
         if words[0] in ("lnm", "make", "dvc", "python"):
@@ -252,6 +252,19 @@ def test_dvc_takes_these_words_and_has_these_stages(page, words, tmp_path):
     overrides = getattr(parsed, "set_param", None) or []
     shutil.copy(REPOSITORY / "params.yaml", tmp_path / "params.yaml")
     apply_overrides(tmp_path / "params.yaml", overrides)
+
+
+@of("torchrun", "accelerate")
+def test_launchers_take_these_words_and_start_lnm(page, words, folder):
+    from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
+
+    launcher = get_args_parser() if words[0] == "torchrun" else launch_command_parser()
+    given = launcher.parse_args(words[1:] if words[0] == "torchrun" else words[2:])
+    assert given.module and given.training_script == "lnm"
+    assert int(given.nproc_per_node if words[0] == "torchrun" else given.num_processes) == 2
+    command, left = lnm_command(["lnm", *given.training_script_args])
+    assert command.make_context("finetune", list(left)).params is not None
 
 
 @of("python")

@@ -23,7 +23,7 @@ Name = Annotated[str | None, typer.Argument(metavar="NAME", help="A folder, a hu
 
 
 @app.add("lnm checkpoint show lnm-mini")
-def show(name: Name = None, revision: Revision = None) -> None:
+def show(name: Name = None, revision: Revision = None, quiet: Quiet = False) -> None:
     """Say what a checkpoint is: its parts, their parameters and hashes, what it predicts."""
     here = defaults()
     from lnm.checkpoint import locate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from lnm.cli.options import (
     Base,
     Clip,
     Crop,
+    Defaults,
     Device,
     End,
     Fps,
@@ -26,6 +26,7 @@ from lnm.cli.options import (
     Start,
     Steps,
     Still,
+    by_section,
     changed,
     clip_of,
     defaults,
@@ -34,10 +35,11 @@ from lnm.cli.options import (
     model,
     parse_crop,
     parse_size,
-    writable,
 )
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
+from lnm.cli.training import begin, finish, temporal_path
 from lnm.errors import UserError
+from lnm.files import BUILT_IN
 
 app = App()
 FRESH = 8.0  # frames a second of a clip whose frame rate is not given: at most so many, so that its motion can be seen
@@ -61,8 +63,8 @@ def animate(
     here = defaults()
     target = film_path(out, still)
     opened = model(here, checkpoint, revision, device, size)
-    sampling = [text for text in setting or () if text.partition("=")[0].strip() in type(here.sample).model_fields]
-    settings = changed(here.finetune, [text for text in setting or () if text not in sampling], steps=steps)
+    training, sampling = by_section(setting, here.finetune, here.sample)
+    settings = changed(here.finetune, training, steps=steps)
     sample = changed(here.sample, sampling, num_inference_steps=inference_steps)
     clip = clip_of(like, "--like", here.root)
     store = here.root / "store" / "animate" if here.root else None
@@ -91,35 +93,22 @@ def finetune(
     interrupted, the same command goes on from its last checkpoint, which lies beside FILE until it is done.
     """
     here = defaults()
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out {out}: the name must end in .safetensors")
-    out = writable(out, "--out")
+    out = temporal_path(out)
     opened = model(here, checkpoint, revision, device, size)
     settings = changed(here.finetune, setting, steps=steps, preview_every=0)
     film = _read(clip, "CLIP", here.root, fps, opened.size, parse_crop(crop), start, end)
-    from lnm.devices import pick_device
-    from lnm.pipeline import LateNtMoviesPipeline
     from lnm.training import finetune as learn
 
-    calm()
-    store = out.with_name(f".{out.stem}.unfinished")
-    if_interrupted(f"stopped; the same command goes on from the last checkpoint, in {store}")
-    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, revision=opened.revision,
-                                                conv_placement=settings.conv_placement)
-    pipe.to(pick_device(opened.device))
+    pipe, store = begin(opened, out, settings.conv_placement)
     trained = learn(pipe, film.frames, prompt=prompt, fps=film.fps, seed=here.seed if seed is None else seed,
                     store=store, settings=settings)
-    pipe.save_temporal(out, video=Path(clip).stem, checkpoint=opened.checkpoint)
-    shutil.rmtree(store, ignore_errors=True)  # what an interrupted run would have gone on from
-    say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "
-        "the last")
-    print(f"temporal file: {out}")
+    finish(pipe, out, store, trained, opened, here.root, video=Path(clip).stem)
 
 
 @app.add("lnm sample photo.jpg --temporal waves.safetensors")
 def sample(
     still: Still,
-    temporal: Annotated[str, typer.Option(metavar="FILE", help="What a fine-tune wrote: a file, or a hub name.")],
+    temporal: Annotated[str, typer.Option(metavar="FILE", help="What a training wrote: a file, or a hub name.")],
     prompt: Annotated[str | None, typer.Option(help="What is seen, in words. (default: the one learned with)")] = None,
     out: Out = None, frames: Frames = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second. (default: the one learned at)")] = None,
@@ -141,13 +130,30 @@ def sample(
 
     path = locate_temporal(temporal)
     notes = read_temporal(path).notes
-    base = checkpoint or (local_model(notes.checkpoint, here.root) if notes.checkpoint else None)
+    base = checkpoint or (_trained_on(notes.checkpoint, here, temporal) if notes.checkpoint else None)
     opened = model(here, base, revision, device, size)
-    words = prompt if prompt is not None else notes.prompt or ""
+    text = prompt if prompt is not None else notes.prompt or ""
     calm()
     rate = _rate(fps) or notes.fps or FRESH
-    _sample(still, path, target, words, rate, settings, opened, here.seed if seed is None else seed)
+    _sample(still, path, target, text, rate, settings, opened, here.seed if seed is None else seed)
     print(f"film: {target}")
+
+
+def _trained_on(recorded: str, here: Defaults, temporal: str) -> str:
+    """The model that a temporal file was trained on, by the name that it records."""
+    name = local_model(recorded, here.root)
+    if recorded in BUILT_IN or Path(name).expanduser().exists():
+        return name
+    if Path(here.checkpoint).name == recorded:  # of a folder elsewhere, the file records the name alone
+        return here.checkpoint
+    from lnm.checkpoint import locate
+
+    try:
+        locate(name)
+    except UserError:
+        raise UserError(f"--temporal {temporal}: the model that it was trained on, {recorded}, is not here; give "
+                        "--checkpoint") from None
+    return name
 
 
 def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, settings, opened, seed: int) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, defaults, model, writable
+from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, defaults, model
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
-from lnm.errors import UserError
+from lnm.cli.training import begin, finish, temporal_path
 from lnm.files import cache_folder
 from lnm.settings import Motion
 from lnm.workflow.params import root
@@ -60,31 +59,18 @@ def train(
     until it is done. `lnm finetune --set init=FILE` begins from what comes out.
     """
     here = defaults()
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out {out}: the name must end in .safetensors")
-    out = writable(out, "--out")
+    out = temporal_path(out)
     opened = model(here, checkpoint, revision, device, size)
     settings = changed(Motion(), setting, steps=steps)
     import torch
 
-    from lnm.devices import pick_device
     from lnm.motion import train_motion
-    from lnm.pipeline import LateNtMoviesPipeline
 
-    calm()
-    store = out.with_name(f".{out.stem}.unfinished")
-    if_interrupted(f"stopped; the same command goes on from the last checkpoint, in {store}")
-    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, revision=opened.revision,
-                                                conv_placement=settings.conv_placement)
-    pipe.to(pick_device(opened.device))
+    pipe, store = begin(opened, out, settings.conv_placement)
     trained = train_motion(pipe, clips, captions=captions, prompt=prompt, cache=cache or cache_folder() / "motion",
                            size=opened.size, seed=here.seed if seed is None else seed, store=store,
                            log=out.with_suffix(".csv"), settings=settings)
-    pipe.save_temporal(out, torch.float16 if half else None, checkpoint=opened.checkpoint)
-    shutil.rmtree(store, ignore_errors=True)
     say(f"clips: {len(trained.clips)} trained on, {len(trained.held_out)} held out")
-    say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "
-        "the last")
     for done, loss in list(trained.validation.items())[-1:]:
         say(f"validation: {loss:.4f} after {done} steps")
-    print(f"temporal file: {out}")
+    finish(pipe, out, store, trained, opened, here.root, torch.float16 if half else None)

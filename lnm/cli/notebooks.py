@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lnm.cli.style import App, if_interrupted
+from lnm.cli.style import App, Quiet, if_interrupted
 from lnm.errors import UserError
 from lnm.files import write_json
 from lnm.workflow import code as codes
@@ -28,24 +28,28 @@ def run(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the executed copy goes.")],
     parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="In the place "
                                                         "of the tagged cell's; may be repeated.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Run a notebook as a stage of the pipeline, and write its clean copy.
 
-    The copy holds no times, paths or bars: the same run gives the same bytes.
+    The copy holds no times, paths or bars: the same run gives the same bytes. With --quiet, warnings and errors alone
+    are shown while it runs.
     """
     given = dict(_pair(text) for text in parameter or ())
     runner.parameters(notebook, given)  # what is wrong with them, before anything is said or started
     title = " · ".join([notebook.stem, *given.values()])
-    print(f"-- {title}", flush=True)
+    if not quiet:
+        print(f"-- {title}", flush=True)
     if_interrupted("stopped; the same command goes on from the last checkpoint")
     started = time.monotonic()
     guard.follow_dvc()
     try:
-        runner.run(notebook.resolve(), out.resolve(), given)
+        runner.run(notebook.resolve(), out.resolve(), given, quiet)
     except runner.NotebookError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    print(f"-- {title}: done in {time.monotonic() - started:.0f} s", flush=True)
+    if not quiet:
+        print(f"-- {title}: done in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -57,7 +61,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 @app.add("lnm notebook code notebooks/2_finetune.ipynb")
 def code(notebook: Annotated[Path | None, typer.Argument(metavar="NOTEBOOK", help="(default: build/code/*.py is "
-                                                         "written for all, which stages depend on)")] = None) -> None:
+                                                         "written for all, which stages depend on)")] = None,
+         quiet: Quiet = False) -> None:
     """Print a notebook's code cells and a hash of every module of ours behind them."""
     if notebook:
         print(codes.code(notebook), end="")
@@ -66,8 +71,9 @@ def code(notebook: Annotated[Path | None, typer.Argument(metavar="NOTEBOOK", hel
 
 
 @app.add("lnm notebook lab")
-def lab(words: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
-                                                          help="More for `jupyter lab`, after --.")] = None) -> None:
+def lab(arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
+                                                          help="More for `jupyter lab`, after --.")] = None,
+        quiet: Quiet = False) -> None:
     """Open the notebooks in JupyterLab, in this environment, with the whole project in reach; Ctrl-C ends it."""
     here = root()
     settings = here / "build" / "jupyter"
@@ -77,6 +83,7 @@ def lab(words: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT...",
                    "JUPYTER_CONFIG_PATH": places}
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={here}",
                *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-               *(words or ()), str(here / "notebooks" / "1_prepare.ipynb")]
+               *(["--ServerApp.log_level=ERROR"] if quiet else []), *(arguments or ()),
+               str(here / "notebooks" / "1_prepare.ipynb")]
     if_interrupted("JupyterLab has ended")
     raise typer.Exit(subprocess.run(command, env=environment, cwd=here).returncode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -79,6 +80,12 @@ def local_model(name: str, home: Path | None) -> str:
     return path.name if path.resolve() == builtin(path.name) else str(path)
 
 
+def recorded_name(name: str, home: Path | None) -> str:
+    """`local_model` undone: a folder of the project by its path in the project, as a temporal file records it."""
+    path = Path(name)
+    return path.relative_to(home).as_posix() if home and path.is_relative_to(home) else name
+
+
 @dataclass
 class Model:
     """Which checkpoint is opened, where, and how large its films are."""
@@ -136,6 +143,19 @@ def changed(section: AnySection, given: list[str] | None, **options: Any) -> Any
             raise UserError(f"--set {text}: give KEY=VALUE, such as learning_rate=1e-4")
         values[key.strip().removeprefix(f"{type(section).__name__.lower()}.")] = YAML(typ="safe", pure=True).load(value)
     return type(section).model_validate({**values, **{k: v for k, v in options.items() if v is not None}})
+
+
+def by_section(given: list[str] | None, *sections: Section) -> list[list[str]]:
+    """The KEY=VALUE of --set that belong to each of several sections; one that is misspelt, to that of the nearest key.
+    Those of no section are the first one's."""
+    owner = {key: i for i, section in reversed(list(enumerate(sections))) for key in type(section).model_fields}
+    parts: list[list[str]] = [[] for _ in sections]
+    for text in given or ():
+        key = text.partition("=")[0].strip()
+        prefix = [i for i, section in enumerate(sections) if key.startswith(f"{type(section).__name__.lower()}.")]
+        near = difflib.get_close_matches(key, owner, n=1)
+        parts[prefix[0] if prefix else owner[near[0]] if near else 0].append(text)
+    return parts
 
 
 def clip_of(text: str, option: str, home: Path | None) -> Path:

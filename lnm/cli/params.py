@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from lnm.cli.style import App
+from lnm.cli.style import App, Quiet
 from lnm.errors import UserError
 from lnm.workflow import resolve as resolving
 from lnm.workflow.choices import Choices
-from lnm.workflow.params import STAGES, load, own_steps
+from lnm.workflow.params import STAGES, Params, load, own_steps
 
 app = App("params.yaml: check it, show what is resolved from it, list its videos.")
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="A name under `videos` in params.yaml.")]
@@ -28,7 +28,8 @@ def _source() -> None:
 def show(video: Video,
          stage: Annotated[str | None, typer.Argument(metavar="STAGE", help=f"{', '.join(STAGES)}. "
                                                                                               "(default: all)")] = None,
-         as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+         as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+         quiet: Quiet = False) -> None:
     """Show all that a video's stages are told, defaults filled in, files with their hashes."""
     if stage is not None and stage not in STAGES:
         raise UserError(f"STAGE: {stage} is none; there is {', '.join(STAGES)}")
@@ -40,7 +41,11 @@ def show(video: Video,
         print(f"{name}:")
         for key, value in record.items():
             print(f"  {key:22} {json.dumps(value, ensure_ascii=False)}")
-    for note in own_steps(load()):
+    _say_notes(load(), quiet=quiet)
+
+
+def _say_notes(params: Params, video: str | None = None, quiet: bool = False) -> None:
+    for note in () if quiet else own_steps(params, video):
         print(f"note: {note}")
 
 
@@ -50,16 +55,16 @@ def _record(choices) -> dict:
 
 @app.add("lnm params check params.paper.yaml")
 def check(file: Annotated[Path | None, typer.Argument(metavar="FILE",
-                                                      help="(default: the project's params.yaml)")] = None) -> None:
+                                                      help="(default: the project's params.yaml)")] = None,
+          quiet: Quiet = False) -> None:
     """Check a params file: unknown keys, wrong types, values out of range, each in one line."""
     params = load(file)
     print(f"{file or 'params.yaml'}: fine; {len(params.videos)} videos: {', '.join(params.videos)}")
-    for note in own_steps(params):
-        print(f"note: {note}")
+    _say_notes(params, quiet=quiet)
 
 
 @app.add("lnm params videos")
-def videos() -> None:
+def videos(quiet: Quiet = False) -> None:
     """List the videos of params.yaml, a name a line."""
     print("\n".join(load().videos))
 
@@ -67,7 +72,8 @@ def videos() -> None:
 @app.add("lnm params resolve ocean")
 def resolve(video: Annotated[str | None, typer.Argument(metavar="VIDEO",
                                                         help="A name under `videos` in params.yaml.")] = None,
-            study: Annotated[bool, typer.Option("--study", help="The human study's choices instead.")] = False) -> None:
+            study: Annotated[bool, typer.Option("--study", help="The human study's choices instead.")] = False,
+            quiet: Quiet = False) -> None:
     """Write build/resolve/VIDEO/*.json, what the stages of a video depend on; the pipeline calls it."""
     if study:
         resolving.resolve_study()
@@ -75,11 +81,10 @@ def resolve(video: Annotated[str | None, typer.Argument(metavar="VIDEO",
         raise UserError("VIDEO: missing; give a name under `videos` in params.yaml, or --study")
     else:
         resolving.resolve(video)
-        for note in own_steps(load(), video):
-            print(f"note: {note}")
+        _say_notes(load(), video, quiet)
 
 
 @app.add("lnm params seal ocean")
-def seal(video: Video) -> None:
+def seal(video: Video, quiet: Quiet = False) -> None:
     """Write build/evaluated/VIDEO.json, hashes of all that was made for a video; the pipeline calls it."""
     resolving.seal(video)

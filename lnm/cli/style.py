@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import warnings
@@ -14,6 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from lnm.errors import UserError
+from lnm.settings import Section
 
 INTERRUPTED = 130
 STOPPED = "stopped; nothing was written"
@@ -54,9 +56,14 @@ def _hush(quiet: bool) -> bool:
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="Show results, warnings and errors only.")]
 
 
+def is_first() -> bool:
+    """Whether this process is the only one, or the first of those that `accelerate launch` or `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
-    """What is told on the way, beside the results: on the error stream; with --quiet, warnings only."""
-    if not _screen.quiet or text.startswith("warning: "):
+    """What is reported on the way, beside the results: on the error stream; with --quiet, warnings only."""
+    if is_first() and (not _screen.quiet or text.startswith("warning: ")):
         print(text, file=sys.stderr, flush=True)
 
 
@@ -92,7 +99,7 @@ def calm() -> None:
 
 
 @contextmanager
-def _own_words() -> Iterator[None]:
+def _own_warnings_only() -> Iterator[None]:
     """Warnings of our own as one line, those of libraries not at all."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -105,15 +112,15 @@ def _own_words() -> Iterator[None]:
         yield
 
 
-def run(app: Callable[[], Any], words: list[str]) -> int:
+def run(app: Callable[[], Any], arguments: list[str]) -> int:
     """Run a command line; its exit status.
 
     0: done. 1: looked at and found wanting. 2: bad input, one line on the error stream. 130: interrupted.
     """
     _screen.quiet, _screen.interrupted = False, STOPPED
     try:
-        with _own_words(), _bars():
-            code = app()(words, prog_name="lnm", standalone_mode=False)
+        with _own_warnings_only(), _bars():
+            code = app()(arguments, prog_name="lnm", standalone_mode=False)
     except UserError as error:
         return _fail(str(error))
     except ValidationError as error:
@@ -153,6 +160,16 @@ def one_line(error: ValidationError) -> str:
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key explains a missing one
     key = ".".join(str(part) for part in first["loc"]) or "the settings"
-    what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].lower().removeprefix("input ")
+    what = first["msg"].lower().removeprefix("input ")
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, _settings_of(error.title), n=1)
+        what = f"unknown setting; did you mean {close[0]}?" if close else "unknown setting"
     more = f" ({len(errors) - 1} more after it)" if len(errors) > 1 else ""
     return f"{key}: {what}; got {first['input']!r:.60}{more}"
+
+
+def _settings_of(section: str, base: type[Section] = Section) -> list[str]:
+    """The names of the settings of a section, by its class's name."""
+    if base.__name__ == section:
+        return list(base.model_fields)
+    return [name for kind in base.__subclasses__() for name in _settings_of(section, kind)]

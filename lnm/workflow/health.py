@@ -65,7 +65,7 @@ def machine() -> Iterator[Line]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     status = FAIL if memory < MEMORY[0] else WARN if memory < MEMORY[1] else OK
     yield Line("memory", status, f"{memory:.1f} GiB, {cores()} cores",
-               "" if status == OK else f"{MEMORY[1]} GiB are wanted; `JOBS=1 make repro` runs one video at a time")
+               "" if status == OK else f"{MEMORY[1]} GiB are wanted; `make repro JOBS=1` runs one video at a time")
 
 
 def gpu() -> Iterator[Line]:

@@ -97,8 +97,8 @@ class Progress:
                 self.took, self.guessed = self.took + took, self.guessed + chain.expected.get(name, took)
                 self.known[stage] = round(took, 1)
                 write_json(self.record, self.known)
-            words = f"{chain.name or 'all videos':{self.width}}  {name:11}  {how or duration(took):16}"
-            self.say(words, "" if how else self.left_words())
+            line = f"{chain.name or 'all videos':{self.width}}  {name:11}  {how or duration(took):16}"
+            self.say(line, "" if how else self.time_left())
 
     def fail(self, stage: str, log: Path, tail: list[str]) -> None:
         """A stage has failed: where, and how its log ends."""
@@ -115,7 +115,7 @@ class Progress:
             self._clear()
             print(f"{text}  {left}".rstrip(), file=self.out, flush=True)
 
-    def left_words(self) -> str:
+    def time_left(self) -> str:
         """"about 8 min left", or what can be said."""
         seconds = self.seconds_left()
         if seconds < 1:
@@ -135,7 +135,7 @@ class Progress:
         running = [f"{chain.name} {chain.stage}".strip() + (f" {chain.bar[0]:.0%}" if chain.bar else "")
                    for chain in (*self.chains.values(), self.closing) if chain.stage]
         text = f"{', '.join(running) or 'looking at what has changed'}; {duration(self.elapsed())} gone"
-        if (running or self.took) and (left := self.left_words()):  # nothing may have to be run at all
+        if (running or self.took) and (left := self.time_left()):  # nothing may have to be run at all
             text += f", {left}"
         with self.lock:
             self.out.write("\r\x1b[K" + text[:shutil.get_terminal_size().columns - 1])

@@ -41,12 +41,12 @@ class Pipeline:
         self.processes: set[subprocess.Popen] = set()
         self.stopping = False
 
-    def dvc(self, log: str, *words: str) -> bool:
-        """`dvc repro` with its output in a log; whether it went well. What it says of its stages is told."""
+    def dvc(self, log: str, *targets: str) -> bool:
+        """`dvc repro` with its output in a log; whether it went well. What it says of its stages is shown."""
         path = self.logs / log
         path.unlink(missing_ok=True)
         environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *words], cwd=self.root,
+        process = subprocess.Popen([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *targets], cwd=self.root,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    text=True, errors="replace", env=environment, process_group=0)
         self.processes.add(process)
@@ -73,8 +73,8 @@ class Pipeline:
         if current and fine:
             self.progress.end(current)
         if not fine and not self.stopping:
-            told = [line for line in lines if line.strip() and not line.strip().startswith(NOISE)]
-            self.progress.fail(current or words[-1], path.relative_to(self.root), told[-12:])
+            tail = [line for line in lines if line.strip() and not line.strip().startswith(NOISE)]
+            self.progress.fail(current or targets[-1], path.relative_to(self.root), tail[-12:])
         return fine
 
     def video(self, name: str) -> bool:

@@ -21,6 +21,7 @@ from lnm.errors import UserError
 from lnm.workflow.code import is_text, read
 from lnm.workflow.machine import threads
 from lnm.workflow.params import root
+from lnm.workflow.progress import BAR
 
 INTERACTIVE = {  # the environment of a kernel that a person opens, beside what it inherits
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, whatever else is installed for the user
@@ -59,9 +60,10 @@ def parameters(notebook: Path, given: dict[str, str]) -> dict[str, Any]:
     return values
 
 
-def run(notebook: Path, executed: Path, given: dict[str, str]) -> None:
+def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = False) -> None:
     """Executes a notebook in notebooks/ with the given parameters and writes its clean copy, atomically.
 
+    quiet: of what the kernel says while it runs, show its error stream alone, without progress bars.
     Raises UserError if the notebook raised one or its parameters are wrong, NotebookError for any other failure.
     """
     values = parameters(notebook, given)
@@ -85,8 +87,8 @@ def run(notebook: Path, executed: Path, given: dict[str, str]) -> None:
             cwd=notebook.parent,
             progress_bar=False,
             start_timeout=300,  # a busy machine may need minutes to import what a kernel needs
-            stdout_file=Live(sys.stdout),
-            stderr_file=Live(sys.stderr),
+            stdout_file=None if quiet else Live(sys.stdout),
+            stderr_file=Live(sys.stderr, bars=not quiet),
             extra_arguments=[
                 "--InteractiveShell.xmode=Plain",
                 "--IPKernelApp.log_level=CRITICAL",  # of the machinery only
@@ -158,25 +160,28 @@ def _clean_value(value: Any, here: Path) -> Any:
 
 
 class Live:
-    """Passes the kernel's output on while it runs. To a file or a pipe, a progress bar is a line every 15 seconds."""
+    """Passes the kernel's output on while it runs. To a file or a pipe, a progress bar is a line every 15 seconds.
 
-    def __init__(self, stream: TextIO, every: float = 15.0):
-        self.stream, self.every = stream, every
+    bars: False leaves progress bars out."""
+
+    def __init__(self, stream: TextIO, every: float = 15.0, bars: bool = True):
+        self.stream, self.every, self.bars = stream, every, bars
         self.bar, self.shown = "", time.monotonic()
 
     def write(self, text: str) -> None:
-        if self.stream.isatty():
+        if self.bars and self.stream.isatty():
             self.stream.write(text)
             return
         for piece in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text):
             line = piece.strip("\r\n")
             if piece.endswith("\n"):
                 last = line or self.bar  # a finished bar's last state is worth its line
-                self.stream.write(f"{last}\n" if last or not self.bar else "")
+                if self.bars or not BAR.search(last):
+                    self.stream.write(f"{last}\n" if last or not self.bar else "")
                 self.bar = ""
             elif line.strip():
                 self.bar = line
-                if time.monotonic() - self.shown >= self.every:
+                if self.bars and time.monotonic() - self.shown >= self.every:
                     self.stream.write(f"{line}\n")
                     self.bar, self.shown = "", time.monotonic()
 

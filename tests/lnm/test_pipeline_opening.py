@@ -1,5 +1,6 @@
 """LateNtMoviesPipeline opened, saved and made from others; precision and offloading as diffusers has them."""
 
+import json
 import shutil
 import sys
 
@@ -138,6 +139,45 @@ def test_base_and_temporal_file_come_from_the_hubs_cache(folder, temporal, want,
         pipe.load_temporal("somebody/none")
 
 
+def test_how_hub_names_are_fetched_is_said_as_in_diffusers(folder, temporal, want, tmp_path):
+    cached(tmp_path, "somebody/inpainting", folder)
+    cached(tmp_path, "somebody/waves", temporal.parent)
+    LateNtMoviesPipeline.from_pretrained(folder).save_pretrained(tmp_path / "saved")
+    cached(tmp_path, "somebody/film", tmp_path / "saved")
+    given = dict(cache_dir=tmp_path, local_files_only=True, token=False)
+    for name in ("somebody/inpainting", "somebody/film"):
+        pipe = LateNtMoviesPipeline.from_pretrained(name, temporal="somebody/waves", **given)
+        assert torch.equal(film(pipe, output_type="latent"), want)
+        pipe.load_temporal("somebody/waves", **given)
+        with pytest.raises(UserError, match="^somebody/none: .*local_files_only forbids a download; open it once with"):
+            pipe.load_temporal("somebody/none", **given)
+    with pytest.raises(UserError, match="somebody/none is not in the cache .*, and local_files_only forbids") as error:
+        LateNtMoviesPipeline.from_pretrained("somebody/none", **given)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    LateNtMoviesPipeline.from_pretrained(folder, **given, force_download=True)  # of a folder nothing is fetched
+    with pytest.raises(TypeError, match="no argument named cachedir"):
+        open_checkpoint(str(folder), cachedir=tmp_path)
+
+
+def test_they_reach_the_hub_client_for_every_file(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    asked = []
+
+    def refuse(name, *args, **kwargs):
+        asked.append({k: kwargs[k] for k in given})
+        raise OSError("out of reach")
+
+    given = dict(cache_dir=tmp_path, local_files_only=False, token="t", force_download=True)
+    for name in ("snapshot_download", "hf_hub_download"):
+        monkeypatch.setattr(huggingface_hub, name, refuse)
+    with pytest.raises(UserError, match="neither a file here nor to be had"):
+        LateNtMoviesPipeline.from_pretrained("somebody/inpainting", temporal="somebody/waves", **given)
+    with pytest.raises(UserError, match="cannot be fetched from the model hub"):
+        LateNtMoviesPipeline.from_pretrained("somebody/inpainting", revision="abc", **given)
+    assert asked == [given] * 3
+
+
 def test_a_single_file_becomes_a_pipeline(folder, checkpoint, temporal, want, tmp_path):
     path = write_single_file(tmp_path / "sd.safetensors", checkpoint)
     for opened in (LateNtMoviesPipeline.from_single_file(path, config=str(folder), temporal=temporal),
@@ -159,6 +199,29 @@ def test_a_saved_pipeline_opens_by_our_class_and_from_the_hubs_cache(checkpoint,
         assert again.config.mask_value == 0.0 and type(again.scheduler) is EulerDiscreteScheduler
         assert np.array_equal(film(again), shown)
     assert "Expected types" not in capsys.readouterr().err
+
+
+def test_what_was_learned_is_saved_too(folder, temporal, tmp_path, monkeypatch):
+    pipe = LateNtMoviesPipeline.from_pretrained(folder, temporal=temporal)
+    pipe.learned["checkpoint"] = str(folder)  # an absolute path
+    pipe.save_pretrained(tmp_path / "saved")
+    cached(tmp_path / "cache", "somebody/film", tmp_path / "saved", monkeypatch)
+    for name in (tmp_path / "saved", "somebody/film"):
+        again = LateNtMoviesPipeline.from_pretrained(name)
+        assert again.learned == {**pipe.learned, "checkpoint": folder.name}
+        assert (again.learned["prompt"], again.learned["fps"], again.learned["strides"]) == ("ocean waves", 8.0, [1, 2])
+        assert set(again.components) == set(pipe.components)
+        again.save_temporal(tmp_path / "again.safetensors", checkpoint="tiny")
+        assert (tmp_path / "again.safetensors").read_bytes() == temporal.read_bytes()
+    assert str(folder) not in (tmp_path / "saved" / "model_index.json").read_text()
+
+
+def test_a_pipeline_that_was_saved_without_it_opens(folder, tmp_path):
+    LateNtMoviesPipeline.from_pretrained(folder).save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    del index["learned"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert LateNtMoviesPipeline.from_pretrained(tmp_path).learned == {}
 
 
 def test_a_saved_pipeline_takes_a_temporal_file(folder, temporal, want, tmp_path):

@@ -40,7 +40,7 @@ def pan():
 def test_built_in_clips_pass_every_check(ocean, clouds):
     for frames in (ocean, clouds):
         report = preflight.check(frames, FPS, still=frames[-1])
-        assert report["ok"], preflight.say(report)
+        assert report["ok"], preflight.as_text(report)
         assert [f["name"] for f in report["findings"]] == ["length", "motion", "cuts", "camera", "still"]
 
 
@@ -107,7 +107,7 @@ def test_a_jump_to_another_view_is_a_cut_and_not_a_camera_move(pan):
 def test_a_picture_need_not_be_square(pan, ocean):
     assert preflight.camera_speed(pan[:, 20:100], FPS) == pytest.approx(100 * FPS / 128, rel=0.05)
     report = preflight.check(ocean[:, 16:112], FPS, still=ocean[-1, 16:112])
-    assert report["ok"], preflight.say(report)
+    assert report["ok"], preflight.as_text(report)
 
 
 def test_wild_motion_throughout_is_not_a_cut():

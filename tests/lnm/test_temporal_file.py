@@ -44,6 +44,14 @@ def test_it_travels_with_its_notes(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["t.safetensors"]  # nothing half-written stays
 
 
+@pytest.mark.parametrize("given, kept", [
+    ("/home/somebody/models/sd", "sd"), ("~/models/sd", "sd"), ("models/sd", "models/sd"),
+    ("somebody/sd", "somebody/sd"), ("lnm-mini", "lnm-mini"), (None, None)])
+def test_where_the_base_lies_on_a_machine_is_nobody_elses_business(tmp_path, given, kept):
+    save_temporal(inflated(), tmp_path / "t.safetensors", TemporalNotes(checkpoint=given))
+    assert read_temporal(tmp_path / "t.safetensors").notes.checkpoint == kept
+
+
 def test_the_same_layers_give_the_same_bytes(tmp_path):
     unet = wake(inflated())
     for name in "ab":

@@ -1,5 +1,6 @@
 """`lnm animate`, `finetune`, `sample`, `check`: in any folder, and with a project's settings inside one."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from tiny import SIZE, write_tiny_checkpoint
 
 from lnm import video
 from lnm.cli import main, options
+from lnm.settings import Finetune, Sample
 from lnm.temporal_file import read_temporal
 
 QUICK = ["--set", "frames=3", "--device", "cpu"]
@@ -46,9 +48,13 @@ def test_a_clip_is_learned_into_a_file_and_given_to_a_still(folder, base, capsys
     out, err = capsys.readouterr()
     assert out == f"temporal file: {folder / 'waves.safetensors'}\n" and "fps: 8, as none is given" in err
     notes = read_temporal("waves.safetensors").notes
-    assert (notes.prompt, notes.fps, notes.steps, notes.video, notes.checkpoint) == ("waves", 8, 3, "clip", base)
-    assert main(["sample", "still0.png", "--temporal", "waves.safetensors", "--frames", "4", "--inference-steps", "2",
-                 "--size", f"{SIZE}x{2 * SIZE}", "--out", "film.gif"]) == 0
+    assert (notes.prompt, notes.fps, notes.steps, notes.video, notes.checkpoint) == ("waves", 8, 3, "clip", "tiny")
+    film = ["sample", "still0.png", "--temporal", "waves.safetensors", "--frames", "4", "--inference-steps", "2",
+            "--size", f"{SIZE}x{2 * SIZE}", "--out", "film.gif"]
+    assert main(film) == 2, "a folder is recorded by its name, not by where it lies"
+    assert capsys.readouterr().err == ("error: --temporal waves.safetensors: the model that it was trained on, tiny, "
+                                       "is not here; give --checkpoint\n")
+    assert main([*film, "--checkpoint", base]) == 0
     assert capsys.readouterr().out == f"film: {folder / 'film.gif'}\n"
     assert video.read_frames(folder / "film.gif").shape == (4, 2 * SIZE, SIZE, 3)
     assert sorted(p.name for p in folder.iterdir() if p.name[0] == ".") == [], "nothing to resume is left"
@@ -89,6 +95,19 @@ def test_animate_in_a_folder_and_again_without_training(folder, base, monkeypatc
     assert "warning: The still does not look like the clip" in err and "fps" not in out + err
 
 
+def test_sample_finds_the_project_s_model_by_the_name_that_is_recorded(folder, base, monkeypatch):
+    given = []
+    monkeypatch.setattr("lnm.cli.films._sample", lambda *a: given.append(a[6].checkpoint))
+    sample = ["sample", "still0.png", "--temporal", "waves.safetensors"]
+    shutil.copytree(base, folder / "models" / "tiny")
+    for name, recorded, opened in ((base, "tiny", base), ("models/tiny", "models/tiny", str(folder / "models/tiny"))):
+        project(folder, name)
+        assert main(["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", "--steps", "1",
+                     "--set", "frames=3", "--fps", "8"]) == 0
+        assert read_temporal("waves.safetensors").notes.checkpoint == recorded
+        assert main(sample) == 0 and given.pop() == opened
+
+
 def stand_in(monkeypatch):
     """What `lnm.animate` would be called with."""
     given = {}
@@ -115,6 +134,13 @@ def test_inside_a_project_its_settings_hold_and_options_override_them(folder, ba
     assert (given["size"], given["num_frames"]) == (64, 3)
     assert main([*words, "--set", "ema=0.9", "--set", "guidance_scale=2"]) == 0, "of fine-tuning and of sampling"
     assert (given["settings"].ema, given["sample"].guidance_scale, given["sample"].num_frames) == (0.9, 2.0, 9)
+
+
+def test_what_is_set_goes_to_the_step_whose_setting_it_is():
+    given = ["num_frames=3", "ema=0.9", "sample.seeds=1", "finetune.frames=2", "guidence_scale=2", "zzz=1", "steps"]
+    assert options.by_section(given, Finetune(), Sample()) == [
+        ["ema=0.9", "finetune.frames=2", "zzz=1", "steps"], ["num_frames=3", "sample.seeds=1", "guidence_scale=2"]]
+    assert options.by_section(None, Finetune(), Sample()) == [[], []]
 
 
 @pytest.mark.parametrize("words, size", [([], 128), (["--checkpoint", "a/b"], 512), (["--size", "64"], 64),

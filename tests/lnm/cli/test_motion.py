@@ -36,7 +36,7 @@ def test_many_clips_become_a_file_that_a_fine_tune_begins_from(folder, base, cap
     assert out == f"temporal file: {folder / 'motion.safetensors'}\n"
     assert "clips: 2 trained on, 1 held out" in err and "after 4 steps" in err
     notes = read_temporal("motion.safetensors").notes
-    assert (notes.checkpoint, notes.steps, notes.extra["clips"]) == (base, 4, 2)
+    assert (notes.checkpoint, notes.steps, notes.extra["clips"]) == ("tiny", 4, 2)
     assert {str(p.dtype) for p in load_file("motion.safetensors").values()} == {"torch.float16"}
     log = (folder / "motion.csv").read_text().splitlines()
     assert log[0] == "step,loss,lr,grad_norm,validation" and len(log) == 5 and float(log[4].split(",")[4]) > 0

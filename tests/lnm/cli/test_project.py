@@ -41,6 +41,8 @@ def test_params_resolve_writes_what_stages_read(project, capsys):
     assert main(["params", "resolve", "ocean"]) == 0
     assert out(capsys).startswith("note: ocean trains 10 steps, its own")
     assert json.loads((project / "build/resolve/ocean/finetune.json").read_text())["steps"] == 10
+    for words in (["resolve", "ocean"], ["check"], ["show", "ocean"]):
+        assert main(["params", *words, "--quiet"]) == 0 and "note:" not in out(capsys)
     assert main(["params", "resolve", "rain"]) == 0 and out(capsys) == ""
     assert main(["params", "resolve", "--study"]) == 0
     assert (project / "build/resolve/human_study.json").is_file()
@@ -145,6 +147,18 @@ def test_repro_ends_with_table_1_the_verdict_and_the_report(project, monkeypatch
     monkeypatch.setattr(reproduce.Pipeline, "run", lambda self: False)
     assert main(["repro"]) == 1
     assert "what is done is not done again" in capsys.readouterr().err
+
+
+def test_how_many_videos_run_side_by_side_is_an_option_or_what_make_hands_on(project, monkeypatch):
+    given = []
+    monkeypatch.setattr(reproduce.Pipeline, "run", lambda self: given.append(self.jobs))
+    monkeypatch.setattr(reproduce.machine, "jobs", lambda device: 4)
+    for jobs, words in ((None, []), ("1", []), ("1", ["--jobs", "2"])):
+        monkeypatch.delenv("JOBS", raising=False)
+        if jobs:
+            monkeypatch.setenv("JOBS", jobs)
+        assert main(["repro", *words]) == 1
+    assert given == [2, 1, 2], "no more than there are videos"
 
 
 def test_repro_of_some_stages_is_dvc_s_with_the_record_kept(project, monkeypatch):

@@ -45,6 +45,11 @@ def test_every_option_says_what_it_is_for(words):
         assert option.help, option.name
 
 
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_can_be_quiet(words):
+    assert [option.opts for option in commands()[words].params if option.name == "quiet"] == [["--quiet", "-q"]]
+
+
 def test_help_needs_nothing_that_takes_seconds_to_load():
     heavy = "{'torch', 'diffusers', 'transformers', 'pandas', 'papermill', 'cv2', 'matplotlib', 'numpy'}"
     code = f"import sys; from lnm.cli import main; main(['--help']); print('loaded', {heavy} & set(sys.modules))"
@@ -75,7 +80,13 @@ def test_the_shell_completes_a_command(monkeypatch, capsys):
     (["animate", "x.png", "--like", "y", "--prompt", "z", "--size", "64x64x64"], "--size 64x64x64"),
     (["animate", "x.png", "--like", "y", "--prompt", "z", "--out", "x.txt"], "must end in .mp4 or .gif"),
     (["animate", "x.png", "--like", "y", "--prompt", "z", "--out", "no/x.mp4"], "there is no folder"),
-    (["animate", "x.png", "--like", "y", "--prompt", "z", "--set", "stepps=3"], "stepps: unknown setting"),
+    (["animate", "x.png", "--like", "y", "--prompt", "z", "--set", "stepps=3"], "stepps: unknown setting; did you mean "
+                                                                                       "steps?; got 3"),
+    (["animate", "x.png", "--like", "y", "--prompt", "z", "--set", "num_framess=3"], "did you mean num_frames?"),
+    (["animate", "x.png", "--like", "y", "--prompt", "z", "--set", "zzz=3"], "zzz: unknown setting; got 3"),
+    (["sample", "x.png", "--temporal", "y", "--set", "guidence_scale=3"], "did you mean guidance_scale?"),
+    (["motion", "train", "--clips", "x", "--out", "y.safetensors", "--set", "learnin_rate=1"], "mean learning_rate?"),
+    (["finetune", "x.mp4", "--prompt", "z", "--out", "y.safetensors", "--set", "learnin_rate=1"], "learning_rate?"),
     (["animate", "x.png", "--like", "y", "--prompt", "z", "--set", "steps"], "give KEY=VALUE"),
     (["animate", "x.png", "--like", "y", "--prompt", "z", "--set", "frames=few"], "frames: should be a valid integer"),
     (["animate", "x.png", "--like", "footage:nothing", "--prompt", "z"], "nothing: no such footage"),

@@ -75,8 +75,8 @@ def test_what_was_measured_here_is_what_the_next_run_expects(project, clock):
 
 
 def test_another_size_is_no_ground_for_more_than_at_least(project, clock):
-    assert start(project).left_words().startswith("about ")
-    assert start(project, "size: 512\n").left_words().startswith("at least ")
+    assert start(project).time_left().startswith("about ")
+    assert start(project, "size: 512\n").time_left().startswith("at least ")
 
 
 def test_a_video_s_own_steps_count(project):

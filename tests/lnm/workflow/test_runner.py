@@ -122,6 +122,14 @@ def test_bars_in_a_file_are_a_line_now_and_then_and_whole_at_the_end():
     assert stream.getvalue() == " 10%\n 50%\n"
 
 
+def test_quiet_leaves_what_a_kernel_warns_of(project, capsys):
+    path = write_notebook(project / "notebooks" / "n.ipynb",
+                          LIVELY + "time.sleep(0.5)\nprint('warning: beware', file=sys.stderr)")
+    assert main(["notebook", "run", str(path), "-o", str(project / "out" / "n.ipynb"), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "warning: beware\n")
+    assert "ocean 3 1" in (project / "out" / "n.ipynb").read_text(), "the copy has it all"
+
+
 # --- the notebooks of the repository -------------------------------------------------------------------------------
 
 
