@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 SIZE = 128  # pixels
 GREY = 128  # what stands where the mask is
 
@@ -40,7 +42,7 @@ RECIPE = dict(
 )
 
 # what lnm-mini-motion learns from; seeds lie beyond those of lnm-mini's stills and of the built-in clips
-MOTION = dict(
+MOTION: dict[str, Any] = dict(
     seed=0, frames=40, rates=(5, 6.25, 8, 10, 12.5, 16), paces=(0.4, 1.2),
     clips={"ocean": 600, "clouds": 440, "sunset": 260, "pond": 100, "dusk": 160, "rapids": 160},
     first_seed=200_000, validation=2, validation_seed=300_000,

@@ -87,7 +87,7 @@ class Rapids:
 
     def carried(self, tile: np.ndarray, period: float, t: float, life: float) -> np.ndarray:
         """A tile of `period` metres as the flow has carried it until `t` (s): two copies, each fading in and out."""
-        total, power = np.float32(0), 0.0
+        total, power = np.zeros((*self.x.shape, 3), np.float32), 0.0
         azimuth = np.deg2rad(self.scene.numbers["wind_azimuth"])
         sin, cos = np.sin(azimuth) / period, np.cos(azimuth) / period
         for k in (0.0, 0.5):
@@ -97,7 +97,7 @@ class Rapids:
             back = (phase - 0.5) * life
             x, y = self.x - back * self.flow[..., 0], self.y - back * self.flow[..., 1]
             # longer along the stream than across it
-            total = total + np.float32(weight) * sample(tile, x * cos - y * sin + shift[0],
+            total += np.float32(weight) * sample(tile, x * cos - y * sin + shift[0],
                                                         (x * sin + y * cos) / STREAK + shift[1])
             power += weight**2
         return total / np.float32(np.sqrt(power))

@@ -22,7 +22,7 @@ def test_a_scene_is_a_function_of_its_seed_and_time(kind):
 
 
 def test_an_unknown_kind_is_an_error_that_names_the_known_ones():
-    with pytest.raises(ValueError, match="lava.*ocean, clouds, sunset, pond, dusk"):
+    with pytest.raises(ValueError, match="lava.*ocean, clouds, sunset, pond, dusk, rapids"):
         scenes.draw("lava", 0)
 
 
@@ -81,7 +81,7 @@ def test_the_ground_stands_still_under_moving_clouds():
     assert np.ptp(frames[:, :100].astype(int), 0).max() > 40
 
 
-@pytest.mark.parametrize("kind, dt", [("clouds", 0.1), ("dusk", 0.5)])
+@pytest.mark.parametrize("kind, dt", [("clouds", 0.1), ("dusk", 0.5), ("rapids", 0.02)])
 def test_true_motion_is_what_optical_flow_finds(kind, dt):
     import cv2
 
@@ -115,6 +115,29 @@ def test_the_sun_of_a_sunset_sinks_and_that_of_a_sunrise_climbs():
         assert ("sunrise" in scene.caption) == scene.numbers["rising"]
 
 
+def test_white_water_runs_over_a_bed_that_stands_still():
+    scene = next(s for s in (scenes.draw("rapids", k) for k in range(50)) if s.numbers["rocks"] < 1.2)
+    painter = scenes.Renderer(scene, 64).painter
+    rock, water = painter.rock[..., 0] == 1, painter.rock[..., 0] < 0.01
+    change = np.abs(painter(0.0) - painter(0.3)).mean(-1)
+    spray = np.maximum(painter._spray(0.0), painter._spray(0.3))[..., 0] > 0
+    assert rock.any() and change[rock & ~spray].max() == 0 and change[water].mean() > 0.01
+    speed = np.linalg.norm(painter.flow, axis=-1)
+    assert speed[rock].max() < 0.35 * np.median(speed[water])
+    assert np.median(speed[water]) == pytest.approx(scene.numbers["speed"], rel=0.4)
+
+
+def test_foam_begins_behind_what_stands_high():
+    """More of the water is white where the bed, a little up the stream, is high."""
+    scene = scenes.draw("rapids", 21)
+    painter = scenes.Renderer(scene, 64).painter
+    light = np.mean([painter(t).mean(-1) for t in np.arange(0, 6, 0.5)], 0)
+    wet = painter.rock[..., 0] < 0.01
+    high = painter.broken > np.quantile(painter.broken[wet], 0.8)
+    low = painter.broken < np.quantile(painter.broken[wet], 0.2)
+    assert light[wet & high].mean() > 1.3 * light[wet & low].mean()
+
+
 def test_drops_fall_at_their_rate_and_their_rings_grow_old():
     pond = scenes.Renderer(scenes.draw("pond", 3), 32).painter
     x0, x1, y0, y1 = pond.box
@@ -129,9 +152,9 @@ def test_drops_fall_at_their_rate_and_their_rings_grow_old():
 def test_a_sheet_of_stills_shows_all_scenes(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(video, "contact_sheet", lambda rows, path: shown.extend(rows))
-    write_stills(tmp_path / "stills.png", 10, seed=0)
+    write_stills(tmp_path / "stills.png", 12, seed=0)
     kinds = [kind for title, stills in shown for kind in title.split(" | ")]
-    assert sorted(kinds) == sorted(2 * scenes.KINDS) and sum(len(stills) for _, stills in shown) == 10
+    assert sorted(kinds) == sorted(2 * scenes.KINDS) and sum(len(stills) for _, stills in shown) == 12
 
 
 def test_built_in_clips_are_scenes_the_checkpoint_never_saw():
