@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 COLOURS = {  # Okabe and Ito (2008)
     "ours": "#0072B2", "frame_by_frame": "#D55E00", "heldout": "#000000", "heldout_vae": "#666666",
     "identity": "#F0E442", "static": "#009E73", "static_noise": "#CC79A7", "shuffled": "#E69F00",
@@ -70,6 +72,32 @@ def dots(axis, table: dict, metric: str, order: list[str], marker: str, colour_o
 
 def colour_of_method(name: str) -> str:
     return COLOURS.get(name, OTHER)
+
+
+def busiest_row(frames: np.ndarray) -> int:
+    """The row of a film (F, H, W, 3) whose pixels change most from frame to frame, no nearer to an edge than a tenth."""
+    change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean((0, 2, 3))
+    edge = len(change) // 10
+    return edge + int(change[edge:len(change) - edge].argmax())
+
+
+@styled
+def slices(rows: list[tuple[str, np.ndarray]], row: int, path: Path) -> list[Path]:
+    """x-t slices: one row of pixels of each film over time, downwards; what moves steadily draws slanted lines, what
+    boils draws specks, what stands still draws upright lines. Li et al., "Generative Image Dynamics" (2024), 7.2."""
+    columns = 4
+    lines = -(-len(rows) // columns)
+    figure, axes = new_figure(11, 1.9 * lines + 0.3, lines, columns)
+    for axis, (label, frames) in zip(axes.flat, rows):
+        axis.imshow(frames[:, row], interpolation="nearest", aspect="auto")
+        axis.set_title(label, fontsize=9)
+        axis.set(xticks=[], yticks=[0, len(frames) - 1])
+        axis.set_ylabel("frame", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(False)
+    for axis in axes.flat[len(rows):]:
+        axis.set_axis_off()
+    return save(figure, path)
 
 
 @styled

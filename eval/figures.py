@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.drawing import COLOURS, colour_of_method, dots, new_figure, save, styled
+from eval.drawing import COLOURS, busiest_row, colour_of_method, dots, new_figure, save, slices, styled
 
 FROZEN = "#d9d9d9"
 MARKERS = "osD^vP*X"  # one a video: colour is never the only sign
 def write_all(results: Path, videos: list[str], out: Path, layers: list[dict] | None = None) -> list[Path]:
-    """Writes out/figures/{figure1,figure2,figure3,figure4,loss,metrics,controls_<video>}.{png,pdf} from
+    """Writes out/figures/{figure1,figure2,figure3,figure4,loss,metrics,controls_<video>,slices_<video>}.{png,pdf} from
     results/<video>/; returns their paths.
 
     layers: what `lnm.describe.layers` says of the run's model, for figures 1 and 2; without it there are none.
@@ -24,6 +24,7 @@ def write_all(results: Path, videos: list[str], out: Path, layers: list[dict] | 
     paths += loss(results, videos, folder / "loss.png") + metrics(results, videos, folder / "metrics.png")
     for video in videos:
         paths += controls(read_metrics(results, video), folder / f"controls_{video}.png")
+        paths += time_slices(results, video, folder / f"slices_{video}.png")
     return paths
 
 
@@ -351,6 +352,15 @@ def figure4(results: Path, videos: list[str], path: Path) -> list[Path]:
         count = min(map(len, films.values()))
         rows += [(f"{video}: {table['labels'][name]}", frames[:count]) for name, frames in films.items()]
     return _grid(rows, path)
+
+
+def time_slices(results: Path, video: str, path: Path) -> list[Path]:
+    """x-t slices of one video: the real clip, the real one through the VAE, every method and a still repeated, along
+    the row where the real clip changes most."""
+    table = read_metrics(results, video)
+    names = ["heldout", *(["heldout_vae"] if "heldout_vae" in table["labels"] else []), *compared(table), "static"]
+    films = [(table["labels"][name], film(results, video, name)) for name in names]
+    return slices(films, busiest_row(films[0][1]), path)
 
 
 @styled

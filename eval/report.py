@@ -112,6 +112,10 @@ start from the same still{{ ", the first held-out frame, which training never sa
 <figure><img src="data:image/png;base64,{{ video.sheet }}"
  alt="{{ video.name }}, frames of the same time steps side by side, one row a film: {{ video.sheet_rows }}">
 <figcaption>The same time steps, one row a film.</figcaption></figure>
+<figure><img src="data:image/png;base64,{{ video.slices_png }}"
+ alt="{{ video.name }}, one row of pixels over time, a panel each film.">
+<figcaption>One row of pixels, where the real clip changes most, over time (downwards). Steady motion draws slanted
+lines, boiling draws specks, a still draws upright lines.</figcaption></figure>
 </section>
 {% endfor %}
 
@@ -191,7 +195,7 @@ def write(results: Path, videos: list[str], out: Path, commit: str | None = None
     from jinja2 import Environment
 
     folder = out / "figures"
-    wanted = ["loss", "metrics", *(f"controls_{video}" for video in videos)]
+    wanted = ["loss", "metrics", *(f"{kind}_{video}" for kind in ("controls", "slices") for video in videos)]
     if not all((folder / f"{name}.png").is_file() for name in wanted):
         figures.write_all(results, videos, out)
     tables = {video: figures.read_metrics(results, video) for video in videos}
@@ -309,6 +313,7 @@ def _video(results: Path, name: str, table: dict, out: Path) -> dict:
                      for (metric, reason), names in sorted(refused.items())],
         "ranked": ranking.paragraph(table),
         "ranks": _ranks(table, href),
+        "slices_png": _base64(out / "figures" / f"slices_{name}.png"),
         "controls_png": _base64(out / "figures" / f"controls_{name}.png"),
         "credit": clip["credit"] or f"no credit given ({clip['source']})",
     }

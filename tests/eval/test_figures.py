@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,3 +122,21 @@ def test_a_model_without_attention_in_time_has_both_figures(tmp_path, monkeypatc
     rows = layers(tiny(temporal_attention=False), 3, 8, 8)
     assert "Pseudo-3D attention" not in texts(monkeypatch, figures.figure2, rows, tmp_path / "figure2.png")
     figures.figure1(rows, tmp_path / "figure1.png")
+
+
+def test_slices_show_the_row_that_moves_most_over_time(tmp_path, monkeypatch):
+    import matplotlib.axes
+
+    from eval import drawing
+
+    frames = np.zeros((6, 40, 30, 3), np.uint8)
+    frames[:, 2] = np.arange(6)[:, None, None] * 40  # at the edge: a border that flickers is no motion
+    for i in range(6):
+        frames[i, 25, 3 * i] = 200
+    assert drawing.busiest_row(frames) == 25
+    shown = []
+    real = matplotlib.axes.Axes.imshow
+    monkeypatch.setattr(matplotlib.axes.Axes, "imshow", lambda self, x, **how: shown.append(x) or real(self, x, **how))
+    drawing.slices([("a", frames), ("b", frames[:, ::-1])], 25, tmp_path / "slices.png")
+    assert np.array_equal(shown[0], frames[:, 25]) and shown[0].shape == (6, 30, 3) and not shown[1].any()
+    assert (tmp_path / "slices.png").is_file() and (tmp_path / "slices.pdf").is_file()

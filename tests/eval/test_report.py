@@ -263,7 +263,8 @@ def test_the_latex_escapes_what_latex_reads(run):
 
 
 def test_figures_are_png_and_pdf_and_the_same_bytes_again(run, tmp_path):
-    names = ("figure3", "figure4", "loss", "metrics", "controls_ocean", "controls_rapids")
+    names = ("figure3", "figure4", "loss", "metrics", "controls_ocean", "controls_rapids", "slices_ocean",
+             "slices_rapids")
     assert {path.name for path in run["figures"]} == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
     videos = ["ocean", "rapids"]
     paths = figures.figure4(run["results"], videos, tmp_path / "figure4.png")
