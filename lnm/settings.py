@@ -6,9 +6,12 @@ ValidationError, which names the key; `lnm.workflow.params` turns it into one li
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lnm.files import builtin
 
 # strict: YAML already has types, so '8' for 8 or true for 1 is a mistake worth a word
 Int = Annotated[int, Field(strict=True)]
@@ -73,6 +76,13 @@ class Finetune(Section):
     def ceiling(self) -> int:
         """Steps at most."""
         return self.most_steps if self.steps == "auto" else self.steps
+
+
+def finetune_of(checkpoint: str) -> Finetune:
+    """What a fine-tune of `checkpoint` takes where nothing is given: `lnm-mini` has layers that have seen many clips."""
+    if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-motion"):
+        return Finetune(init="lnm-mini-motion")
+    return Finetune()
 
 
 class Motion(Finetune):

@@ -31,6 +31,7 @@ from lnm.cli.options import (
     clip_of,
     defaults,
     film_path,
+    finetune_choices,
     local_model,
     model,
     parse_crop,
@@ -63,8 +64,9 @@ def animate(
     here = defaults()
     target = film_path(out, still)
     opened = model(here, checkpoint, revision, device, size)
-    training, sampling = by_section(setting, here.finetune, here.sample)
-    settings = changed(here.finetune, training, steps=steps)
+    own = finetune_choices(here, opened)
+    training, sampling = by_section(setting, own, here.sample)
+    settings = changed(own, training, steps=steps)
     sample = changed(here.sample, sampling, num_inference_steps=inference_steps)
     clip = clip_of(like, "--like", here.root)
     store = here.root / "store" / "animate" if here.root else None
@@ -95,7 +97,7 @@ def finetune(
     here = defaults()
     out = temporal_path(out)
     opened = model(here, checkpoint, revision, device, size)
-    settings = changed(here.finetune, setting, steps=steps, preview_every=0)
+    settings = changed(finetune_choices(here, opened), setting, steps=steps, preview_every=0, identity_steps=0)
     film = _read(clip, "CLIP", here.root, fps, opened.size, parse_crop(crop), start, end)
     from lnm.training import finetune as learn
 

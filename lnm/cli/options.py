@@ -12,7 +12,7 @@ import typer
 from lnm.demo import footage
 from lnm.errors import UserError
 from lnm.files import builtin, cache_folder
-from lnm.settings import Finetune, Sample, Section
+from lnm.settings import Finetune, Sample, Section, finetune_of
 from lnm.workflow.params import load, root
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -70,6 +70,12 @@ def defaults() -> Defaults:
     params = load()
     return Defaults(home, params.seed, params.size, params.device, local_model(params.checkpoint.name, home),
                     params.checkpoint.revision, params.finetune, params.sample)
+
+
+def finetune_choices(here: Defaults, opened: Model) -> Finetune:
+    """A fine-tune's choices: the project's for its own checkpoint, else what suits the one that was given."""
+    own = here.root is not None and opened.checkpoint == here.checkpoint
+    return here.finetune if own else finetune_of(opened.checkpoint)
 
 
 def local_model(name: str, home: Path | None) -> str:

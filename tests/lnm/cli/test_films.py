@@ -175,3 +175,21 @@ def test_check_of_a_good_clip_is_0(folder, monkeypatch, capsys):
         {"name": "length", "ok": True, "say": "Long."}]})
     assert main(["check", "clip.mp4"]) == 0
     assert capsys.readouterr().out.split() == ["ok", "length", "Long."]
+
+
+def test_a_fine_tune_begins_from_many_clips_for_the_built_in_checkpoint_alone(project, monkeypatch, tmp_path):
+    from lnm import files, settings
+    from lnm.cli import options
+
+    found = options.defaults()
+    mini, other = (options.Model(name, None, "cpu", 128) for name in ("lnm-mini", "stable-diffusion"))
+    assert found.checkpoint == "checkpoints/lnm-mini" or found.checkpoint.endswith("lnm-mini")
+    own = options.Model(found.checkpoint, None, "cpu", 128)
+    assert options.finetune_choices(found, own) is found.finetune
+    weights = tmp_path / "lnm-mini-motion"
+    monkeypatch.setattr(settings, "builtin", lambda name: weights)
+    assert options.finetune_choices(options.Defaults(), mini).init == "lnm-mini-motion"
+    assert options.finetune_choices(options.Defaults(), other) == settings.Finetune()
+    assert options.finetune_choices(found, other) == settings.Finetune()
+    monkeypatch.setattr(settings, "builtin", files.builtin if files.builtin("none") else lambda name: None)
+    assert settings.finetune_of("lnm-mini") == settings.Finetune(), "a checkout without the weights"
