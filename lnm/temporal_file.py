@@ -119,7 +119,8 @@ def load_temporal(unet: UNetPseudo3DConditionModel, file: TemporalFile | Path | 
         made, have = ((x.conv_placement, x.temporal_attention) for x in (file, unet.config))
         if made != have:
             raise UserError(f"{path}: made with conv_placement: {made[0]}, temporal attention: {made[1]}; this U-Net "
-                            f"has {have[0]}, {have[1]}; set conv_placement to match")
+                            f"has {have[0]}, {have[1]}; set conv_placement (in params.yaml: "
+                            "finetune.conv_placement) to match")
         raise UserError(f"{path}: its layers have other shapes than this U-Net's; open the checkpoint they were "
                         "trained on")
     if not same_base(file.base, base_identity(unet)):

@@ -223,7 +223,7 @@ def test_the_file_says_what_was_trained(tiny, tmp_path):
     run(tiny, tmp_path)
     notes = read_temporal(tmp_path / "out" / "temporal.safetensors").notes
     assert (notes.video, notes.steps, notes.prompt, notes.mask_value, notes.fps) == ("drift", 6, "ocean waves", 0, 8.0)
-    assert notes.frames == 3 and notes.strides == [1, 2] and notes.checkpoint == str(tiny[0])
+    assert notes.frames == 3 and notes.strides == [1, 2] and notes.checkpoint == tiny[0].name
     assert notes.schedule["beta_schedule"] == "scaled_linear" and notes.schedule["prediction_type"] == "epsilon"
     json.dumps(notes.schedule)
 
