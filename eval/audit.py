@@ -348,7 +348,7 @@ def train_two_steps() -> dict:
     """Two real steps of Lion on the small U-Net, space frozen: tensors changed, spatial and temporal, of how many."""
     import torch
 
-    from lnm.training import make_optimizer
+    from lnm.batches import make_optimizer
     from lnm.unet import is_temporal
 
     unet = small_unet()
@@ -417,12 +417,12 @@ def eq1_errors(beta_schedule: str = "linear", steps: int = 20) -> dict:
     """What training feeds the U-Net, against the paper's formulas with alpha-bar from its own product.
 
     {"eq1": largest |x_t - (sqrt(a) x_0 + sqrt(1 - a) eps)|, "x0": largest error of x_0 got back from x_t and eps},
-    over `steps` batches of lnm.training.make_batch, whose target is eps and whose x_0 is five latents of the clip.
+    over `steps` batches of lnm.batches.make_batch, whose target is eps and whose x_0 is five latents of the clip.
     """
     import torch
     from diffusers import DDIMScheduler
 
-    from lnm.training import make_batch
+    from lnm.batches import make_batch
 
     betas = {"linear": np.linspace(0.00085, 0.012, 1000),
              "scaled_linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2}[beta_schedule]
@@ -448,7 +448,7 @@ def consecutive_share(frames: int, strides: list[int], draws: int = 200) -> floa
     """Share of the clips that training draws whose frames follow each other in the clip (stride 1)."""
     import torch
 
-    from lnm.training import draw_clips
+    from lnm.batches import draw_clips
 
     latents = torch.arange(float(8 * frames * max(strides))).reshape(-1, 1, 1, 1)
     settings = Finetune(frames=frames, strides=strides, batch_size=draws)
@@ -462,7 +462,7 @@ def optimizer_bytes(name: str) -> dict:
     trained, "state": bytes}. name: "lion" (lion_pytorch) or "adamw" (torch)."""
     import torch
 
-    from lnm.training import make_optimizer
+    from lnm.batches import make_optimizer
 
     unet = small_unet()
     unet.freeze_spatial()
@@ -480,7 +480,7 @@ def update_spread(name: str, weight_decay: float = 0.0, steps: int = 3) -> float
     """Largest over least size of a step's updates, over 1,000 numbers with normal gradients: 1 is uniform."""
     import torch
 
-    from lnm.training import make_optimizer
+    from lnm.batches import make_optimizer
 
     generator = torch.Generator().manual_seed(0)
     parameter = torch.randn(1, 1000, dtype=torch.float64, generator=generator).requires_grad_()

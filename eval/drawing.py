@@ -75,7 +75,7 @@ def colour_of_method(name: str) -> str:
 
 
 def busiest_row(frames: np.ndarray) -> int:
-    """The row of a film (F, H, W, 3) whose pixels change most from frame to frame, no nearer to an edge than a tenth."""
+    """The row of a film (F, H, W, 3) that changes most from frame to frame, no nearer to an edge than a tenth."""
     change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean((0, 2, 3))
     edge = len(change) // 10
     return edge + int(change[edge:len(change) - edge].argmax())

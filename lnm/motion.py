@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from lnm.batches import draw_clips, noised
 from lnm.clips import EncodedClip, encode_clips, find_clips, held_out, read_captions
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.model import InflatedModel
 from lnm.resume import FIELDS, ResumeStore
-from lnm.runs import decided, kept, make_accelerator, weights_of
+from lnm.runs import decided, make_accelerator, resumable, weights_of
 from lnm.settings import Motion
 from lnm.temporal_file import load_temporal
-from lnm.training import Trained, Trainer, _draw, _settings, draw_clips, noised, run
+from lnm.training import Trained, Trainer, _draw, _settings, run
 from lnm.validation import grid
 
 
@@ -68,10 +69,10 @@ def train_motion(pipe: InflatedModel, clips: Path | str, *, captions: Path | str
     else:
         _draw(pipe.unet, seed)
     identity = {**decided(pipe, settings, seed), "size": str(size), "clips": [_facts(c) for c in train]}
-    with kept(pipe, identity, store, accelerator, (*FIELDS, "validation")) as keep:
-        trained = train_encoded(pipe, train, validation, settings, accelerator, seed, keep)
-        if keep and keep.main and log is not None:
-            shutil.copyfile(keep.log, log)
+    with resumable(pipe, identity, store, accelerator, (*FIELDS, "validation")) as run_store:
+        trained = train_encoded(pipe, train, validation, settings, accelerator, seed, run_store)
+        if run_store and run_store.main and log is not None:
+            shutil.copyfile(run_store.log, log)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     rate = settings.fps or float(np.median([clip.fps for clip in train]))
     pipe.learned = {"fps": rate, "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
@@ -105,7 +106,7 @@ def long_enough(clips: list[EncodedClip], settings: Motion) -> list[EncodedClip]
 
 def make_motion_batch(clips: Sequence[EncodedClip], settings: Motion, scheduler: Any, seed: int, step: int,
                       rank: int = 0) -> tuple[dict[str, torch.Tensor], list[int]]:
-    """What goes into one step, as `lnm.training.make_batch` has it, and which clips it shows; a function of (seed,
+    """What goes into one step, as `lnm.batches.make_batch` has it, and which clips it shows; a function of (seed,
     step, rank). A clip is drawn, a piece of it, a stride that fits, a start."""
     rng = np.random.default_rng([seed, step, rank])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -20,7 +20,7 @@ from lnm.schedulers import make_scheduler, schedule_of
 from lnm.settings import Finetune
 
 # what changes how often a run looks or saves, not what it computes
-COSMETIC = {"checkpoint_every", "preview_every", "validate_every", "validation_clips"}
+WITHOUT_EFFECT = {"checkpoint_every", "preview_every", "validate_every", "validation_clips"}
 CHOOSING = {"most_steps", "validation", "validate_every", "patience"}  # what `steps: auto` hangs on, and nothing else
 
 
@@ -48,7 +48,7 @@ def run_identity(pipe: InflatedModel, clip: np.ndarray | torch.Tensor, prompt: s
 
 def decided(pipe: InflatedModel, settings: Finetune, seed: int) -> dict:
     """The part of a run's identity that is not its data: settings, seed, noise schedule, first weights."""
-    aside = COSMETIC - CHOOSING if settings.steps == "auto" else COSMETIC | CHOOSING
+    aside = WITHOUT_EFFECT - CHOOSING if settings.steps == "auto" else WITHOUT_EFFECT | CHOOSING
     return {**settings.model_dump(exclude=aside | {"init", "identity_steps"}), "seed": seed,
             "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule)),
             "weights": weights_of(pipe)}
@@ -84,19 +84,19 @@ def open_store(folder: Path, identity: dict, accelerator: Accelerator, patience:
 
 
 @contextmanager
-def kept(pipe: InflatedModel, identity: dict, folder: Path | str | None, accelerator: Accelerator,
+def resumable(pipe: InflatedModel, identity: dict, folder: Path | str | None, accelerator: Accelerator,
          fields: tuple[str, ...] = FIELDS) -> Iterator[ResumeStore | None]:
     """The store of a run on a pipeline in memory, None without a folder; a run that ends leaves nothing in it.
 
     Entered again with the pipeline as an interrupted run left it, it is that run's, which goes on.
     """
-    began = identity["weights"] = getattr(pipe, "left_off", {}).get(tuple(identity["weights"]), identity["weights"])
-    keep = open_store(Path(folder), identity, accelerator, fields=fields) if folder is not None else None
+    began = identity["weights"] = getattr(pipe, "interrupted", {}).get(tuple(identity["weights"]), identity["weights"])
+    store = open_store(Path(folder), identity, accelerator, fields=fields) if folder is not None else None
     finished = False
     try:
-        yield keep
+        yield store
         finished = True
     finally:
-        pipe.left_off = {} if finished else {tuple(weights_of(pipe)): began}
-        if keep:
-            keep.close(finished)
+        pipe.interrupted = {} if finished else {tuple(weights_of(pipe)): began}
+        if store:
+            store.close(finished)

@@ -1,16 +1,18 @@
 """The settings of the method's steps, typed and checked: preparing a clip, training on it or on many, sampling.
 
 Every default of the method lives here. A value that is unknown, misspelt or out of range raises pydantic's
-ValidationError, which names the key; `lnm.workflow.params` turns it into one line for `params.yaml`.
+ValidationError where a section is made by hand, and a UserError of one line where a function is given it.
 """
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lnm.errors import UserError
 from lnm.files import builtin
 
 # strict: YAML already has types, so '8' for 8 or true for 1 is a mistake worth a word
@@ -28,6 +30,9 @@ class Section(BaseModel):
     """A group of settings; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Prepare(Section):
@@ -79,7 +84,7 @@ class Finetune(Section):
 
 
 def finetune_of(checkpoint: str) -> Finetune:
-    """What a fine-tune of `checkpoint` takes where nothing is given: `lnm-mini` has layers that have seen many clips."""
+    """What a fine-tune of `checkpoint` takes where nothing is given: for `lnm-mini` there are layers of many clips."""
     if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-motion"):
         return Finetune(init="lnm-mini-motion")
     return Finetune()
@@ -123,3 +128,31 @@ class Sample(Section):
     scheduler: Literal["ddim", "euler", "euler_a", "dpm++", "pndm", "unipc"] = "dpm++"
     first_frame: Literal["free", "clamp"] = "free"
     seeds: Positive = 2  # films a method; film k starts from noise drawn by (seed, k)
+
+
+def validated(kind: type[AnySection], values: dict[str, Any]) -> AnySection:
+    """A section of `values`. Raises UserError, one line, for one that is unknown, misspelt or out of range."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(one_line(error)) from None
+
+
+def one_line(error: ValidationError) -> str:
+    """The first of pydantic's errors as `key: what is wrong; got ...`."""
+    errors = error.errors(include_url=False)
+    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key explains a missing one
+    key = ".".join(str(part) for part in first["loc"]) or "the settings"
+    what = first["msg"].lower().removeprefix("input ")
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, _settings_of(error.title), n=1)
+        what = f"unknown setting; did you mean {close[0]}?" if close else "unknown setting"
+    more = f" ({len(errors) - 1} more after it)" if len(errors) > 1 else ""
+    return f"{key}: {what}; got {first['input']!r:.60}{more}"
+
+
+def _settings_of(section: str, base: type[Section] = Section) -> list[str]:
+    """The names of the settings of a section, by its class's name."""
+    if base.__name__ == section:
+        return list(base.model_fields)
+    return [name for kind in base.__subclasses__() for name in _settings_of(section, kind)]

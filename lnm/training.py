@@ -17,109 +17,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from einops import rearrange
 from tqdm.auto import tqdm
 
+from lnm.batches import check_length, learning_rate, make_batch, make_optimizer, noised
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.latents import encode
 from lnm.model import InflatedModel
 from lnm.resume import ResumeStore
-from lnm.runs import kept, log_fields, make_accelerator, run_identity
+from lnm.runs import log_fields, make_accelerator, resumable, run_identity
 from lnm.runs import open_store as open_store
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
-from lnm.settings import Finetune
+from lnm.settings import Finetune, validated
 from lnm.temporal_file import load_temporal
 from lnm.unet import UNetPseudo3DConditionModel
-from lnm.validation import Choice, grid, reach, samples, split
+from lnm.validation import Choice, grid, samples, split
 from lnm.video import read
 
 AnyFinetune = TypeVar("AnyFinetune", bound=Finetune)
-
-# ---------------------------------------------------------------- one step's data and rate
-
-
-def learning_rate(step: int, settings: Finetune, floor: float = 0.0) -> float:
-    """Linear warm-up over `warmup_steps`, then constant or a cosine to `floor` times the rate."""
-    rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    if settings.lr_schedule == "cosine":
-        done = max(0, step - settings.warmup_steps) / max(1, settings.ceiling - settings.warmup_steps)
-        rate *= floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * done))
-    return float(rate)
-
-
-def draw_clips(latents: torch.Tensor, settings: Finetune, fps: float,
-               rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch of consecutive latents, each clip at a random stride, from latents (N, C, h, w) at `fps`.
-
-    Returns clips (B, C, F, h, w) and the frame rate of each (B,).
-    """
-    frames = settings.frames
-    fitting = [s for s in settings.strides if s * (frames - 1) < len(latents)]
-    clips, rates = [], []
-    for _ in range(settings.batch_size):
-        stride = int(rng.choice(fitting))
-        start = int(rng.integers(0, len(latents) - stride * (frames - 1)))
-        clips.append(latents[start:start + stride * (frames - 1) + 1:stride])
-        rates.append(fps / stride)
-    return rearrange(torch.stack(clips), "b f c h w -> b c f h w"), torch.tensor(rates)
-
-
-def make_batch(latents: torch.Tensor, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int,
-               rank: int = 0) -> dict[str, torch.Tensor]:
-    """Everything that goes into one step, on the CPU; a function of (seed, step, rank) alone.
-
-    sample (B, 2C+1, F, h, w): noisy latents, mask, first frame's latents repeated. target (B, C, F, h, w): the noise,
-    or the velocity for a checkpoint that predicts it. timestep (B,): one a clip. fps (B,). drop (B,): prompt left out.
-    """
-    rng = np.random.default_rng([seed, step, rank])
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    clean, rates = draw_clips(latents, settings, fps, rng)
-    noise = torch.randn(clean.shape, generator=generator)
-    t = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
-    return {**noised(clean, noise, t, settings, scheduler, generator), "fps": rates,
-            "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
-
-
-def noised(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, settings: Finetune, scheduler: Any,
-           generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """`make_batch`'s sample, target and timestep of clips (B, C, F, h, w), noise of that shape and timesteps (B,)."""
-    noisy = scheduler.add_noise(clean, noise, t)  # eq. 1
-    still = clean[:, :, :1]
-    if settings.still_noise:
-        still = still + settings.still_noise * torch.randn(still.shape, generator=generator)
-    mask = torch.full_like(clean[:, :1], settings.mask_value)
-    target = noise if scheduler.config.prediction_type == "epsilon" else scheduler.get_velocity(clean, noise, t)
-    return {"sample": torch.cat([noisy, mask, still.expand_as(clean)], dim=1), "target": target, "timestep": t}
-
-
-def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:
-    """Lion (Chen et al. 2023), the paper's, or AdamW, for parameters by name.
-
-    Weight decay pulls towards zero. That is the identity for what is added to a residual (attention, fps embedding),
-    but not for the temporal convolutions, which start as Dirac kernels, nor for norms: those have none.
-    """
-    decayed = {k for k, p in parameters.items()
-               if p.ndim >= 2 and (".temporal.to_" in k or k.startswith("fps_embedding."))}
-    groups = [{"params": [p for k, p in parameters.items() if k in decayed], "weight_decay": settings.weight_decay},
-              {"params": [p for k, p in parameters.items() if k not in decayed], "weight_decay": 0.0}]
-    if settings.optimizer == "lion":
-        from lion_pytorch import Lion  # here: it brings torch's compiler along, which AdamW does not need
-
-        return Lion(groups, lr=settings.learning_rate)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
-
-
-def check_length(count: int, settings: Finetune, name: str) -> None:
-    """Raise UserError unless `count` frames hold a training sample at the smallest stride."""
-    needed = reach(settings)
-    if count < needed:
-        raise UserError(f"{name}: {count} training frames, finetune.frames and finetune.strides need {needed}; give a "
-                        "longer clip, a higher fps or smaller strides")
-    if settings.steps == "auto" and count < 2 * needed:
-        raise UserError(f"{name}: {count} training frames; finetune.steps: auto keeps {needed} of them apart, which "
-                        "leaves too few; give a longer clip, or a number of steps")
-
 
 # ---------------------------------------------------------------- the loop
 
@@ -360,8 +275,8 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
     U-Net was made for. settings: all choices of `lnm.settings.Finetune`; `steps` and further keywords (`learning_rate`,
     `frames` ...) change single ones. seed: of the steps, and of layers that were not trained before.
     store: a folder for checkpoints, from which the same call goes on after an interruption.
-    Returns what was trained and the losses. Raises UserError for a pipeline or clip that cannot be trained on, and
-    pydantic's ValidationError for a setting that is unknown or out of range.
+    Returns what was trained and the losses. Raises UserError for a pipeline or clip that cannot be trained on, and for
+    a setting that is unknown or out of range.
     """
     settings = _settings(pipe, settings, changes if steps is None else {**changes, "steps": steps})
     accelerator = make_accelerator(settings, pipe.device)
@@ -372,9 +287,9 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
     else:
         _draw(pipe.unet, seed)
     identity = run_identity(pipe, frames, prompt, fps, settings, seed)
-    with kept(pipe, identity, store, accelerator, log_fields(settings)) as keep:
+    with resumable(pipe, identity, store, accelerator, log_fields(settings)) as run_store:
         latents = encode(pipe.vae, frames, desc="encoding the clip" if accelerator.is_main_process else None)
-        trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, keep)
+        trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, run_store)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     pipe.learned = {"fps": float(fps), "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
                     "steps": trained.steps, "checkpoint": pipe.learned.get("checkpoint")}
@@ -395,7 +310,7 @@ def _settings(pipe: InflatedModel, settings: AnyFinetune | None, changes: dict,
                         "them; open it again")
     placement = pipe.unet.config.conv_placement
     chosen = (settings or kind(conv_placement=placement)).model_dump()
-    settings = kind.model_validate({**chosen, **changes})
+    settings = validated(kind, {**chosen, **changes})
     if settings.conv_placement != placement:
         raise UserError(f"finetune.conv_placement: {settings.conv_placement}, but this pipeline was opened with "
                         f"{placement}; pass conv_placement to from_pretrained")
@@ -404,8 +319,8 @@ def _settings(pipe: InflatedModel, settings: AnyFinetune | None, changes: dict,
 
 def _frames(pipe: InflatedModel, frames_or_path: Any, fps: float, size: Any, crop: Any) -> np.ndarray:
     """Frames uint8 (N, H, W, 3) of what `finetune` is given, of a size that the autoencoder takes."""
-    if not 0 < fps < float("inf"):
-        raise UserError(f"fps {fps}: must be a number above 0, frames a second")
+    if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
+        raise UserError(f"fps {fps!r}: must be a number above 0, frames a second")
     if isinstance(frames_or_path, str | Path):
         frames = read(frames_or_path, fps, size or pipe.unet.config.sample_size * pipe.vae_scale_factor, crop).frames
     elif size is not None or crop is not None:

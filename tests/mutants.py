@@ -34,6 +34,8 @@ ROOMS = {
     "latents": ["lnm/test_latents.py"],
     "prompts": ["lnm/test_prompts.py"],
     "resume": ["lnm/test_resume.py", "lnm/test_training.py"],
+    "batches": ["lnm/test_training.py", "lnm/stages/test_finetune.py"],
+    "validation": ["lnm/test_validation.py"],
     "training": ["lnm/test_training.py", "lnm/stages/test_finetune.py", "lnm/test_training_script.py"],
     "model": ["lnm/test_pipeline_opening.py", "lnm/test_pipeline.py"],
     "pipeline": ["lnm/test_pipeline.py", "lnm/test_pipeline_opening.py"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import warnings
@@ -15,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from lnm.errors import UserError
-from lnm.settings import Section
+from lnm.settings import one_line
 
 INTERRUPTED = 130
 STOPPED = "stopped; nothing was written"
@@ -153,23 +152,3 @@ def _fail(message: str) -> int:
 def _lower(text: str) -> str:
     text = " ".join(text.split()).rstrip(".")
     return text[:1].lower() + text[1:]
-
-
-def one_line(error: ValidationError) -> str:
-    """The first of pydantic's errors as `key: what is wrong; got ...`."""
-    errors = error.errors(include_url=False)
-    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt key explains a missing one
-    key = ".".join(str(part) for part in first["loc"]) or "the settings"
-    what = first["msg"].lower().removeprefix("input ")
-    if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, _settings_of(error.title), n=1)
-        what = f"unknown setting; did you mean {close[0]}?" if close else "unknown setting"
-    more = f" ({len(errors) - 1} more after it)" if len(errors) > 1 else ""
-    return f"{key}: {what}; got {first['input']!r:.60}{more}"
-
-
-def _settings_of(section: str, base: type[Section] = Section) -> list[str]:
-    """The names of the settings of a section, by its class's name."""
-    if base.__name__ == section:
-        return list(base.model_fields)
-    return [name for kind in base.__subclasses__() for name in _settings_of(section, kind)]

@@ -16,7 +16,7 @@ from lnm import video
 from lnm.checkpoint import WEIGHTS, locate
 from lnm.errors import UserError
 from lnm.files import cache_folder, sha256
-from lnm.settings import Finetune, Sample, finetune_of
+from lnm.settings import Finetune, Sample, finetune_of, validated
 from lnm.stages.finetune import finetune
 from lnm.stages.prepare import prepare
 from lnm.stages.sample import sample_films
@@ -122,15 +122,15 @@ def _check(still: Path, like: Path, prompt: str, fps: float | None) -> None:
             raise UserError(f"{what}: {file} is not a regular file; give an image or a video")
     if still.is_dir():
         raise UserError(f"still: {still} is a folder; give one image")
-    if not prompt.strip():
+    if not isinstance(prompt, str) or not prompt.strip():
         raise UserError("prompt: empty; say in words what is seen")
-    if fps is not None and not 0 < fps < 1000:
-        raise UserError(f"fps: {fps:g}: must be a number above 0 and below 1000")
+    if fps is not None and (not isinstance(fps, int | float) or not 0 < fps < 1000):
+        raise UserError(f"fps: {fps!r}: must be a number above 0 and below 1000")
 
 
 def _changed(section: Any, **changes: Any) -> Any:
     """A section of settings with those of the changes that are not None."""
-    return type(section).model_validate({**section.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
+    return validated(type(section), {**section.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
 
 
 def _key(what: Any) -> str:

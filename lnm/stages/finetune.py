@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lnm.batches import check_length
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
 from lnm.hub import locate_temporal
@@ -19,7 +20,7 @@ from lnm.runs import log_fields
 from lnm.settings import Finetune
 from lnm.stages.preview import previewer
 from lnm.temporal_file import load_temporal
-from lnm.training import check_length, make_accelerator, open_store, run_identity, train
+from lnm.training import make_accelerator, open_store, run_identity, train
 
 
 def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, checkpoint: str,
@@ -57,14 +58,15 @@ def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, checkp
     device = pick_device(device)
     accelerator = make_accelerator(settings, device)
     pipe = _pipeline(settings, checkpoint, revision, seed, device)
-    keep = open_store(store, run_identity(pipe, cached["train"], prompt, fps, settings, seed), accelerator,
+    resume = open_store(store, run_identity(pipe, cached["train"], prompt, fps, settings, seed), accelerator,
                       fields=log_fields(settings))
     finished = False
     try:
-        preview = previewer(pipe, cached["still"], prompt, fps, max(8, settings.frames), seed, keep.folder / "previews")
-        trained = train(pipe, cached["train"], prompt, fps, settings, accelerator, seed, keep, name, preview)
-        if keep.main:
-            _export(keep, out)
+        preview = previewer(pipe, cached["still"], prompt, fps, max(8, settings.frames), seed,
+                            resume.folder / "previews")
+        trained = train(pipe, cached["train"], prompt, fps, settings, accelerator, seed, resume, name, preview)
+        if resume.main:
+            _export(resume, out)
             pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,
                                prompt=prompt, steps=trained.steps, video=name.split(",")[0],
                                checkpoint=(about or {}).get("checkpoint", checkpoint))
@@ -73,7 +75,7 @@ def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, checkp
                 "trained_parameters": trained.trained_parameters, "frozen_parameters": trained.frozen_parameters,
                 "loss_first_tenth": trained.loss_first_tenth, "loss_last_tenth": trained.loss_last_tenth}
     finally:
-        keep.close(finished)
+        resume.close(finished)
 
 
 def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: int,
@@ -90,10 +92,10 @@ def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: i
     return pipe
 
 
-def _export(keep: ResumeStore, out: Path) -> None:
+def _export(resume: ResumeStore, out: Path) -> None:
     """The log and the previews, those of an earlier run removed."""
     shutil.rmtree(out / "previews", ignore_errors=True)
     (out / "previews").mkdir(parents=True)
-    if (keep.folder / "previews").is_dir():
-        shutil.copytree(keep.folder / "previews", out / "previews", dirs_exist_ok=True)
-    shutil.copyfile(keep.log, out / "log.csv")
+    if (resume.folder / "previews").is_dir():
+        shutil.copytree(resume.folder / "previews", out / "previews", dirs_exist_ok=True)
+    shutil.copyfile(resume.log, out / "log.csv")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import CHANNELS, SIZE, tiny_settings, write_tiny_checkpoint
 
-from lnm import training
+from lnm import batches, training
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.pipeline import LateNtMoviesPipeline
@@ -51,23 +51,23 @@ LATENTS = torch.randn(12, CHANNELS, SIZE // 2, SIZE // 2, generator=torch.Genera
 
 def test_learning_rate_against_worked_numbers_and_transformers_formula():
     settings = Finetune(learning_rate=0.8, warmup_steps=4, steps=12)
-    rates = [training.learning_rate(s, settings) for s in range(12)]
+    rates = [batches.learning_rate(s, settings) for s in range(12)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8]), "the first step has a rate above zero"
     assert rates[8] == pytest.approx(0.4), "half-way down the cosine"
     from diffusers.optimization import get_cosine_schedule_with_warmup
     theirs = get_cosine_schedule_with_warmup(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), 4, 12)
     assert rates[4:] == pytest.approx([0.8 * theirs.lr_lambdas[0](s) for s in range(4, 12)])
     flat = settings.model_copy(update={"lr_schedule": "constant"})
-    assert [training.learning_rate(s, flat) for s in (1, 4, 11)] == pytest.approx([0.4, 0.8, 0.8])
-    assert training.learning_rate(0, settings.model_copy(update={"warmup_steps": 0})) == pytest.approx(0.8)
+    assert [batches.learning_rate(s, flat) for s in (1, 4, 11)] == pytest.approx([0.4, 0.8, 0.8])
+    assert batches.learning_rate(0, settings.model_copy(update={"warmup_steps": 0})) == pytest.approx(0.8)
     short = settings.model_copy(update={"steps": 4})
-    assert [training.learning_rate(s, short) for s in (0, 3)] == pytest.approx([0.2, 0.8]), "warm-up and no more"
+    assert [batches.learning_rate(s, short) for s in (0, 3)] == pytest.approx([0.2, 0.8]), "warm-up and no more"
 
 
 def test_clips_are_consecutive_at_the_stride_that_their_rate_says_and_reach_both_ends():
     latents = torch.arange(10.0).view(10, 1, 1, 1)
     settings = Finetune(frames=4, strides=[1, 3, 4], batch_size=400)
-    clips, rates = training.draw_clips(latents, settings, 12.0, np.random.default_rng(0))
+    clips, rates = batches.draw_clips(latents, settings, 12.0, np.random.default_rng(0))
     assert clips.shape == (400, 1, 4, 1, 1) and rates.shape == (400,)
     seen = {(rate, *clip) for rate, clip in zip(rates.tolist(), clips.flatten(1).int().tolist(), strict=True)}
     # 4 frames at stride 3 fit once, at stride 4 never
@@ -77,7 +77,7 @@ def test_clips_are_consecutive_at_the_stride_that_their_rate_says_and_reach_both
 def test_a_step_sees_consecutive_frames_one_timestep_a_clip_and_the_unblanked_still(scheduler):
     latents = torch.arange(40.0).view(40, 1, 1, 1).expand(40, CHANNELS, 2, 2)
     settings = Finetune(frames=5, strides=[1, 3], batch_size=16, prompt_dropout=0.5, mask_value=1)
-    batch = training.make_batch(latents, settings, 12.0, scheduler, 0, 0)
+    batch = batches.make_batch(latents, settings, 12.0, scheduler, 0, 0)
     assert batch["timestep"].shape == (16,) and batch["timestep"].unique().numel() > 8
     alpha = scheduler.alphas_cumprod[batch["timestep"]].view(-1, 1, 1, 1, 1)
     clean = (batch["sample"][:, :CHANNELS] - (1 - alpha).sqrt() * batch["target"]) / alpha.sqrt()  # eq. 1 undone
@@ -93,16 +93,16 @@ def test_a_step_sees_consecutive_frames_one_timestep_a_clip_and_the_unblanked_st
 
 def test_a_clip_is_long_enough_from_the_smallest_stride_on():
     settings = Finetune(frames=4, strides=[3, 2])
-    training.check_length(7, settings, "sea")
+    batches.check_length(7, settings, "sea")
     with pytest.raises(UserError, match="sea: 6 training frames, finetune.frames and finetune.strides need 7"):
-        training.check_length(6, settings, "sea")
+        batches.check_length(6, settings, "sea")
 
 
 def test_a_batch_is_a_function_of_seed_step_and_rank(scheduler):
     settings = Finetune(batch_size=2)
 
     def batch(*key):
-        return training.make_batch(LATENTS, settings, 8.0, scheduler, *key)
+        return batches.make_batch(LATENTS, settings, 8.0, scheduler, *key)
 
     first, again = batch(3, 4, 5), batch(3, 4, 5)
     assert all(torch.equal(first[k], again[k]) for k in first)
@@ -111,9 +111,9 @@ def test_a_batch_is_a_function_of_seed_step_and_rank(scheduler):
 
 def test_still_noise_touches_only_the_condition(scheduler):
     settings = Finetune(strides=[1], still_noise=0.5)
-    batch = training.make_batch(torch.zeros(9, CHANNELS, 2, 2), settings, 8.0, scheduler, 0, 0)
+    batch = batches.make_batch(torch.zeros(9, CHANNELS, 2, 2), settings, 8.0, scheduler, 0, 0)
     assert 0.1 < batch["sample"][:, CHANNELS + 1:].std() < 1.0
-    plain = training.make_batch(torch.zeros(9, CHANNELS, 2, 2), settings.model_copy(update={"still_noise": 0.0}), 8.0,
+    plain = batches.make_batch(torch.zeros(9, CHANNELS, 2, 2), settings.model_copy(update={"still_noise": 0.0}), 8.0,
                                 scheduler, 0, 0)
     assert torch.equal(batch["sample"][:, :CHANNELS], plain["sample"][:, :CHANNELS])
 
@@ -121,7 +121,7 @@ def test_still_noise_touches_only_the_condition(scheduler):
 def test_a_checkpoint_that_predicts_velocity_gets_velocities(tmp_path):
     checkpoint = write_tiny_checkpoint(tmp_path / "v", prediction_type="v_prediction")
     scheduler = make_scheduler(open_checkpoint(str(checkpoint)).scheduler)
-    batch = training.make_batch(torch.randn(9, CHANNELS, 2, 2), Finetune(strides=[1]), 8.0, scheduler, 0, 0)
+    batch = batches.make_batch(torch.randn(9, CHANNELS, 2, 2), Finetune(strides=[1]), 8.0, scheduler, 0, 0)
     alpha = scheduler.alphas_cumprod[batch["timestep"]]
     noisy, v = batch["sample"][:, :CHANNELS], batch["target"]
     clean = alpha.sqrt() * noisy - (1 - alpha).sqrt() * v  # Salimans & Ho 2022
@@ -144,7 +144,7 @@ def test_a_dropped_prompt_is_the_empty_one(base):
 
     ready.model = Listening()
     ready.step(LATENTS, 8.0, 0, 0)
-    dropped = training.make_batch(LATENTS, ready.settings, 8.0, ready.scheduler, 0, 0)["drop"]
+    dropped = batches.make_batch(LATENTS, ready.settings, 8.0, ready.scheduler, 0, 0)["drop"]
     assert 0 < dropped.sum() < 8
     prompt, empty = pipeline(base).encode_prompt(["ocean waves", ""])
     assert not torch.equal(prompt, empty)
@@ -221,7 +221,7 @@ def test_weight_decay_pulls_towards_the_identity_or_not_at_all(base, kind):
         for p in parameters.values():
             p += 0.1
     before = {k: p.detach().clone() for k, p in parameters.items()}
-    optimizer = training.make_optimizer(parameters, Finetune(optimizer=kind, learning_rate=0.1, weight_decay=0.5))
+    optimizer = batches.make_optimizer(parameters, Finetune(optimizer=kind, learning_rate=0.1, weight_decay=0.5))
     for p in parameters.values():
         p.grad = torch.zeros_like(p)
     optimizer.step()
@@ -235,8 +235,8 @@ def test_weight_decay_pulls_towards_the_identity_or_not_at_all(base, kind):
 
 def test_the_optimisers_are_those_that_the_settings_name(base):
     parameters = pipeline(base).unet.temporal_parameters()
-    adamw = training.make_optimizer(parameters, Finetune(optimizer="adamw", learning_rate=0.3))
-    lion = training.make_optimizer(parameters, Finetune(optimizer="lion", learning_rate=0.3))
+    adamw = batches.make_optimizer(parameters, Finetune(optimizer="adamw", learning_rate=0.3))
+    lion = batches.make_optimizer(parameters, Finetune(optimizer="lion", learning_rate=0.3))
     assert type(adamw) is torch.optim.AdamW and type(lion).__name__ == "Lion"
     for optimizer in (adamw, lion):
         assert all(group["betas"] == (0.9, 0.99) and group["lr"] == 0.3 for group in optimizer.param_groups)

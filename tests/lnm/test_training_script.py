@@ -174,10 +174,14 @@ def test_pipelines_that_cannot_be_trained_are_refused(base):
     lnm.finetune(pipeline(base, conv_placement="3x3"), clip(), **CHOICES)  # the pipeline's own placement counts
 
 
-@pytest.mark.parametrize("changes, key", [({"stpes": 3}, "stpes"), ({"learning_rate": -1.0}, "learning_rate")])
+@pytest.mark.parametrize("changes, key", [
+    ({"stpes": 3}, "^stpes: unknown setting; did you mean steps.; got 3$"),
+    ({"learning_rate": -1.0}, "^learning_rate: should be greater than 0; got -1.0$"), ({"steps": "3"}, "^steps"),
+    ({"fps": "8"}, "^fps '8': must be a number above 0")])
 def test_a_setting_that_is_misspelt_or_out_of_range_is_named(base, changes, key):
-    with pytest.raises(ValueError, match=key):
+    with pytest.raises(UserError, match=key) as error:
         lnm.finetune(pipeline(base), clip(), **CHOICES | changes)
+    assert "\n" not in str(error.value)
 
 
 # ---------------------------------------------------------------- several processes

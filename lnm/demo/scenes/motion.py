@@ -14,7 +14,8 @@ def true_motion(scene: Scene, size: int = 128) -> np.ndarray:
     """How things move in the picture at t = 0: (size, size, 2), pixels to the right and down in a second of film.
 
     Clouds are carried by the wind, stars turn about the pole, the sea's longest waves run at the speed that deep-water
-    dispersion gives them, sqrt(g / k), white water is carried by its river. NaN where nothing of the kind is seen (ground, or water whose rings run apart).
+    dispersion gives them, sqrt(g / k), white water is carried by its river. NaN where nothing of the kind is seen
+    (ground, or water whose rings run apart).
     """
     n = scene.numbers
     half = np.tan(np.deg2rad(n["fov"]) / 2)

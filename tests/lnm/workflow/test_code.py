@@ -19,11 +19,11 @@ PIPELINE = f"{MODEL} lnm.arguments lnm.images lnm.pipeline"
 SCORES = f"""{EVERY} eval eval.baselines eval.clipsim eval.controls eval.drawing eval.evaluate eval.features eval.fid
              eval.fidelity eval.formats eval.fvd eval.measure eval.memory eval.motion"""
 VOTES = f"{SCORES} eval.figures eval.human_study eval.ranking eval.table1"
-CLAIMS = f"{VOTES} {MODEL} eval.audit eval.claims eval.findings lnm.training lnm.resume lnm.runs lnm.validation"
+CLAIMS = f"{VOTES} {UNET} eval.audit eval.claims eval.findings lnm.batches lnm.validation"
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
-    "2_finetune": f"{STAGE} {MODEL} lnm.training lnm.resume lnm.runs lnm.validation lnm.stages.finetune",
+    "2_finetune": f"{STAGE} {MODEL} lnm.training lnm.batches lnm.resume lnm.runs lnm.validation lnm.stages.finetune",
     "3_sample": f"{STAGE} {PIPELINE} lnm.stages.sample",
     "4_evaluate": f"{SCORES} lnm.workflow.choices",
     "5_human_study": f"{VOTES} lnm.workflow.choices",
@@ -129,7 +129,8 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("eval/cli.py", set()),
         ("lnm/stages/sample.py", {"3_sample"}),
         ("lnm/describe.py", {"6_paper"}),
-        ("lnm/training.py", {"2_finetune", "6_paper", "audit"}),
+        ("lnm/training.py", {"2_finetune"}),
+        ("lnm/batches.py", {"2_finetune", "6_paper", "audit"}),
         ("lnm/motion.py", set()),
         ("lnm/clips.py", set()),
         ("lnm/pipeline.py", {"3_sample", "6_paper"}),  # how films are sampled: no fine-tune runs again

@@ -1,0 +1,99 @@
+"""One training step's data, its learning rate and its optimiser. Section 4.
+
+Everything random in a step is a function of (seed, step, rank), so a run that was interrupted and resumed gives the
+bytes of one that was not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from lnm.errors import UserError
+from lnm.settings import Finetune
+from lnm.validation import reach
+
+
+def learning_rate(step: int, settings: Finetune, floor: float = 0.0) -> float:
+    """Linear warm-up over `warmup_steps`, then constant or a cosine to `floor` times the rate."""
+    rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    if settings.lr_schedule == "cosine":
+        done = max(0, step - settings.warmup_steps) / max(1, settings.ceiling - settings.warmup_steps)
+        rate *= floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * done))
+    return float(rate)
+
+
+def draw_clips(latents: torch.Tensor, settings: Finetune, fps: float,
+               rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of consecutive latents, each clip at a random stride, from latents (N, C, h, w) at `fps`.
+
+    Returns clips (B, C, F, h, w) and the frame rate of each (B,).
+    """
+    frames = settings.frames
+    fitting = [s for s in settings.strides if s * (frames - 1) < len(latents)]
+    clips, rates = [], []
+    for _ in range(settings.batch_size):
+        stride = int(rng.choice(fitting))
+        start = int(rng.integers(0, len(latents) - stride * (frames - 1)))
+        clips.append(latents[start:start + stride * (frames - 1) + 1:stride])
+        rates.append(fps / stride)
+    return rearrange(torch.stack(clips), "b f c h w -> b c f h w"), torch.tensor(rates)
+
+
+def make_batch(latents: torch.Tensor, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int,
+               rank: int = 0) -> dict[str, torch.Tensor]:
+    """Everything that goes into one step, on the CPU; a function of (seed, step, rank) alone.
+
+    sample (B, 2C+1, F, h, w): noisy latents, mask, first frame's latents repeated. target (B, C, F, h, w): the noise,
+    or the velocity for a checkpoint that predicts it. timestep (B,): one a clip. fps (B,). drop (B,): prompt left out.
+    """
+    rng = np.random.default_rng([seed, step, rank])
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    clean, rates = draw_clips(latents, settings, fps, rng)
+    noise = torch.randn(clean.shape, generator=generator)
+    t = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
+    return {**noised(clean, noise, t, settings, scheduler, generator), "fps": rates,
+            "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
+
+
+def noised(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, settings: Finetune, scheduler: Any,
+           generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """`make_batch`'s sample, target and timestep of clips (B, C, F, h, w), noise of that shape and timesteps (B,)."""
+    noisy = scheduler.add_noise(clean, noise, t)  # eq. 1
+    still = clean[:, :, :1]
+    if settings.still_noise:
+        still = still + settings.still_noise * torch.randn(still.shape, generator=generator)
+    mask = torch.full_like(clean[:, :1], settings.mask_value)
+    target = noise if scheduler.config.prediction_type == "epsilon" else scheduler.get_velocity(clean, noise, t)
+    return {"sample": torch.cat([noisy, mask, still.expand_as(clean)], dim=1), "target": target, "timestep": t}
+
+
+def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:
+    """Lion (Chen et al. 2023), the paper's, or AdamW, for parameters by name.
+
+    Weight decay pulls towards zero. That is the identity for what is added to a residual (attention, fps embedding),
+    but not for the temporal convolutions, which start as Dirac kernels, nor for norms: those have none.
+    """
+    decayed = {k for k, p in parameters.items()
+               if p.ndim >= 2 and (".temporal.to_" in k or k.startswith("fps_embedding."))}
+    groups = [{"params": [p for k, p in parameters.items() if k in decayed], "weight_decay": settings.weight_decay},
+              {"params": [p for k, p in parameters.items() if k not in decayed], "weight_decay": 0.0}]
+    if settings.optimizer == "lion":
+        from lion_pytorch import Lion  # here: it brings torch's compiler along, which AdamW does not need
+
+        return Lion(groups, lr=settings.learning_rate)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
+
+
+def check_length(count: int, settings: Finetune, name: str) -> None:
+    """Raise UserError unless `count` frames hold a training sample at the smallest stride."""
+    needed = reach(settings)
+    if count < needed:
+        raise UserError(f"{name}: {count} training frames, finetune.frames and finetune.strides need {needed}; give a "
+                        "longer clip, a higher fps or smaller strides")
+    if settings.steps == "auto" and count < 2 * needed:
+        raise UserError(f"{name}: {count} training frames; finetune.steps: auto keeps {needed} of them apart, which "
+                        "leaves too few; give a longer clip, or a number of steps")
