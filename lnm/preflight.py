@@ -50,7 +50,7 @@ def _length(frames: np.ndarray, fps: float) -> dict:
     count = len(frames)
     what = f"{count} frames, {count / fps:.1f} s at {fps:g} fps"
     if count < SHORTEST:
-        return _finding("length", False, count, f"Only {what}: give at least {SHORTEST} frames, better 60.")
+        return _finding("length", False, count, f"{what}, which is short: give at least {SHORTEST} frames, better 60.")
     return _finding("length", True, count, f"{what[0].upper() + what[1:]}.")
 
 

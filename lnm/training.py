@@ -72,9 +72,11 @@ class Trainer:
         self.settings, self.accelerator, self.name = settings, accelerator, name
         self.scheduler = make_scheduler(pipe.scheduler, settings.beta_schedule)
         # films are sampled on the levels of noise that were trained on; the sampler stays
+        self.pipe, self.sampler = pipe, pipe.scheduler
         pipe.scheduler = with_schedule(pipe.scheduler, schedule_of(self.scheduler))
         self.home, self.device = pipe.device, accelerator.device
         pipe.unet.freeze_spatial()
+        self.checkpointing = settings.gradient_checkpointing and not pipe.unet.is_gradient_checkpointing
         if settings.gradient_checkpointing:
             pipe.unet.enable_gradient_checkpointing()
         self.unet, self.trained = pipe.unet, pipe.unet.temporal_parameters()
@@ -174,6 +176,8 @@ class Trainer:
         """Give the U-Net back as it came: on its device, evaluating, without Accelerate's autocast around it."""
         for name in ("forward", "_original_forward"):
             self.unet.__dict__.pop(name, None)
+        if self.checkpointing:
+            self.unet.disable_gradient_checkpointing()
         self.unet.eval().to(self.home)
 
 
@@ -254,6 +258,9 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
             choice.restore(trainer.trained)
         else:
             trainer.finish()
+    except BaseException:
+        trainer.pipe.scheduler = trainer.sampler  # it was not trained on the other
+        raise
     finally:
         trainer.release()
     return Trained(choice.step if choice else settings.ceiling, sum(p.numel() for p in trainer.trained.values()),

@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path, vae: AutoencoderDC, unet: UNet2DConditionModel
     text_encoder.to("cpu", torch.float16).save_pretrained(folder / "text_encoder")
     new_scheduler().save_pretrained(folder / "scheduler")
     shutil.copytree(tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
-    # the stock pipeline's index, so that diffusers recognises the folder
+    # what the folder is, in the stock pipeline's words; that pipeline itself takes no AutoencoderDC
     index = {"_class_name": "StableDiffusionInpaintPipeline", "vae": ["diffusers", "AutoencoderDC"],
              "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
              "unet": ["diffusers", "UNet2DConditionModel"], "scheduler": ["diffusers", "DDIMScheduler"],
