@@ -28,7 +28,7 @@ from lnm.resume import ResumeStore
 from lnm.runs import log_fields, make_accelerator, resumable, run_identity
 from lnm.runs import open_store as open_store
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
-from lnm.settings import Finetune, validated
+from lnm.settings import Finetune, finetune_of, validated
 from lnm.temporal_file import load_temporal
 from lnm.unet import UNetPseudo3DConditionModel
 from lnm.validation import Choice, grid, samples, split
@@ -279,12 +279,17 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
 
     frames_or_path: frames, uint8 (N, H, W, 3) or a list of PIL images, at `fps`; or a video file or folder of images,
     resampled to `fps` and, by `size` and `crop`, cut as `lnm.video.read` does. size: None takes the square that the
-    U-Net was made for. settings: all choices of `lnm.settings.Finetune`; `steps` and further keywords (`learning_rate`,
-    `frames` ...) change single ones. seed: of the steps, and of layers that were not trained before.
+    U-Net was made for. settings: all choices of `lnm.settings.Finetune`; `steps` and further keywords
+    (`learning_rate`, `frames` ...) change single ones. None: those of `finetune_of`, which on an `lnm-mini` that was
+    taught nothing yet begins from `lnm-mini-motion` (`init=None`: from the identity). seed: of the steps, and of layers
+    that were not trained before.
     store: a folder for checkpoints, from which the same call goes on after an interruption.
     Returns what was trained and the losses. Raises UserError for a pipeline or clip that cannot be trained on, and for
     a setting that is unknown or out of range.
     """
+    if settings is None and isinstance(pipe.unet, UNetPseudo3DConditionModel) and untrained(pipe.unet):
+        suits = finetune_of(pipe.learned.get("checkpoint") or "")  # "3x3" and its like fit no layers of "all"
+        settings = suits if suits.conv_placement == pipe.unet.config.conv_placement else None
     settings = _settings(pipe, settings, changes if steps is None else {**changes, "steps": steps})
     accelerator = make_accelerator(settings, pipe.device)
     frames = _frames(pipe, frames_or_path, fps, size, crop)
@@ -343,11 +348,16 @@ def _frames(pipe: InflatedModel, frames_or_path: Any, fps: float, size: Any, cro
     return frames
 
 
+def untrained(unet: UNetPseudo3DConditionModel) -> bool:
+    """The temporal layers are the identity still."""
+    return not bool(unet.fps_embedding.linear_2.weight.any())
+
+
 @torch.no_grad()
 def _draw(unet: UNetPseudo3DConditionModel, seed: int) -> None:
     """What is random in layers that were never trained, drawn by `seed` on the CPU as `nn.Linear` does: the same call
     gives the same bytes, wherever it runs. Trained layers are left alone: their fps embedding is not zero any more."""
-    if unet.fps_embedding.linear_2.weight.any():
+    if not untrained(unet):
         return
     generator = torch.Generator().manual_seed(seed)
     reach = unet.fps_embedding.linear_1.in_features ** -0.5

@@ -29,16 +29,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # a room: the files that state its facts, the quickest first
 ROOMS = {
     "pseudo3d": ["lnm/test_pseudo3d.py", "lnm/test_unet.py"],
-    "unet": ["lnm/test_unet.py", "lnm/test_pseudo3d.py", "lnm/test_temporal_file.py"],
+    "unet": ["lnm/test_model.py", "lnm/test_unet.py", "lnm/test_pseudo3d.py", "lnm/test_temporal_file.py"],
     "schedulers": ["lnm/test_schedulers.py", "lnm/test_pipeline.py"],
-    "latents": ["lnm/test_latents.py"],
+    "latents": ["lnm/test_latents.py", "lnm/test_model.py"],
     "prompts": ["lnm/test_prompts.py"],
     "resume": ["lnm/test_resume.py", "lnm/test_training.py"],
     "batches": ["lnm/test_training.py", "lnm/stages/test_finetune.py"],
     "validation": ["lnm/test_validation.py"],
     "training": ["lnm/test_training.py", "lnm/stages/test_finetune.py", "lnm/test_training_script.py"],
-    "model": ["lnm/test_pipeline_opening.py", "lnm/test_pipeline.py"],
-    "pipeline": ["lnm/test_pipeline.py", "lnm/test_pipeline_opening.py"],
+    "model": ["lnm/test_model.py", "lnm/test_pipeline_opening.py", "lnm/test_pipeline.py"],
+    "pipeline": ["lnm/test_model.py", "lnm/test_pipeline.py", "lnm/test_pipeline_opening.py"],
 }
 # one change a place: what a slip of the hand would write
 OPERATORS = [f"core/{name}" for name in (

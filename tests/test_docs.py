@@ -20,6 +20,8 @@ from conftest import REPOSITORY
 from PIL import Image
 from tiny import SIZE, write_tiny_checkpoint
 
+from lnm.pipeline import LateNtMoviesPipeline
+
 PAGES = ["README.md", "inputs/README.md", "checkpoints/README.md",
          *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
@@ -44,6 +46,7 @@ RUN = {
 PARSED = {
     "lnm footage": "needs a network",
     "lnm scenes": "renders for minutes",
+    "lnm motion clips": "renders for minutes: tests/lnm/demo/test_motion_clips.py",
     "lnm checkpoint train": "takes four and a half hours",
     "lnm checkpoint verify": "needs Stable Diffusion's weights",
     "lnm doctor": "looks at the machine it runs on",
@@ -93,14 +96,18 @@ def of(*first: str, among: dict | None = None):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+    folder = tmp_path_factory.mktemp("checkpoint")
+    checkpoint = write_tiny_checkpoint(folder / "tiny")
+    motion = folder / "motion" / "temporal.safetensors"  # layers for it, as lnm-mini-motion is for lnm-mini
+    motion.parent.mkdir()
+    LateNtMoviesPipeline.from_pretrained(checkpoint).save_temporal(motion)
+    return checkpoint
 
 
 def tiny_stands_in(monkeypatch, tiny, *modules):
-    from lnm.files import BUILT_IN
-
+    found = {"lnm-mini": tiny, "lnm-mini-clip": tiny, "lnm-mini-motion": tiny.parent / "motion"}
     for module in modules:
-        monkeypatch.setattr(f"{module}.builtin", lambda name: tiny if name in BUILT_IN else None)
+        monkeypatch.setattr(f"{module}.builtin", found.get)
 
 
 @pytest.fixture
@@ -110,7 +117,7 @@ def folder(tmp_path, monkeypatch, tiny):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    tiny_stands_in(monkeypatch, tiny, "lnm.files", "lnm.checkpoint")
+    tiny_stands_in(monkeypatch, tiny, "lnm.files", "lnm.checkpoint", "lnm.hub", "lnm.settings")
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     video.write_mp4(tmp_path / "clip.mp4", np.stack([np.roll(picture, i, 1) for i in range(30)]), 8)
     Image.fromarray(picture).save(tmp_path / "photo.jpg")
