@@ -1,4 +1,4 @@
-"""The model without its sampling: defaults that users rely on, prompts that are too long, sizes of latents, LoRA files."""
+"""The model without its sampling: defaults that users rely on, long prompts, sizes of latents, LoRA files."""
 
 import inspect
 
