@@ -1,0 +1,86 @@
+"""The films of a run against the real clip through the VAE, which no film can beat.
+
+    python -m benchmarks.bars [VIDEO ...] [--results results] [--json FILE]
+
+Reads results/<video>/evaluate/metrics.json and prints, for every method, each figure as a multiple of the held-out clip's
+through the VAE, with the bounds that a film should keep; * marks one outside. Nothing is computed anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+# name -> (metric, how it is read, least, most)
+BOUNDS: dict[str, tuple[str, str, float, float]] = {
+    "motion": ("motion_energy", "ratio", 0.85, 1.2),
+    "flow speed": ("flow_speed", "ratio", 0.75, 1.3),
+    "flow-warp": ("flow_warp", "ratio", 0.0, 1.3),
+    "detail": ("detail", "ratio", 0.85, 1.15),
+    "FID": ("fid_heldout", "ratio", 0.0, 1.15),
+    "turn, deg": ("flow_direction_gap", "value", 0.0, 25.0),
+    "frame 0, dB": ("frame0_db_below_ceiling", "value", float("-inf"), 0.5),
+    "spectrum, dB": ("spectrum_gap", "value", float("-inf"), float("inf")),
+}
+
+
+def figures(metrics: dict) -> dict[str, dict[str, float | None]]:
+    """{method: {name: figure}} of a metrics.json; None where a metric was refused, or the VAE's is 0."""
+    def value(method: str, metric: str) -> float | None:
+        return metrics["methods"][method].get(metric, {}).get("value")
+
+    found: dict[str, dict[str, float | None]] = {}
+    for method in metrics["methods"]:
+        if "detail" not in metrics["methods"][method]:
+            continue
+        found[method] = {}
+        for name, (metric, kind, _, _) in BOUNDS.items():
+            own, through = value(method, metric), value("heldout_vae", metric)
+            if kind == "ratio":
+                own = own / through if own is not None and through else None
+            found[method][name] = own
+    return found
+
+
+def within(name: str, figure: float | None) -> bool:
+    """Whether a figure keeps its bounds; one that is missing does not."""
+    _, _, least, most = BOUNDS[name]
+    return figure is not None and least <= figure <= most
+
+
+def table(video: str, metrics: dict) -> pd.DataFrame:
+    """A row a method, figures as text."""
+    rows = {metrics["labels"].get(method, method): {
+        name: "-" if figure is None else f"{figure:.2f}{'' if within(name, figure) else ' *'}"
+        for name, figure in row.items()} for method, row in figures(metrics).items()}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index.name = video
+    return frame
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bars", description=__doc__.split("\n\n")[0])
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="default: every video with a metrics.json")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON as well")
+    args = parser.parse_args()
+    videos = args.videos or sorted(path.parent.parent.name for path in args.results.glob("*/evaluate/metrics.json"))
+    if not videos:
+        parser.error(f"{args.results}: no video has an evaluate/metrics.json; run `make repro` first")
+    found = {}
+    for video in videos:
+        path = args.results / video / "evaluate" / "metrics.json"
+        if not path.is_file():
+            parser.error(f"{path}: no such file; run `make repro` first")
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        found[video] = figures(metrics)
+        print(table(video, metrics).to_markdown(), end="\n\n")
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
