@@ -2,8 +2,8 @@
 
     python -m benchmarks.bars [VIDEO ...] [--results results] [--json FILE]
 
-Reads results/<video>/evaluate/metrics.json and prints, for every method, each figure as a multiple of the held-out clip's
-through the VAE, with the bounds that a film should keep; * marks one outside. Nothing is computed anew.
+Reads results/<video>/evaluate/metrics.json and prints, for every method, each figure as a multiple of the held-out
+clip's through the VAE, with the bounds that a film should keep; * marks one outside. Nothing is computed anew.
 """
 
 from __future__ import annotations

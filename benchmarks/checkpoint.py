@@ -30,13 +30,14 @@ from lnm import video
 from lnm.checkpoint import open_checkpoint
 from lnm.demo import footage, scenes
 from lnm.demo.mini.images import crop_photos, render_stills
-from lnm.demo.mini.recipe import GREY, SIZE
+from lnm.demo.mini.recipe import GREY, RECIPE, SIZE
 from lnm.demo.mini.text import tokenize
 from lnm.demo.mini.unet import new_unet
 from lnm.latents import decode, encode, to_tensor
 from lnm.unet import UNetPseudo3DConditionModel
 from lnm.workflow.params import root
 
+KNOWN = tuple(RECIPE["stills"])  # the scenes that it was trained on
 HELD_OUT = 600_000  # first seed of stills that no training saw
 MIRRORED = 0.6  # of the steps, where a half is painted from the mirror image of the other
 REAL = {"rapids": "a photo of a river", "waves": "a photo of a beach by the sea",
@@ -60,7 +61,7 @@ PLAIN_OF = {"rapids": 0, "waves": 2, "waterfall": 1}
 
 def in_turn(count: int, first: int) -> list[scenes.Scene]:
     """`count` scenes, each kind in turn, seeds from `first`."""
-    return [scenes.draw(scenes.KINDS[i % len(scenes.KINDS)], first + i) for i in range(count)]
+    return [scenes.draw(KNOWN[i % len(KNOWN)], first + i) for i in range(count)]
 
 
 @cache
@@ -112,8 +113,8 @@ def sample(checkpoint, prompts: list[str], hint: torch.Tensor, mask: torch.Tenso
 def autoencoder(checkpoint, count: int = 10, clips: Iterable[str] = REAL) -> dict[str, float]:
     """PSNR in dB of held-out stills and real frames through the autoencoder, mean over `count` pictures of each scene
     and clip."""
-    images, _ = stills(count * len(scenes.KINDS))
-    kinds = {kind: images[i::len(scenes.KINDS)] for i, kind in enumerate(scenes.KINDS)}
+    images, _ = stills(count * len(KNOWN))
+    kinds = {kind: images[i::len(KNOWN)] for i, kind in enumerate(KNOWN)}
     found = {}
     for name, frames in (kinds | {name: real(name, count) for name in clips}).items():
         again = decode(checkpoint.vae, encode(checkpoint.vae, frames))
@@ -217,10 +218,10 @@ def layouts() -> None:
     from diffusers import UNet2DConditionModel
 
     photographs = footage.photos(root() / "store" / "checkpoint" / "photos", root() / "store" / "downloads")
-    drawn = [render_stills(kind, 10, 0)[0] for kind in scenes.KINDS]
+    drawn = [render_stills(kind, 10, 0)[0] for kind in KNOWN]
     train = np.concatenate([*drawn, crop_photos(photographs[::6], 1, 0)[0]])
     held = stills(50)[0]
-    tests = {kind: held[i::len(scenes.KINDS)] for i, kind in enumerate(scenes.KINDS)} | {n: real(n) for n in REAL}
+    tests = {kind: held[i::len(KNOWN)] for i, kind in enumerate(KNOWN)} | {n: real(n) for n in REAL}
     print(f"\n{'latents':18} {'numbers':>8} {'step':>6}  PSNR in dB of the linear transform: " + ", ".join(tests))
     first = None
     for factor, channels in ((4, 4), (8, 4), (8, 8), (8, 16)):
