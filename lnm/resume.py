@@ -43,7 +43,7 @@ class ResumeStore:
         try:
             self.lock.acquire(timeout=patience)
         except Timeout:
-            raise UserError(f"{folder}: another fine-tune of this video is running; wait for it or stop it") from None
+            raise UserError(f"{folder}: another training uses this folder; wait for it or stop it") from None
         for old in folder.iterdir():  # what other settings left behind will not be resumed; all else is the user's
             if old.is_dir() and old != self.folder and re.fullmatch(r"[0-9a-f]{16}", old.name):
                 shutil.rmtree(old)

@@ -28,7 +28,7 @@ def optimizer_of(parameters, steps=0):
 def test_never_two_trainers_on_one_store(tmp_path):
     first = ResumeStore(tmp_path, {"a": 1})
     for identity in ({"a": 1}, {"a": 2}):
-        with pytest.raises(UserError, match="another fine-tune of this video is running"):
+        with pytest.raises(UserError, match="another training uses this folder"):
             ResumeStore(tmp_path, identity, patience=0.1)
     first.close(finished=False)
     ResumeStore(tmp_path, {"a": 1}, patience=0.1).close(finished=True)

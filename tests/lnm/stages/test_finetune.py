@@ -200,7 +200,7 @@ def test_a_clip_too_short_is_one_line(tiny, tmp_path):
 def test_a_store_in_use_is_one_line(tiny, tmp_path, monkeypatch):
     held = ResumeStore(tmp_path / "store", {})
     monkeypatch.setattr(training.open_store, "__defaults__", (0.1,))
-    with pytest.raises(UserError, match="another fine-tune"):
+    with pytest.raises(UserError, match="another training"):
         run(tiny, tmp_path)
     held.close(finished=True)
 
