@@ -24,7 +24,7 @@ Out = Annotated[str | None, typer.Option(metavar="FILE", help="FILE.mp4 or FILE.
                                                               "_film.mp4, here)")]
 Frames = Annotated[int | None, typer.Option(min=1, help="Of the film. (default: params.yaml's, or 16)")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Of fine-tuning; the paper: 1800 to 3600. (default: "
-                                                       "params.yaml's, or 420)")]
+                                                       "params.yaml's; for lnm-mini found on the clip, else 420)")]
 InferenceSteps = Annotated[int | None, typer.Option(min=1, help="Of sampling. (default: params.yaml's, or 15)")]
 Start = Annotated[float, typer.Option(min=0, help="Second of the clip to begin at.")]
 End = Annotated[float | None, typer.Option(min=0, help="Second of the clip to end at. (default: its last)")]

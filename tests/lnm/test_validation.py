@@ -97,6 +97,24 @@ def test_a_run_keeps_the_weights_of_its_best_look(base, monkeypatch):
     assert same(learned(pipe), stopped[0])
 
 
+def test_the_last_step_is_looked_at_wherever_it_falls(base, monkeypatch):
+    seen, real = [], training.Choice.look
+    monkeypatch.setattr(training.Choice, "look", lambda self, done, loss, weights: seen.append(done) or real(
+        self, done, loss, weights))
+    lnm.finetune(pipeline(base), clip(), **AUTO | {"most_steps": 5, "patience": 9})
+    assert seen == [0, 2, 4, 5]
+
+
+def test_no_noise_lies_on_the_still_that_is_looked_at(base):
+    settings = Finetune(frames=3, still_noise=0.5, strides=[1])
+    pipe = pipeline(base)
+    trainer = training.Trainer(pipe, "waves", settings, training.make_accelerator(settings, "cpu"), "sea")
+    held = torch.randn(4, pipe.vae.config.latent_channels, 8, 8)
+    for _, batch in training._held_batches(trainer, held[:3], 8.0):
+        still = batch["sample"][:, -held.shape[1]:]
+        assert torch.equal(still[0, :, 0], held[0]) and torch.equal(still[0, :, 2], held[0])
+
+
 def test_it_stops_when_no_look_is_better(base, monkeypatch):
     losses = iter(range(9))
     monkeypatch.setattr(training.Trainer, "held_out_loss", lambda *_: float(next(losses)))

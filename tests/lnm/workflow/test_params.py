@@ -5,6 +5,7 @@ from conftest import REPOSITORY
 from edited import edit
 
 from lnm.errors import UserError
+from lnm.settings import finetune_of
 from lnm.workflow.params import STAGES, load, root
 
 
@@ -61,6 +62,12 @@ def test_params_yaml_spells_out_every_default_but_a_video_s(project):
     for section in (*STAGES, "checkpoint"):
         given = getattr(ours, section)
         assert given.model_fields_set == set(type(given).model_fields), section
+
+
+def test_the_project_s_fine_tune_is_what_lnm_mini_gets_without_a_project():
+    ours, alone = load(REPOSITORY / "params.yaml").finetune, finetune_of("lnm-mini")
+    apart = {"preview_every", "identity_steps"}  # what the report shows beside the films
+    assert ours.model_dump(exclude=apart) == alone.model_dump(exclude=apart)
 
 
 def test_the_paper_s_setting_is_the_paper_s():
