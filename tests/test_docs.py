@@ -27,7 +27,9 @@ PAGES = ["README.md", "inputs/README.md", "checkpoints/README.md",
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
 # what makes a snippet or a command small: fewer steps, the tiny checkpoint's size
 SMALLER = [(r"\bsteps=\d+", "steps=2"), (r"\b(height|width)=\d+", rf"\1={SIZE}"),
-           (r'"(height|width)": \d+', rf'"\1": {SIZE}'), (r'(out="film.mp4")', rf"\1, size={SIZE}, num_frames=3")]
+           (r'"(height|width)": \d+', rf'"\1": {SIZE}'),
+           (r'(out="film.mp4")', rf"\1, size={SIZE}, num_frames=3, steps=2"),
+           (r'(finetune\(pipe, "clip.mp4"[^)]*)\)', r"\1, steps=2)")]
 TINY = ["--steps", "2", "--frames", "3", "--inference-steps", "2", "--size", str(SIZE)]
 # Commands that are run, with what makes them small. All others of `lnm` are in PARSED.
 RUN = {

@@ -57,9 +57,9 @@ def animate(
 ) -> None:
     """Animate a still in the manner of a clip.
 
-    The first film takes four to six minutes on two CPU cores at the default 128 pixels and 420 steps; bars show the
-    time left. What was learned from a clip is kept, so another still in its manner takes half a minute. Interrupted,
-    the same command goes on from its last checkpoint.
+    The first film takes a few minutes on two CPU cores at the default 128 pixels; bars show the time left. What was
+    learned from a clip is kept, so another still in its manner takes half a minute. Interrupted, the same command goes
+    on from its last checkpoint.
     """
     here = defaults()
     target = film_path(out, still)
@@ -91,8 +91,8 @@ def finetune(
 ) -> None:
     """Learn the motion of one clip into a temporal file, which `lnm sample` then gives to any still.
 
-    Four to six minutes on two CPU cores at the default 128 pixels and 420 steps; a bar shows the time left. If it is
-    interrupted, the same command goes on from its last checkpoint, which lies beside FILE until it is done.
+    A few minutes on two CPU cores at the default 128 pixels; a bar shows the time left. If it is interrupted, the same
+    command goes on from its last checkpoint, which lies beside FILE until it is done.
     """
     here = defaults()
     out = temporal_path(out)
