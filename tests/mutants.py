@@ -34,7 +34,7 @@ ROOMS = {
     "latents": ["lnm/test_latents.py", "lnm/test_model.py"],
     "prompts": ["lnm/test_prompts.py"],
     "resume": ["lnm/test_resume.py", "lnm/test_training.py"],
-    "batches": ["lnm/test_training.py", "lnm/stages/test_finetune.py"],
+    "batches": ["lnm/test_training.py", "lnm/test_validation.py", "lnm/stages/test_finetune.py"],
     "validation": ["lnm/test_validation.py"],
     "training": ["lnm/test_training.py", "lnm/stages/test_finetune.py", "lnm/test_training_script.py"],
     "model": ["lnm/test_model.py", "lnm/test_pipeline_opening.py", "lnm/test_pipeline.py"],
