@@ -138,7 +138,8 @@ def within(published: Any, value: Any, tolerance: float) -> bool:
     if isinstance(value, tuple):
         return bool(value) and all(within(published, one, tolerance) for one in value)
     if isinstance(published, Range):
-        return published.low - tolerance <= value <= published.high + tolerance
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and published.low - tolerance <= value <= published.high + tolerance
     if isinstance(published, (int, float)) and isinstance(value, (int, float)):
         if isinstance(published, bool) or isinstance(value, bool):
             return published is value

@@ -5,6 +5,7 @@ Each computes one claim of `claims.yaml` (see `eval.claims`), most of them with 
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,8 @@ class Run:
                     resolved = _json(root() / "build" / "resolve" / video / f"{stage}.json")
                     if resolved:
                         run.settings.setdefault(stage, {})[video] = resolved
+                if run.settings.get("finetune", {}).get(video, {}).get("steps") == "auto":
+                    run.settings["finetune"][video]["steps"] = kept_steps(results / video / "finetune" / "log.csv")
         return run
 
     def of_paper(self, key: str) -> Any:
@@ -72,6 +75,16 @@ class Run:
                   "checkpoint.clip": ("prepare", "clip")}
         stage, name = places.get(key) or key.split(".")
         return {video: resolved[name] for video, resolved in self.settings.get(stage, {}).items()}
+
+
+def kept_steps(log: Path) -> int | None:
+    """Of a fine-tune that found its steps itself: those whose weights were kept. None without a log."""
+    if not log.is_file():
+        return None
+    with log.open(encoding="utf-8") as stream:
+        looks = [(float(row["validation"]), int(row["step"]) + 1) for row in csv.DictReader(stream)
+                 if row["validation"]]
+    return min(looks)[1] if looks else 0
 
 
 def _json(path: Path) -> dict | None:

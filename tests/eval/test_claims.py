@@ -164,6 +164,8 @@ def test_a_missing_ledger_settings_file_or_folder_is_one_line(ledger, capsys):
 
 @pytest.mark.parametrize("published, value, tolerance, fits", [
     (5, 5, 0, True), (5, 5.4, 0.5, True), (5, 5.6, 0.5, False), (0.7597, 0.75972, 5e-5, True), (3e-5, 1e-4, 0, False),
+    (Range(low=1800, high=3600), "auto", 0, False), (Range(low=1800, high=3600), None, 0, False),
+    (Range(low=0, high=3600), True, 0, False),
     (Range(low=1800, high=3600), 1800, 0, True), (Range(low=1800, high=3600), 600, 0, False),
     (True, True, 0, True), (True, False, 0, False), (True, 1, 0, False), (1, True, 1, False),
     ("linear", "linear", 0, True), ("linear", "scaled_linear", 9, False), ([3, 1, 1], [3, 1, 1], 0, True),
@@ -404,3 +406,14 @@ def test_the_latents_of_an_autoencoder_dc_are_counted_as_those_of_a_kl(ledger):
     write_json(ledger / "checkpoints" / "lnm-mini" / "vae" / "config.json",
                {"encoder_block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
     assert row(ledger, "perceptual_compression")["computed"] == with_kl
+
+
+def test_the_steps_that_a_fine_tune_found_are_those_of_its_best_look(tmp_path):
+    from eval.findings import kept_steps
+
+    log = tmp_path / "log.csv"
+    assert kept_steps(log) is None
+    log.write_text("step,loss,lr,grad_norm,validation\n0,1,1,1,\n1,1,1,1,0.5\n2,1,1,1,\n3,1,1,1,0.4\n4,1,1,1,0.6\n")
+    assert kept_steps(log) == 4
+    log.write_text("step,loss,lr,grad_norm,validation\n")
+    assert kept_steps(log) == 0, "what it began with was never bettered"
