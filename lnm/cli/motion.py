@@ -11,7 +11,6 @@ from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, de
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.cli.training import begin, finish, temporal_path
 from lnm.demo import footage
-from lnm.demo.mini.clips import make_clips
 from lnm.demo.mini.recipe import MOTION
 from lnm.files import cache_folder
 from lnm.settings import Motion
@@ -30,6 +29,8 @@ def clips(
     About 40 minutes on two CPU cores. What is there already is not made again.
     """
     home = root()
+    from lnm.demo.mini.clips import make_clips
+
     calm()
     if_interrupted(f"stopped; the same command goes on from what is in {out}")
     footage.fetch(list(MOTION["real"]), home / "footage")
