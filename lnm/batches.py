@@ -6,6 +6,7 @@ bytes of one that was not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from einops import rearrange
 
 from lnm.errors import UserError
 from lnm.settings import Finetune
-from lnm.validation import reach
+from lnm.validation import grid, reach
 
 
 def learning_rate(step: int, settings: Finetune, floor: float = 0.0) -> float:
@@ -69,6 +70,18 @@ def noised(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, settings: 
     mask = torch.full_like(clean[:, :1], settings.mask_value)
     target = noise if scheduler.config.prediction_type == "epsilon" else scheduler.get_velocity(clean, noise, t)
     return {"sample": torch.cat([noisy, mask, still.expand_as(clean)], dim=1), "target": target, "timestep": t}
+
+
+def fixed_batches(clean: torch.Tensor, number: int, fps: float, settings: Finetune,
+                  scheduler: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of one over `lnm.validation.grid`'s timesteps and noise, of the held-out sample `number`.
+
+    clean: (1, C, F, h, w) at the smallest stride, from a clip at `fps`. The still has no noise of its own.
+    """
+    settings = settings.model_copy(update={"still_noise": 0.0})
+    rate = torch.tensor([fps / min(settings.strides)])
+    for noise, t, generator in grid(clean, number, scheduler.config.num_train_timesteps):
+        yield {**noised(clean, noise, t, settings, scheduler, generator), "fps": rate}
 
 
 def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from lnm.batches import draw_clips, noised
+from lnm.batches import draw_clips, fixed_batches, noised
 from lnm.clips import EncodedClip, encode_clips, find_clips, held_out, read_captions
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
@@ -28,7 +28,7 @@ from lnm.runs import decided, make_accelerator, resumable, weights_of
 from lnm.settings import Motion
 from lnm.temporal_file import load_temporal
 from lnm.training import Trained, Trainer, _draw, _settings, run
-from lnm.validation import grid
+from lnm.validation import reach
 
 
 @dataclass
@@ -91,12 +91,12 @@ def _facts(clip: EncodedClip) -> list:
 
 def long_enough(clips: list[EncodedClip], settings: Motion) -> list[EncodedClip]:
     """Those that hold the longest training sample at the smallest stride; the others are named in a warning."""
-    reach = min(settings.strides) * ((settings.most_frames or settings.frames) - 1) + 1
-    short = [c.name for c in clips if len(c.pieces[0]) < reach]
+    needed = reach(settings.model_copy(update={"frames": settings.most_frames or settings.frames}))
+    short = [c.name for c in clips if len(c.pieces[0]) < needed]
     if len(short) == len(clips):
-        raise UserError(f"clips: none has the {reach} frames that motion.frames and motion.strides need")
+        raise UserError(f"clips: none has the {needed} frames that motion.frames and motion.strides need")
     if short:
-        warnings.warn(f"{len(short)} clips have fewer than {reach} frames and are left out: {', '.join(short[:5])}"
+        warnings.warn(f"{len(short)} clips have fewer than {needed} frames and are left out: {', '.join(short[:5])}"
                       f"{' ...' if len(short) > 5 else ''}", stacklevel=3)
     return [c for c in clips if c.name not in short]
 
@@ -129,16 +129,12 @@ def make_motion_batch(clips: Sequence[EncodedClip], settings: Motion, scheduler:
 def validation_batches(clips: Sequence[EncodedClip], settings: Motion, scheduler: Any) -> Iterator[tuple[int, dict]]:
     """(clip, batch of one) over GRID fixed timesteps and noise that hangs on clip and timestep alone: the middle of
     each held-out clip at the smallest stride."""
-    settings = settings.model_copy(update={"still_noise": 0.0})
-    stride = min(settings.strides)
-    reach = stride * (settings.frames - 1) + 1
     for i, clip in enumerate(clips):
         latents = clip.pieces[0]
-        start = (len(latents) - reach) // 2
-        clean = latents[start:start + reach:stride].movedim(0, 1)[None]  # (1, C, F, h, w)
-        for noise, t, generator in grid(clean, i, scheduler.config.num_train_timesteps):
-            yield i, {**noised(clean, noise, t, settings, scheduler, generator),
-                      "fps": torch.tensor([clip.fps / stride])}
+        start = (len(latents) - reach(settings)) // 2
+        clean = latents[start:start + reach(settings):min(settings.strides)].movedim(0, 1)[None]  # (1, C, F, h, w)
+        for batch in fixed_batches(clean, i, clip.fps, settings, scheduler):
+            yield i, batch
 
 
 # ---------------------------------------------------------------- the loop
@@ -172,8 +168,7 @@ class MotionTrainer(Trainer):
 def train_encoded(pipe: InflatedModel, clips: list[EncodedClip], held: list[EncodedClip], settings: Motion,
                   accelerator: Accelerator, seed: int = 0, store: ResumeStore | None = None) -> MotionTrained:
     """Train the temporal layers of `pipe` on encoded clips, in place; `held` are looked at alone."""
-    reach = min(settings.strides) * (settings.frames - 1) + 1
-    seen = [c for c in held if len(c.pieces[0]) >= reach][:settings.validation_clips]
+    seen = [c for c in held if len(c.pieces[0]) >= reach(settings)][:settings.validation_clips]
     trainer = MotionTrainer(pipe, clips, seen, settings, accelerator)
     validation: dict[int, float] = {}
 

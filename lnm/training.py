@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from lnm.batches import check_length, learning_rate, make_batch, make_optimizer, noised
+from lnm.batches import check_length, fixed_batches, learning_rate, make_batch, make_optimizer
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.latents import encode
@@ -31,7 +31,7 @@ from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune, finetune_of, validated
 from lnm.temporal_file import load_temporal
 from lnm.unet import UNetPseudo3DConditionModel
-from lnm.validation import Choice, grid, samples, split
+from lnm.validation import Choice, samples, split
 from lnm.video import read
 
 AnyFinetune = TypeVar("AnyFinetune", bound=Finetune)
@@ -215,12 +215,9 @@ def train(pipe: InflatedModel, latents: torch.Tensor, prompt: str, fps: float, s
 
 def _held_batches(trainer: Trainer, held: torch.Tensor, fps: float) -> Iterator[tuple[torch.Tensor, dict]]:
     """What a step is chosen by: (prompt's embeddings, batch of one) over positions, timesteps and noise, all fixed."""
-    settings = trainer.settings.model_copy(update={"still_noise": 0.0})
-    rate = torch.tensor([fps / min(settings.strides)])
-    for i, clean in enumerate(samples(held, settings)):
-        for noise, t, generator in grid(clean, i, trainer.scheduler.config.num_train_timesteps):
-            batch = noised(clean, noise, t, settings, trainer.scheduler, generator)
-            yield trainer.prompt_embeds, {**batch, "fps": rate}
+    for i, clean in enumerate(samples(held, trainer.settings)):
+        for batch in fixed_batches(clean, i, fps, trainer.settings, trainer.scheduler):
+            yield trainer.prompt_embeds, batch
 
 
 def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], store: ResumeStore | None, desc: str,
