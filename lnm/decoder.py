@@ -1,0 +1,121 @@
+"""A decoder in time: the autoencoder's decoder with temporal convolutions, so that a film's frames are decoded together.
+
+A decoder that sees one frame alone turns what a film's latents get slightly wrong, anew in each, into texture that boils.
+Temporal convolutions after the decoder's own (Blattmann et al., "Align your Latents", 2023, section 3.1.1) see the
+frames beside it as well. They start as the identity, they alone are trained (`lnm.decoder_training`), on latents with
+noise, and they travel in a small file of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from lnm.errors import UserError
+from lnm.pseudo3d import FrameCount, inflate
+from lnm.temporal_file import same_base
+
+FORMAT = "latentmovies-decoder-1"
+SAMPLED = 512  # values of the decoder that identify it
+CONTEXT = 4  # frames on either side that a chunk is decoded with, and that are then left off
+
+
+def add_temporal_decoder(vae: Any) -> FrameCount:
+    """Put temporal convolutions behind the 3x3 ones of `vae.decoder`, in place; they start as the identity.
+
+    vae: an autoencoder of diffusers whose `decoder` is made of Conv2d (AutoencoderKL, AutoencoderDC). Returns how many
+    frames are folded into a batch, which `decode_film` sets. A second call changes nothing.
+    """
+    if not has_temporal_decoder(vae):
+        vae.decoder.frames = inflate(vae.decoder, "3x3", temporal_attention=False)
+        vae.decoder.to(vae.device, vae.dtype)
+    return vae.decoder.frames
+
+
+def has_temporal_decoder(vae: Any) -> bool:
+    """Whether `add_temporal_decoder` has been called on it."""
+    return isinstance(getattr(vae.decoder, "frames", None), FrameCount)
+
+
+def decoder_parameters(vae: Any) -> dict[str, torch.nn.Parameter]:
+    """Name -> parameter of the temporal convolutions of a decoder that has them."""
+    return {k: p for k, p in vae.decoder.named_parameters() if ".temporal." in k}
+
+
+def decode_film(vae: Any, latents: torch.Tensor, chunk_size: int = 8) -> torch.Tensor:
+    """Latents of one film (F, C, h, w), not scaled -> pixels (F, 3, H, W) near [-1, 1], on the device of the VAE.
+
+    `chunk_size` frames at a time, so that memory stays flat. With a temporal decoder each chunk is decoded with CONTEXT
+    frames on either side, which are then left off.
+    """
+    if not has_temporal_decoder(vae):
+        return torch.cat([vae.decode(part).sample for part in latents.split(chunk_size)])
+    parts = []
+    for start in range(0, len(latents), chunk_size):
+        first = max(0, start - CONTEXT)
+        window = latents[first:start + chunk_size + CONTEXT]
+        vae.decoder.frames.value = len(window)
+        parts.append(vae.decode(window).sample[start - first:start - first + chunk_size])
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def decoder_identity(vae: Any) -> dict[str, str]:
+    """Identifies a decoder without its temporal layers: a hash of the names and shapes of its weights, and SAMPLED values
+    of its first and last convolution (float16, base64)."""
+    own = {k: p for k, p in vae.decoder.named_parameters() if ".temporal." not in k}
+    digest = hashlib.sha256("".join(f"{k}{tuple(p.shape)}" for k, p in own.items()).encode())
+    telling = [p for p in own.values() if p.ndim == 4]
+    values = [w.flatten()[:: max(1, w.numel() // SAMPLED)][:SAMPLED].to("cpu", torch.float16)
+              for w in (telling[0], telling[-1])]
+    return {"shapes": digest.hexdigest(), "values": base64.b64encode(torch.cat(values).numpy().tobytes()).decode()}
+
+
+def save_decoder(vae: Any, path: Path | str, notes: dict[str, Any] | None = None,
+                 dtype: torch.dtype | None = None) -> None:
+    """Write the temporal layers of a decoder alone, safetensors, whole or not at all.
+
+    notes: whatever the training wants to keep. dtype: None keeps the layers' own.
+    """
+    path = Path(path)
+    tensors = {k: p.detach().to("cpu", dtype).contiguous() for k, p in decoder_parameters(vae).items()}
+    metadata = {"format": FORMAT, "base": decoder_identity(vae), "notes": notes or {}}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={"lnm": json.dumps(metadata, sort_keys=True)})
+    os.replace(part, path)
+
+
+def load_decoder(vae: Any, path: Path | str) -> dict[str, Any]:
+    """Add temporal layers to the decoder of `vae`, in place, and load what `save_decoder` wrote. Returns its notes.
+
+    Raises UserError, and changes nothing, for a file that is not one or that was trained on another autoencoder.
+    """
+    try:
+        with safe_open(path, "pt") as f:
+            metadata = json.loads((f.metadata() or {}).get("lnm", "{}"))
+            if metadata.get("format") != FORMAT:
+                raise UserError(f"{path}: not a file of a decoder in time ({FORMAT}); give one that "
+                                "`lnm motion decoder` wrote")
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - a safetensors file is no mapping
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path}: no such file; give one that `lnm motion decoder` wrote") from None
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); train again") from None
+    if not same_base(metadata["base"], decoder_identity(vae)):
+        raise UserError(f"{path}: trained on another autoencoder than the one that is open; open that one")
+    add_temporal_decoder(vae)
+    own = decoder_parameters(vae)
+    if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in own.items()}:
+        raise UserError(f"{path}: its layers have other shapes than this decoder's; train again")
+    with torch.no_grad():
+        for k, v in tensors.items():
+            own[k].copy_(v)
+    return metadata["notes"]
