@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from eval.features import Clip, Inception
-from eval.fid import fid_from_features
-from eval.fidelity import psnr
+from eval.features.clip import Clip
+from eval.features.inception import Inception
+from eval.metrics.fidelity import psnr
+from eval.metrics.frechet import fid_from_features
 from lnm import video
 from lnm.checkpoint import open_checkpoint
 from lnm.demo import footage, scenes

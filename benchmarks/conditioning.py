@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import fidelity, motion
+from eval.metrics import fidelity, motion
 from lnm import video
 from lnm.stages.finetune import finetune
 from lnm.stages.sample import sample_films

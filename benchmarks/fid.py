@@ -41,7 +41,8 @@ def drawn(few: int, many: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def of_clip(path: Path, few: int, many: int) -> tuple[np.ndarray, np.ndarray]:
     """Inception features of a clip's frames: the last `few`, and as many as `many` of those before."""
-    from eval.features import INCEPTION_FILE, Features, Inception
+    from eval.features.cache import Features
+    from eval.features.inception import INCEPTION_FILE, Inception
     from lnm import video
 
     frames = video.read(path).frames
@@ -53,7 +54,7 @@ def of_clip(path: Path, few: int, many: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(a: np.ndarray, b: np.ndarray) -> float:
-    from eval.fid import fid_from_features
+    from eval.metrics.frechet import fid_from_features
 
     return fid_from_features(a, b)
 

@@ -24,7 +24,6 @@ study = App("The human study: the page that asks, the votes it collects, votes f
 claims = App()
 
 
-
 def commas(given: list[str] | None) -> list[str] | None:
     """["a,b", "c"] -> ["a", "b", "c"]; None for none."""
     return [part.strip() for text in given for part in text.split(",") if part.strip()] if given else None
@@ -71,11 +70,12 @@ def score_(
                               prompt=prompt, other_prompt=other_prompt or [], images=images, clip=_clip(clip),
                               size=size, fps=fps, device=device, seed=seed, bootstrap=bootstrap)
     _check(request, json_)
-    from eval import score as scoring
+    from eval.records.score import score as score_film
+    from eval.records.score_text import table
 
     calm()
-    result = scoring.score(request)
-    print(scoring.table(result))
+    result = score_film(request)
+    print(table(result))
     print(f"\nIn short: {in_short(result)}")
     if json_:
         try:
@@ -118,7 +118,7 @@ def _clip(name: str | None) -> str | None:
 
 
 def _check(request: SimpleNamespace, json_: str | None) -> None:
-    from eval.score import LABELS
+    from eval.records.score import LABELS
 
     if not NAME.fullmatch(request.method):
         raise UserError(f"--method {request.method!r}: a name may hold only letters, digits, _ and -")
@@ -155,7 +155,8 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Write the page that asks which film is better, with the films inside it."""
-    from eval import human_study
+    from eval.study.films import collect
+    from eval.study.page import write_page
 
     words = None
     if consent:
@@ -168,11 +169,11 @@ def build(
     asked = commas(methods)
     if asked is not None and len(asked) < 2:
         raise UserError(f"--methods {asked[0]}: give two or more, such as ours,heldout")
-    scenes = human_study.collect(root() / "results", commas(videos) or list(load().videos), asked, films, fps)
+    scenes = collect(root() / "results", commas(videos) or list(load().videos), asked, films, fps)
     for scene, found in scenes.items():
         if len(found) < 2:
             print(f"{scene}: films of {', '.join(found) or 'no method'} only; not asked about", file=sys.stderr)
-    page = human_study.write_page(scenes, target, catch, ties, seed, words, title)
+    page = write_page(scenes, target, catch, ties, seed, words, title)
     caught = sum(trial["is_catch"] for trial in page["trials"])
     print(f"{_shown(target)}: {len(page['trials'])} trials, {caught} of them catch trials; "
           f"{target.stat().st_size / 1e6:.1f} MB. Open it in a browser, or send it; answers go into "
@@ -194,26 +195,29 @@ def aggregate(
     quiet: Quiet = False,
 ) -> None:
     """Say what people answered: shares, intervals, tests, who failed the catch trials."""
-    from eval import human_study
+    from eval.study.aggregate import aggregate as aggregate_votes
+    from eval.study.form import NO_RESPONSES
+    from eval.study.text import markdown
+    from eval.study.votes import find_responses
 
     home = root() / "inputs" / "human_study"
     paths: list[Path] = []
     for path in csv or [home]:
-        paths += human_study.find_responses(path) if path.is_dir() or not csv else [path]
+        paths += find_responses(path) if path.is_dir() or not csv else [path]
     for path in () if csv else home.glob("[!.]*"):
         if path not in paths:
             print(f"{_shown(path)}: not a .csv file, not read", file=sys.stderr)
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("the same file is given twice; give it once")
     target = out or root() / "results" / "human_study"
-    summary = human_study.aggregate(paths, target, commas(methods), bootstrap, seed, max_failed, strict)
+    summary = aggregate_votes(paths, target, commas(methods), bootstrap, seed, max_failed, strict)
     for file, line, reason in summary["problems"][:20]:
         print(f"{file}: line {line}: {reason}", file=sys.stderr)
     if len(summary["problems"]) > 20:
         print(f"... and {len(summary['problems']) - 20} more, all in {_shown(target)}", file=sys.stderr)
-    if summary["status"] == human_study.NO_RESPONSES:
-        print("\n".join([human_study.NO_RESPONSES, *summary.get("notes", [])]) + "\n")
-    print(human_study.markdown(summary))
+    if summary["status"] == NO_RESPONSES:
+        print("\n".join([NO_RESPONSES, *summary.get("notes", [])]) + "\n")
+    print(markdown(summary))
 
 
 @study.add("lnm study simulate --preference ours=1.3,cogvideo=0 --observers 40")
@@ -235,16 +239,17 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Write votes from a stated model, marked SIMULATED in every row, to try the analysis on."""
-    from eval import human_study
+    from eval.study.form import MARK
+    from eval.study.simulate import simulate as simulate_votes
 
     liked = dict(_strength(text) for text in commas(preference) or ())
     strengths = {"preference": liked, "realism": dict(_strength(text) for text in commas(realism) or ()) or liked}
     if any(len(one) < 2 for one in strengths.values()):
         raise UserError("--preference: give two or more methods, such as ours=1.3,cogvideo=0")
     shown = tuple(commas(scenes) or ("scene-1", "scene-2", "scene-3"))
-    path = human_study.simulate(out or root() / "build" / f"{human_study.MARK}_votes.csv", strengths, observers, shown,
-                                observer_sd, scene_sd, lapse, side_bias, catch, seed)
-    print(f"{_shown(path)}: {human_study.MARK} votes of {observers} observers; no person was asked")
+    path = simulate_votes(out or root() / "build" / f"{MARK}_votes.csv", strengths, observers, shown,
+                          observer_sd, scene_sd, lapse, side_bias, catch, seed)
+    print(f"{_shown(path)}: {MARK} votes of {observers} observers; no person was asked")
 
 
 def _strength(text: str) -> tuple[str, float]:
@@ -285,7 +290,7 @@ def claims_(
     home = results or root() / "results"
     if results and not results.is_dir():
         raise UserError(f"--results {results}: there is no such folder")
-    from eval import claims as ledger
+    from eval.claims import ledger
 
     target = out or home / "paper"
     table = ledger.run(home, target, params)

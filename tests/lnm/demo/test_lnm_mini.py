@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import checkpoint as card
-from eval.features import Clip
+from eval.features.clip import Clip
 from lnm.checkpoint import open_checkpoint
 from lnm.workflow.params import root
 

@@ -9,7 +9,10 @@ from edited import edit
 from tiny import CHANNELS, tiny_settings, write_tiny_checkpoint
 
 import lnm
-from eval import evaluate, figures, table1
+from eval.films.read import read_baseline
+from eval.publish import table1
+from eval.records import video as record
+from eval.records.run import film as film_of
 from lnm import video
 from lnm.errors import UserError
 from lnm.latents import load_latents
@@ -41,9 +44,9 @@ def test_prepare_finetune_sample_and_evaluate(tmp_path, monkeypatch):
         assert film.frames.shape == (4, 32, 48, 3) and film.source_size == (48, 32)
     baseline = tmp_path / "inputs" / "baselines" / "theirs" / "sea"
     video.write_frames(baseline, np.stack([picture[:50, :50]] * 4))  # a square one, cut to the shape of ours
-    read, scored = evaluate.read_baseline, []
-    monkeypatch.setattr(evaluate, "read_baseline", lambda *a: scored.extend(read(*a)) or scored)
-    evaluate.evaluate_video(
+    scored = []
+    monkeypatch.setattr(record, "read_baseline", lambda *a: scored.extend(read_baseline(*a)) or scored)
+    record.evaluate_video(
         {"video": "sea", "seed": 0, "clip": None, "fid": False, "bootstrap": 20, "device": "cpu",
          "baselines": {"inputs/baselines/theirs/sea": "hash"}}, here, here / "evaluate")
     metrics = json.loads((here / "evaluate" / "metrics.json").read_text())
@@ -51,7 +54,7 @@ def test_prepare_finetune_sample_and_evaluate(tmp_path, monkeypatch):
     assert [film.shape for film in scored] == [(4, 32, 48, 3)]
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    assert figures.film(tmp_path / "results", "sea", "theirs").shape == (4, 32, 48, 3)
+    assert film_of(tmp_path / "results", "sea", "theirs").shape == (4, 32, 48, 3)
 
 
 def test_from_a_script(tmp_path):

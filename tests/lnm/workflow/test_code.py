@@ -16,18 +16,35 @@ STAGE = f"{EVERY} lnm.checkpoint lnm.devices lnm.latents lnm.stages lnm.workflow
 UNET = "lnm.pseudo3d lnm.unet"
 MODEL = f"{UNET} lnm.checkpoint lnm.hub lnm.latents lnm.model lnm.schedulers lnm.temporal_file"
 PIPELINE = f"{MODEL} lnm.arguments lnm.images lnm.pipeline"
-SCORES = f"""{EVERY} eval eval.baselines eval.clipsim eval.controls eval.drawing eval.evaluate eval.features eval.fid
-             eval.fidelity eval.formats eval.fvd eval.measure eval.memory eval.motion"""
-VOTES = f"{SCORES} eval.figures eval.human_study eval.ranking eval.table1"
-CLAIMS = f"{VOTES} {UNET} eval.audit eval.claims eval.findings lnm.batches lnm.validation"
+EVAL = f"{EVERY} eval"
+READ = "eval.films eval.films.read"
+INTERVALS = "eval.statistics eval.statistics.intervals"
+NETWORKS = """eval.features eval.features.cache eval.features.clip eval.features.devices eval.features.i3d
+              eval.features.inception eval.metrics eval.metrics.clip eval.metrics.copying eval.metrics.frechet
+              eval.registry"""
+SCORES = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.films.baselines eval.films.controls eval.metrics.fidelity
+             eval.metrics.film eval.metrics.flags eval.metrics.motion eval.records eval.records.video
+             eval.statistics.paired"""
+LOOK = "eval.publish eval.publish.figures eval.publish.figures.style"
+VOTES = f"""{EVAL} {READ} {INTERVALS} eval.records eval.records.published eval.statistics.agreement
+            eval.statistics.power eval.statistics.proportions eval.statistics.strengths eval.study eval.study.aggregate
+            eval.study.films eval.study.form eval.study.page eval.study.simulate eval.study.text eval.study.votes"""
+CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} {UNET} eval.claims eval.claims.finding eval.claims.ledger
+             eval.claims.measurements eval.claims.method eval.claims.models eval.claims.settings eval.claims.spread
+             eval.claims.text eval.claims.training eval.films.baselines eval.records eval.records.run
+             eval.films.controls eval.metrics.motion eval.statistics.proportions lnm.batches lnm.validation"""
+PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.figures.canvas eval.publish.figures.every
+            eval.publish.figures.films eval.publish.figures.numbers eval.publish.figures.unet eval.publish.formats
+            eval.publish.ranking eval.publish.report eval.publish.table1 eval.records.published eval.study
+            eval.study.form eval.study.text"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
     "2_finetune": f"{STAGE} {MODEL} lnm.training lnm.batches lnm.resume lnm.runs lnm.validation lnm.stages.finetune",
     "3_sample": f"{STAGE} {PIPELINE} lnm.stages.sample",
-    "4_evaluate": f"{SCORES} lnm.workflow.choices",
-    "5_human_study": f"{VOTES} lnm.workflow.choices",
-    "6_paper": f"{CLAIMS} {PIPELINE} eval.report lnm.describe lnm.workflow.choices",
+    "4_evaluate": f"{SCORES} {LOOK} eval.publish.figures.motion eval.publish.formats lnm.workflow.choices",
+    "5_human_study": f"{VOTES} {LOOK} eval.publish.figures.study lnm.workflow.choices",
+    "6_paper": f"{PAPER} {PIPELINE} lnm.describe lnm.workflow.choices",
     "audit": CLAIMS,
 }
 
@@ -136,11 +153,16 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/pipeline.py", {"3_sample", "6_paper"}),  # how films are sampled: no fine-tune runs again
         ("lnm/stages/preview.py", set()),
         ("lnm/preflight.py", {"1_prepare"}),
-        ("eval/report.py", {"6_paper"}),
-        ("eval/human_study.py", SCORING - {"4_evaluate"}),
-        ("eval/study_page/page.js", SCORING - {"4_evaluate"}),
-        ("eval/figures.py", SCORING - {"4_evaluate"}),
-        ("eval/drawing.py", SCORING),  # an evaluation draws one figure itself
+        ("eval/publish/report.py", {"6_paper"}),
+        ("eval/publish/templates/report.html", {"6_paper"}),
+        ("eval/study/aggregate.py", {"5_human_study"}),
+        ("eval/study/page.js", {"5_human_study"}),
+        ("eval/study/text.py", {"5_human_study", "6_paper"}),
+        ("eval/claims/settings.py", {"6_paper", "audit"}),
+        ("eval/publish/figures/films.py", {"6_paper"}),
+        ("eval/publish/figures/style.py", {"4_evaluate", "5_human_study", "6_paper"}),
+        ("eval/metrics/flags.py", {"4_evaluate", "6_paper"}),
+        ("eval/statistics/intervals.py", SCORING),
     ],
 )
 def test_an_edit_reruns_what_runs_the_code_and_no_fine_tune_else(copy, edited, rerun):

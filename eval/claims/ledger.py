@@ -1,0 +1,220 @@
+"""The ledger: every number and checkable claim of the paper beside what this code and this run give, with a verdict.
+
+    lnm claims                 the table, and results/paper/claims.json and claims.md
+    lnm claims --json FILE     the rows into a file of your own as well
+
+`claims.yaml` says what the paper says, in its words, and which function computes it. A function takes what it names
+of `run` (settings and results), `quotes` (the paper's words, from which it reads its numbers), `published` and the
+claim's own `with`; it gives a value, which the tolerance judges, or a Finding that says why there is nothing to judge.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from eval.claims import measurements, method, settings, text, training
+from eval.claims.finding import CONTRADICTS, DIFFERS, INCOMPARABLE, REPRODUCED, VERDICTS, Finding, Run, show
+from lnm.errors import UserError
+from lnm.files import write_json
+from lnm.workflow.params import root
+
+Verdict = Literal["reproduced", "differs", "not comparable here", "the paper contradicts itself"]
+# where the functions that claims.yaml names stand; imported, because a stage's hash follows imports
+COMPUTED_IN = (measurements, method, settings, text, training)
+COLUMNS = ("id", "section", "quote", "published", "computed", "verdict", "reason", "function", "notebook")
+
+
+class Range(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+class Claim(BaseModel):
+    """One entry of claims.yaml."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    section: Annotated[str, Field(min_length=1)]
+    quote: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]  # the exact words; one or several
+    definition: Annotated[str, Field(min_length=1)]  # what is computed, in one sentence
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]  # module:function
+    arguments: Annotated[dict[str, Any], Field(alias="with")] = {}
+    notebook: Annotated[str, Field(pattern=r"^\w+\.ipynb#[\w-]+$")]  # file and id of the cell that shows it
+    published: bool | int | float | str | list[int] | Range | None  # None: the paper gives none
+    unit: str = ""
+    tolerance: Annotated[float, Field(ge=0)] = 0  # of numbers; everything else is equal or is not
+    verdicts: Annotated[list[Verdict], Field(min_length=1)]  # those that can come out
+    note: str = ""  # what a reader must know whatever comes out
+
+    @field_validator("quote", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+def read_ledger(path: Path | None = None) -> list[Claim]:
+    """Reads and checks claims.yaml (default: the root's). Raises UserError, one line that names claim and key."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    path = path or root() / "claims.yaml"
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; restore it from git") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "a key stands twice, or it is not YAML"
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise UserError(f"{path.name}:{line} {problem}; correct it there") from None
+    if not isinstance(data, list):
+        raise UserError(f"{path.name}: should be a list of claims, each with an id; restore it from git")
+    claims: dict[str, Claim] = {}
+    for number, entry in enumerate(data, 1):
+        name = entry.get("id", f"claim {number}") if isinstance(entry, dict) else f"claim {number}"
+        try:
+            claim = Claim.model_validate(entry)
+        except ValidationError as error:
+            raise UserError(f"{path.name}: {name}: {_problem(error)}") from None
+        if claim.id in claims:
+            raise UserError(f"{path.name}: {name}: the id stands twice; rename one")
+        try:
+            _arguments(claim, resolve(claim.function), offered=dict.fromkeys(("run", "quotes", "published")))
+        except UserError as error:
+            raise UserError(f"{path.name}: {name}: {error}") from None
+        claims[claim.id] = claim
+    return list(claims.values())
+
+
+def _problem(error: ValidationError) -> str:
+    first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")  # explains a missing one
+    key = ".".join(str(part) for part in first["loc"]) or "the claim"
+    if first["type"] == "extra_forbidden":
+        known = [info.alias or name for name, info in Claim.model_fields.items()]
+        close = difflib.get_close_matches(key, known, n=1)
+        return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}")
+    return f"{key}: missing; add it" if first["type"] == "missing" else f"{key}: {first['msg'].lower()}; correct it"
+
+
+def resolve(name: str):
+    """The function behind "module:function". Raises UserError where there is none."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError):
+        raise UserError(f"function {name}: there is no such function; correct its name") from None
+
+
+def _arguments(claim: Claim, function, offered: dict) -> dict:
+    """What to call a claim's function with: of `offered` and the claim's `with`, what it takes."""
+    takes = inspect.signature(function).parameters
+    strange = [name for name in claim.arguments if name not in takes]
+    lacking = [name for name, parameter in takes.items()
+               if parameter.default is parameter.empty and name not in offered and name not in claim.arguments]
+    if strange or lacking:
+        raise UserError(f"with: {claim.function} takes no {strange[0]}" if strange else
+                        f"with: {claim.function} needs {lacking[0]}; add it")
+    return {name: value for name, value in offered.items() if name in takes} | claim.arguments
+
+
+def within(published: Any, value: Any, tolerance: float) -> bool:
+    """Whether a computed value is the published one: numbers within the tolerance, everything else equal."""
+    if isinstance(value, tuple):
+        return bool(value) and all(within(published, one, tolerance) for one in value)
+    if isinstance(published, Range):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and published.low - tolerance <= value <= published.high + tolerance
+    if isinstance(published, (int, float)) and isinstance(value, (int, float)):
+        if isinstance(published, bool) or isinstance(value, bool):
+            return published is value
+        return abs(value - published) <= tolerance
+    return published == value
+
+
+def judge(claim: Claim, run: Run) -> dict:
+    """One row of the table: what the claim's function finds, and the verdict on it."""
+    offered = {"run": run, "quotes": [" ".join(quote.split()) for quote in claim.quote], "published": claim.published}
+    function = resolve(claim.function)
+    found = function(**_arguments(claim, function, offered))
+    found = found if isinstance(found, Finding) else Finding(found)
+    fits = INCOMPARABLE if found.promised else REPRODUCED
+    verdict = found.verdict or (fits if within(claim.published, found.value, claim.tolerance) else DIFFERS)
+    if verdict not in claim.verdicts:
+        raise UserError(f"claims.yaml: {claim.id}: came out as {verdict!r}, which its verdicts do not hold; add it "
+                        f"there or mend {claim.function}")
+    return {
+        "id": claim.id, "section": claim.section, "quote": " … ".join(offered["quotes"]),
+        "published": show(claim.published) + (claim.unit if claim.published is not None else ""),
+        "computed": found.text or _rough(claim.published, found.value) or show(found.value) + claim.unit,
+        "verdict": verdict, "reason": "; ".join(part for part in (found.reason, claim.note) if part),
+        "definition": claim.definition, "function": claim.function, "notebook": claim.notebook,
+    }
+
+
+def _rough(published: Any, value: Any) -> str:
+    """An error that should be 0, to one digit: the others differ between machines."""
+    return f"{value:.0e}" if published == 0 and isinstance(value, float) and 0 < abs(value) < 1e-3 else ""
+
+
+def rows(results: Path, params: Path | None = None, ids: list[str] | None = None) -> list[dict]:
+    """The ledger's rows, in its order; ids: only these claims."""
+    run = Run.read(results, params)
+    return [judge(claim, run) for claim in read_ledger() if ids is None or claim.id in ids]
+
+
+def run(results: Path, out: Path, params: Path | None = None) -> list[dict]:
+    """Computes every claim, writes out/claims.json and out/claims.md whole or not at all, and returns the rows."""
+    table = rows(results, params)
+    write_json(out / "claims.json", {"counts": counts(table), "counts_line": counts_line(table), "claims": table})
+    part = out / "claims.md.part"
+    part.write_text(markdown(table), encoding="utf-8")
+    os.replace(part, out / "claims.md")
+    return table
+
+
+def counts(table: list[dict]) -> dict[str, int]:
+    """How many claims there are of each verdict."""
+    return {verdict: sum(row["verdict"] == verdict for row in table) for verdict in VERDICTS}
+
+
+def counts_line(table: list[dict]) -> str:
+    """"12 reproduced, 3 differ, 14 not comparable here, 6 where the paper contradicts itself"."""
+    number = counts(table)
+    return (f"{number[REPRODUCED]} reproduced, {number[DIFFERS]} differ{'s' if number[DIFFERS] == 1 else ''}, "
+            f"{number[INCOMPARABLE]} not comparable here, {number[CONTRADICTS]} where the paper contradicts itself")
+
+
+def markdown(table: list[dict]) -> str:
+    """The rows as a markdown table under a line of counts."""
+    head = ["claim", "section", "the paper's words", "published", "computed here", "verdict", "why", "function",
+            "notebook"]
+    lines = [f"{len(table)} claims: {counts_line(table)}.", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for row in table:
+        cells = [str(row[key]).replace("|", r"\|") for key in COLUMNS]
+        cells[2] = f"“{cells[2]}”"
+        cells[7], cells[8] = f"`{cells[7]}`", f"`{cells[8]}`"
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def short(table: list[dict]) -> str:
+    """The short columns, lined up; what is longer than its column ends in an ellipsis."""
+    widths = {"id": 25, "section": 8, "published": 20, "computed": 44, "verdict": 28}
+    lines = []
+    for row in [dict(zip(widths, widths, strict=True)), *table]:
+        cells = [row[key] if len(row[key]) <= width else row[key][: width - 1] + "…" for key, width in widths.items()]
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths.values(), strict=True)).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,49 @@
+"""Features of sets of frames: batched, each distinct frame computed once, cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+BATCH = 16  # the same for every set: another batch size may change the last bits
+
+
+class Features:
+    """Features of sets of frames by one extractor, each distinct frame computed once.
+
+    A set's features lie in `store`/<hash of weights and frames>.safetensors; identical frames (a static film, a
+    shuffled one) share theirs within a set and between sets.
+    """
+
+    def __init__(self, extractor, store: Path):
+        self.extractor, self.store = extractor, store
+        self.known: dict[str, np.ndarray] = {}
+
+    def __call__(self, frames: np.ndarray, label: str = "frames") -> np.ndarray:
+        """uint8 (N, H, W, 3) -> (N, d), in order; `label` names the set in the progress bar."""
+        from safetensors.numpy import load_file, save_file
+        from tqdm.auto import tqdm
+
+        shape = str(frames.shape[1:]).encode()
+        keys = [hashlib.sha256(shape + np.ascontiguousarray(frame).tobytes()).hexdigest() for frame in frames]
+        first = {key: index for index, key in reversed(list(enumerate(keys))) if key not in self.known}
+        missing = sorted(first, key=first.get)
+        if missing:
+            name = hashlib.sha256("\n".join([self.extractor.sha256, *missing]).encode()).hexdigest()
+            file = self.store / f"{name}.safetensors"
+            if file.is_file():
+                values = load_file(file)["features"]
+            else:
+                batches = [missing[i:i + BATCH] for i in range(0, len(missing), BATCH)]
+                progress = tqdm(batches, desc=f"{type(self.extractor).__name__} {label}", unit="batch", leave=False,
+                                disable=len(batches) == 1)
+                values = np.concatenate([self.extractor(frames[[first[key] for key in batch]]) for batch in progress])
+                self.store.mkdir(parents=True, exist_ok=True)
+                part = file.with_suffix(".part")
+                save_file({"features": values}, part)
+                os.replace(part, file)
+            self.known.update(zip(missing, values))
+        return np.stack([self.known[key] for key in keys])

@@ -1,0 +1,21 @@
+"""Where a network runs, and which version of a library it comes from."""
+
+from __future__ import annotations
+
+from lnm.errors import UserError
+
+
+def pick_device(device: str) -> str:
+    """A name for torch: "auto" is cuda where there is one, else cpu. UserError for a device that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available() or device == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device {device}: this machine has none that torch can use; set auto or cpu")
+    return device
+
+
+def version(module: str) -> str:
+    """The version that an importable module gives itself."""
+    return __import__(module).__version__

@@ -1,0 +1,1 @@
+"""Films to be measured: read, made as controls, made as baselines."""

@@ -1,0 +1,72 @@
+"""Films that nobody trained for: what any method has to beat. One interface, so a method to compare with is a function.
+
+    generate(name, still, num_frames, fps, seed, **context) -> uint8 (num_frames, H, W, 3)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eval.films import controls
+from lnm.errors import UserError
+
+
+def generate(name: str, still: np.ndarray, num_frames: int, fps: float, seed: int, **context) -> np.ndarray:
+    """A film of `num_frames` frames at `fps` that starts from `still` uint8 (H, W, 3), by the baseline `name`.
+
+    context: what a baseline may use and others ignore: train, uint8 (N, H, W, 3), the real frames at train_fps; sample,
+    the folder in which the frozen checkpoint's films lie. Raises UserError for an unknown name or what a baseline
+    lacks.
+    """
+    if name not in BASELINES:
+        raise UserError(f"no baseline is named {name}: choose one of {', '.join(BASELINES)}")
+    return BASELINES[name](still, num_frames, fps, seed, **context)
+
+
+def static(still, num_frames, fps, seed, **context) -> np.ndarray:
+    """The still, repeated."""
+    return controls.static(still, num_frames)
+
+
+def flow_extrapolation(still, num_frames, fps, seed, *, train, train_fps, **context) -> np.ndarray:
+    """The still carried along by the motion of one pair of real frames, again and again.
+
+    The pair starts at the training frame that is nearest to the still by pixels (the seed-th nearest: 0, 1, ...). Its
+    DIS flow, taken backwards and scaled to `fps`, stays where it is while the picture moves through it (semi-Lagrangian
+    steps); positions are accumulated and the still is sampled once a frame, so no blur builds up. What enters from
+    outside is the still mirrored at its border.
+    """
+    import cv2
+
+    if len(train) < 2:
+        raise UserError(f"flow extrapolation needs 2 training frames, got {len(train)}: give a longer clip")
+    distances = np.square(train[:-1].astype(np.float32) - still.astype(np.float32)).mean(axis=(1, 2, 3))
+    t = np.argsort(distances, kind="stable")[seed % len(distances)]
+    earlier, later = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in train[t:t + 2])
+    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    step = estimator.calc(later, earlier, None) * (train_fps / fps)  # (H, W, 2): where each pixel comes from
+    height, width = earlier.shape
+    here = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    source, film = here, []
+    for _ in range(num_frames):
+        film.append(cv2.remap(still, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+        source = here + step + cv2.remap(source - here, here + step, None, cv2.INTER_LINEAR,
+                                         borderMode=cv2.BORDER_REPLICATE)
+    return np.stack(film)
+
+
+def frame_by_frame(still, num_frames, fps, seed, *, sample, **context) -> np.ndarray:
+    """The frozen checkpoint, each frame by itself: its film of this seed as the sample stage left it in
+    sample/frame_by_frame/."""
+    from lnm.video import read_frames
+
+    frames = read_frames(Path(sample) / "frame_by_frame" / f"seed_{seed}")
+    if len(frames) < num_frames:
+        raise UserError(f"{sample}/frame_by_frame/seed_{seed}: {len(frames)} frames, {num_frames} are wanted: "
+                        "sample it again")
+    return frames[:num_frames]
+
+
+BASELINES = {"static": static, "flow_extrapolation": flow_extrapolation, "frame_by_frame": frame_by_frame}

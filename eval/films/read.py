@@ -1,0 +1,53 @@
+"""Films and images that somebody else made, read as frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lnm.errors import UserError
+
+VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".avi", ".gif", ".mkv"}
+
+
+def read_baseline(path: Path, fps: float, size: int | tuple[int, int] | None) -> list[np.ndarray]:
+    """Films of another program: a video file, a folder of frames, a folder with one video file, or of seed_* folders
+    of either. A video is resampled to `fps`, frames in a folder are taken as such; they are cut around the centre and
+    resized to `size` pixels, the side of a square or (width, height). Returns a list of uint8 (F, height, width, 3)."""
+    from lnm import video
+
+    films = []
+    for part in sorted(path.glob("seed_*")) or [path]:
+        files = [file for file in part.glob("*") if file.suffix.lower() in VIDEO_SUFFIXES]
+        if len(files) > 1:
+            raise UserError(f"{part}: {len(files)} video files; put each into a folder seed_0, seed_1, ...")
+        films.append(video.read(files[0] if files else part, fps=fps, size=size).frames)
+    return films
+
+
+def read_images(folder: Path | None, size: int | tuple[int, int]) -> np.ndarray | None:
+    """Every image in a folder, cut around its centre and resized to `size` pixels, the side of a square or (width,
+    height): uint8 (N, height, width, 3); None for None."""
+    from lnm import video
+
+    if not folder:
+        return None
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in video.IMAGES)
+    if not files:
+        raise UserError(f"{folder}: no images ({', '.join(video.IMAGES)}) in this folder")
+    return np.stack([video.read_image(path, size) for path in files])
+
+
+def read(option: str, path: str | None, fps: float | None, size: int | None) -> tuple[np.ndarray, float | None] | None:
+    """(frames uint8 (F, H, W, 3), their fps or None where nothing says it); None for no path. A wrong file is a
+    UserError that names the option."""
+    from lnm import video
+
+    if path is None:
+        return None
+    try:
+        clip = video.read(path, fps=fps or (1 if Path(path).is_dir() else None), size=size)
+    except UserError as error:
+        raise UserError(f"{option} {error}") from None
+    return clip.frames, fps if Path(path).is_dir() else clip.fps

@@ -1,0 +1,1 @@
+"""What is measured of a film: motion, fidelity, agreement with words, distances of distributions, copying."""

@@ -1,0 +1,1 @@
+"""Every figure, PNG and PDF, one look."""

@@ -1,0 +1,118 @@
+"""Losses and metrics."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from eval.publish.figures.style import COLOURS, colour_of_method, dots, new_figure, save, styled
+from eval.publish.ranking import real_value
+from eval.records.run import compared, read_metrics
+from eval.registry import DIRECTIONS
+
+MARKERS = "osD^vP*X"  # one a video: colour is never the only sign
+
+
+@styled
+def loss(results: Path, videos: list[str], path: Path) -> list[Path]:
+    """Training loss of each video: every step thin, the running mean thick."""
+    figure, axes = new_figure(3.4 * len(videos), 2.8, 1, len(videos), sharey=True)
+    for axis, video in zip(axes[0], videos):
+        with (results / video / "finetune" / "log.csv").open(newline="") as stream:
+            table = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(stream)]
+        steps, values = np.array(table).T
+        axis.plot(steps, values, color=COLOURS["ours"], alpha=0.3, linewidth=0.7)
+        width = max(1, len(values) // 20)
+        mean = np.convolve(values, np.ones(width) / width, mode="valid")
+        axis.plot(steps[width - 1:], mean, color=COLOURS["ours"], linewidth=2, label=f"mean of {width} steps")
+        axis.set(title=video, xlabel="step", yscale="log")
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+        axis.legend(frameon=False, fontsize=8)
+    axes[0, 0].set_ylabel("mean squared error")
+    return save(figure, path)
+
+
+PANELS = {
+    "motion_ratio": "motion energy\n(x held-out)",
+    "flow_warp": "flow-warp error\n(near to real is good)",
+    "detail_kept": "detail kept\n(x VAE reconstruction)",
+    "frame0_db": "frame 0, dB\n(100: equal)",
+    "fid_train": "FID to training frames\n(low is good)",
+    "clipsim": "CLIPSIM\n(high is good)",
+}
+
+
+@styled
+def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
+    """Each headline metric for every method and control; a marker a video, bars are 95% intervals over seeds."""
+    from matplotlib.lines import Line2D
+
+    tables = {video: read_metrics(results, video) for video in videos}
+    labels = {name: label for table in tables.values() for name, label in table["labels"].items()}
+    order = list(labels)
+    figure, axes = new_figure(11, 0.34 * 2 * len(order) + 2.2, 2, 3, sharey=True)
+    for axis, (metric, title) in zip(axes.flat, PANELS.items()):
+        drawn = [
+            dots(axis, table["methods"], metric, order, MARKERS[i % len(MARKERS)], colour_of_method,
+                  0.5 * ((i + 0.5) / len(videos) - 0.5))
+            for i, table in enumerate(tables.values())
+        ]
+        if not any(drawn):
+            axis.text(0.5, 0.5, "refused: see metrics.json", transform=axis.transAxes, ha="center", fontsize=8)
+        axis.set(title=title, yticks=range(len(order)), yticklabels=labels.values(), ylim=(len(order) - 0.5, -0.5))
+        axis.locator_params(axis="x", nbins=5)
+    handles = [Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color="#444444", label=video)
+               for i, video in enumerate(videos)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(videos), 6), frameon=False)
+    return save(figure, path)
+
+
+LINES = {"heldout": "-", "heldout_vae": "--", "static": ":", "static_noise": "-.", "shuffled": (0, (3, 1, 1, 1, 1, 1))}
+GOOD = {"high": "high is good", "low": "low is good", "real": "near to real is good", None: "no reading"}
+
+
+def good(direction: str | float | None) -> str:
+    """In words what a reader of a metric takes for good: an entry of `eval.registry.DIRECTIONS`."""
+    return GOOD.get(direction) or f"near to {direction:g} is good"
+
+
+@styled
+def controls(table: dict, path: Path) -> list[Path]:
+    """Every metric of one video (the dict of metrics.json): ours and the baselines as points with 95% intervals over
+    films, the controls and the real held-out frames as lines. A metric without a value for ours is named below."""
+    import textwrap
+
+    from matplotlib.lines import Line2D
+
+    order, values = compared(table), table["methods"]
+    drawn = [metric for metric in DIRECTIONS if "value" in values["ours"].get(metric, {})]
+    left = [metric for metric in values["ours"] if metric not in drawn]
+    columns = 4
+    rows = -(-len(drawn) // columns)
+    figure, axes = new_figure(11, rows * (0.2 * len(order) + 0.95) + 0.9, rows, columns, sharey=True)
+    for axis, metric in zip(axes.flat, drawn):
+        lines = {name: values[name].get(metric, {}).get("value") for name in table["controls"]}
+        lines["heldout"] = real_value(table, metric)
+        for name, value in lines.items():
+            if value is not None:
+                axis.axvline(value, color=colour_of_method(name), linestyle=LINES[name], linewidth=1.4)
+        dots(axis, values, metric, order, "o", colour_of_method)
+        axis.set_title(f"{metric}\n{good(DIRECTIONS[metric])}", fontsize=9)
+        axis.set(yticks=range(len(order)), yticklabels=[table["labels"][name] for name in order],
+                 ylim=(len(order) - 0.5, -0.5))
+        axis.tick_params(labelsize=8)
+        axis.locator_params(axis="x", nbins=4)
+        axis.grid(axis="x", visible=False)
+    for axis in axes.flat[len(drawn):]:
+        axis.set_axis_off()
+    handles = [Line2D([], [], color=colour_of_method(name), linestyle=LINES[name], label=table["labels"][name])
+               for name in table["controls"]]
+    said = "Where a metric compares with the held-out frames, its line is that of other real frames. "
+    said += f"Not measured: {', '.join(left)} (reasons: metrics.json)." if left else ""
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9,
+                  title=textwrap.fill(said, 150), title_fontsize=8)
+    figure.suptitle(table["video"], fontsize=11)
+    return save(figure, path)

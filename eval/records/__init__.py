@@ -1,0 +1,1 @@
+"""What is written: one video's metrics.json, a score of anybody's films."""

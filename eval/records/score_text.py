@@ -1,0 +1,63 @@
+"""A score as a terminal shows it."""
+
+from __future__ import annotations
+
+import textwrap
+
+from eval.records.score import NOTE
+from eval.registry import DIRECTIONS, MISMATCHED, UNITS
+
+
+def table(result: dict) -> str:
+    """What is printed: a line a metric, then reasons of refusals, then what stands behind the numbers."""
+    methods, labels = result["methods"], result["labels"]
+    own, flagged = methods[result["method"]], {(flag["metric"], flag["control"]) for flag in result["flags"]}
+    shown = [metric for metric in UNITS if "value" in own[metric]]
+    rows = [["metric", *labels.values(), "good", "resampled"]]
+    for metric in shown:
+        cells = []
+        for name in labels:
+            entry = methods[name][metric]
+            text = "-" if "refused" in entry else f"{entry['value']:.4g}"
+            if name == result["method"] and entry["low"] is not None:
+                text += f" [{entry['low']:.4g}, {entry['high']:.4g}]"
+            cells.append(text + ("†" if (metric, name) in flagged else ""))
+        good = DIRECTIONS[metric]
+        rows.append([metric, *cells, "" if good is None else f"near {good:g}" if isinstance(good, float) else good,
+                     f"{own[metric]['n']} {own[metric]['resampled']}{'s' if own[metric]['n'] > 1 else ''}"])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
+    lines.insert(1, "-" * len(lines[0]))
+    film, reference = result["frames"], result["reference"]
+    head = f"{result['method']}: {film['n']} frames of {film['size'][1]} x {film['size'][0]}"
+    head += f" at {film['fps']:g} fps" if film["fps"] else ""
+    head += f", beside {reference['n']} of {reference['path']}" if reference else ", no reference"
+    refused: dict[str, list[str]] = {}
+    for metric in UNITS:
+        if "refused" in own[metric]:
+            refused.setdefault(own[metric]["refused"], []).append(metric)
+    said = textwrap.wrap(f"95% intervals by bootstrap (FID, KID, FVD: jackknife). {NOTE}", 110)
+    lines = [head, *said, "", *lines]
+    if result["flags"]:
+        lines += ["", "† a control ranks above the real reference: this metric alone does not tell a good film."]
+    lines += [f"clipsim: the reference scores {flag['value']:.4g} with other prompts, {flag['real']:.4g} with its own"
+              for flag in result["flags"] if flag["control"] == MISMATCHED]
+    if refused:
+        lines += ["", "refused:", *(f"  {', '.join(names)}: {reason}" for reason, names in refused.items())]
+    lines += ["", "units:"]
+    for metric in shown:
+        unit = UNITS[metric].replace("held-out's", "the reference's").replace("held-out", "reference")
+        lines.append(f"  {metric}: {unit}")
+    lines += ["", "backend:"]
+    for kind, backend in result["backend"].items():
+        if isinstance(backend, str):
+            lines.append(f"  {kind}: {backend}")
+        elif "refused" not in backend:
+            lines.append(f"  {kind}: {backend['name']}, weights {backend['sha256'][:12]}"
+                         + (f"; {backend['note']}" if "note" in backend else ""))
+    for name, floor in result["floors"].items() if "refused" not in result["floors"] else ():
+        alike = floor["real_vs_real"]
+        said = f"{alike['value']:.4g}" if "value" in alike else f"refused ({alike['refused']})"
+        lines.append(f"  FID of {floor['n']} against {floor['n_reference']} ({name.replace('heldout', 'reference')}): "
+                     f"real against real {said}, rank floor {floor['rank_floor']:.4g}")
+    return "\n".join(lines)

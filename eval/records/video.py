@@ -1,0 +1,254 @@
+"""Scores every film of one video, and the controls beside them, into one metrics.json.
+
+A number never stands alone: value, interval, n and unit, or a refusal with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.features.devices import pick_device, version
+from eval.films import baselines, controls
+from eval.films.read import read_baseline, read_images
+from eval.metrics import fidelity, motion
+from eval.metrics.clip import ClipMetrics
+from eval.metrics.film import alone, beside, nearest, start
+from eval.metrics.flags import flags
+from eval.metrics.frechet import InceptionMetrics, VideoMetrics
+from eval.registry import IN_TIME, MISMATCHED, TO_HELDOUT, UNITS
+from eval.statistics.intervals import Measured, measured, rounded, summarise
+from eval.statistics.paired import differences
+from lnm.errors import UserError
+from lnm.files import write_json
+from lnm.workflow.params import root
+
+LABELS = {
+    "heldout": "real, held out",
+    "heldout_vae": "real, through the VAE",
+    "ours": "LateNtMovies (ours)",
+    "identity": "ours, from the identity",
+    "frame_by_frame": "checkpoint, frame by frame",
+    "flow_extrapolation": "flow extrapolation",
+    "static": "static repeat",
+    "static_noise": "static + noise",
+    "shuffled": "real, shuffled",
+    MISMATCHED: "real, mismatched prompt",
+}
+CONTROLS = ("heldout", "heldout_vae", "static", "static_noise", "shuffled")
+SHEET = ("heldout", "heldout_vae", "ours", "identity", "frame_by_frame", "flow_extrapolation", "static_noise")
+SUMMARY = {  # headline name -> metric of ours, for `dvc metrics`
+    "motion_ratio": "motion_ratio", "flow_warp": "flow_warp", "detail_kept": "detail_kept",
+    "frame0_db_below_ceiling": "frame0_db_below_ceiling", "fid_heldout": "fid_heldout", "clipsim": "clipsim",
+}
+
+
+@dataclass
+class Material:
+    """What the stages before left of one video, as frames uint8 (F, H, W, 3)."""
+
+    clip: dict  # prepare/clip.json
+    films: dict  # sample/films.json
+    train: np.ndarray
+    heldout: np.ndarray
+    heldout_vae: np.ndarray
+    still: np.ndarray  # (H, W, 3)
+
+    @classmethod
+    def read(cls, results: Path) -> Material:
+        from lnm import video
+
+        clip = json.loads((results / "prepare" / "clip.json").read_text())
+        films = json.loads((results / "sample" / "films.json").read_text())
+        train, heldout, heldout_vae = (
+            video.read_frames(results / "prepare" / name) for name in ("train", "heldout", "heldout_vae")
+        )
+        return cls(clip, films, train, heldout, heldout_vae, video.read_image(results / "prepare" / "still.png"))
+
+    @property
+    def length(self) -> int:
+        """A film is compared with as much of what was held out."""
+        return min(self.films["num_frames"], len(self.heldout))
+
+    @property
+    def real(self) -> np.ndarray:
+        return self.heldout[:self.length]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, as `lnm.video` takes them."""
+        return self.heldout.shape[2], self.heldout.shape[1]
+
+
+def film_sets(material: Material, results: Path, settings: dict, noise: float) -> dict[str, list[np.ndarray]]:
+    """Every set of films by name: real frames, the methods of the run, baselines, controls, and what the user brought.
+
+    noise: the standard deviation of `static_noise`, in [0, 1]. Raises UserError where two sets have one name.
+    """
+    from lnm import video
+
+    clip, films, still, real = material.clip, material.films, material.still, material.real
+    context = {"train": material.train, "train_fps": clip["fps"], "sample": results / "sample"}
+
+    def made(name, count=1):
+        return [baselines.generate(name, still, films["num_frames"], clip["fps"], k, **context) for k in range(count)]
+
+    sets = {"heldout": [real], "heldout_vae": [material.heldout_vae[:material.length]]}
+    for method in films["methods"]:
+        folders = sorted((results / "sample" / method).glob("seed_*"), key=lambda path: int(path.name[5:]))
+        sets[method] = (made(method, len(folders)) if method == "frame_by_frame"
+                        else list(map(video.read_frames, folders)))
+    sets["flow_extrapolation"] = made("flow_extrapolation")
+    sets["static"] = made("static")
+    sets["static_noise"] = [controls.static_noise(still, films["num_frames"], noise, settings["seed"])]
+    sets["shuffled"] = [controls.shuffled(real, settings["seed"])]
+    for path in settings.get("baselines", {}):
+        method = Path(path).parent.name
+        if method in sets:
+            raise UserError(f"{path}: the name {method} is taken by this run; rename the folder")
+        sets[method] = read_baseline(root() / path, clip["fps"], material.size)
+    return sets
+
+
+class Scorer:
+    """Every metric of a film of one video: the networks behind them are opened once."""
+
+    def __init__(self, settings: dict, results: Path, material: Material):
+        device, images = pick_device(settings.get("device", "cpu")), settings.get("images")
+        prompt = material.films["prompt"]
+        self.material, self.real = material, material.real
+        self.clip = ClipMetrics(settings["clip"], root(), device, prompt,
+                                other_prompts(results / "prepare" / "prompts.json", prompt),
+                                read_images(images and root() / images, material.size), self.real)
+        self.inception = InceptionMetrics(settings["fid"], root(), device, material.train, material.heldout)
+        self.video = VideoMetrics(root(), device, material.heldout)
+        self.lpips = measured(fidelity.Lpips, root() / "weights")
+        self.real_row = alone(self.real)
+        self.detail_vae = fidelity.detail(material.heldout_vae[:material.length])
+        self.ceiling = fidelity.psnr(material.heldout_vae[0], material.heldout[0])
+
+    def __call__(self, frames: np.ndarray, name: str, part_of: str = "") -> dict[str, float | str]:
+        """metric -> value or reason. part_of: "real" or "train" where the frames are some of these."""
+        own = alone(frames)
+        row = own | beside(frames, own, self.real, self.real_row) | nearest(frames, self.material.train)
+        row |= start(frames[0], self.material.still, self.ceiling, self.lpips)
+        row["detail_kept"] = Measured(own["detail"].parts / self.detail_vae, "frame") if self.detail_vae else (
+            "the reconstructed clip has no detail")
+        row |= self.clip(frames, name, part_of == "real") | self.inception(frames, name, part_of)
+        row |= self.video(frames, name, part_of == "real")
+        return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in UNITS}
+
+    @property
+    def backend(self) -> dict:
+        """What stands behind the numbers: names, weights' hashes, or why there is none."""
+        films, lpips = self.material.films, self.lpips
+        return {
+            "inception": self.inception.backend, "clip": self.clip.backend, "i3d": self.video.backend,
+            "lpips": {"refused": lpips} if isinstance(lpips, str) else {"name": lpips.name, "sha256": lpips.sha256},
+            "flow": f"OpenCV {version('cv2')} DIS, medium preset",
+            "temporal_sha256": films.get("temporal_sha256"), "checkpoint": films.get("checkpoint"),
+        }
+
+
+def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict) -> dict[str, dict[str, dict]]:
+    """name -> metric -> entry over the films of a set. Of films at another rate than the clip's nothing that is
+    measured in time is compared."""
+    from tqdm.auto import tqdm
+
+    clip, films = score.material.clip, score.material.films
+    methods = {}
+    for name, versions in tqdm(sets.items(), desc=f"evaluate {settings['video']}", unit="method"):
+        part_of = "real" if name in ("heldout", "shuffled") else ""
+        per_film = [score(frames, name, part_of) for frames in versions]
+        if name in films["methods"] and films["fps"] != clip["fps"]:
+            reason = f"the films play at {films['fps']:g} fps, the clip at {clip['fps']:g}: not comparable"
+            for row in per_film:
+                row |= {metric: reason for metric in row if metric.startswith(IN_TIME)}
+        methods[name] = {
+            metric: summarise([row[metric] for row in per_film], UNITS[metric], settings["bootstrap"], settings["seed"])
+            for metric in UNITS
+        }
+    return rounded(methods)  # before anything is compared: the last bits differ between machines
+
+
+def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
+    """Scores the films under `results` (results/<video>) and writes metrics.json, summary.json and sheet.png into
+    `out`. Returns what metrics.json holds.
+
+    settings: video, seed (of bootstrap and noise), clip (an open_clip name, folder or null), fid, bootstrap
+    (resamples), device; optional baselines {path under the root: hash}, noise_control ("matched", or a standard
+    deviation in [0, 1]) and images (a folder of natural images under the root; else the held-out frames).
+    """
+    material = Material.read(results)
+    noise, energy = settings.get("noise_control", "matched"), motion.motion_energy(material.real)
+    if noise == "matched":
+        noise = controls.matched_sigma(material.still, material.films["num_frames"], energy, settings["seed"])
+    sets = film_sets(material, results, settings, noise)
+    score = Scorer(settings, results, material)
+    methods = score_sets(sets, score, settings)
+    window = score(material.train[-material.length:], "real, trained on", "train")
+    alike = rounded({metric: window[metric] for metric in TO_HELDOUT})
+    control_names = [name for name in sets if name in CONTROLS]
+    sheet = [name for name in SHEET if name in sets] + [name for name in sets if name not in LABELS]
+    metrics = rounded({
+        "video": settings["video"],
+        "prompt": material.films["prompt"],
+        "fps": material.clip["fps"],
+        "size": list(material.real.shape[1:3]),
+        "n_seeds": len(material.films["seeds"]),
+        "interval": {
+            "level": 0.95, "method": "percentile bootstrap of the mean", "resampled": "seed",
+            "resamples": settings["bootstrap"], "seed": settings["seed"],
+            "note": "no interval under 2 films; of 2 films it is no wider than the two values",
+        },
+        "backend": score.backend,
+        "labels": {name: LABELS.get(name, name) for name in sets},
+        "sheet": sheet,
+        "controls": control_names,
+        "methods": methods,
+        "flags": flags(methods, control_names, "heldout", alike),
+        "differences": differences(methods, settings["bootstrap"], settings["seed"]),
+        "reference": _reference(score, methods, energy, noise, settings["seed"])
+        | {"train_window": alike},  # the last frames trained on, as many: real frames compared with held-out ones
+    })
+    _write(metrics, sets, material.length, out)
+    return metrics
+
+
+def _reference(score: Scorer, methods: dict, energy: float, noise: float, seed: int) -> dict:
+    """What the numbers of a film are read beside: the real clip's own, the VAE's, and how many frames of each."""
+    material = score.material
+    flow = {name: methods["heldout"][metric].get("value") for name, metric in
+            (("error", "flow_warp"), ("visible", "flow_visible"), ("speed", "flow_speed"))}
+    num_frames = material.films["num_frames"]
+    return {
+        "motion_energy": energy, "flow": flow, "detail_vae": score.detail_vae, "ceiling_db": score.ceiling,
+        "frames_compared": material.length, "frames_film": num_frames,
+        "frames_heldout": len(material.heldout), "frames_train": len(material.train), "noise_sigma": noise,
+        "still_is_first_heldout": bool(np.array_equal(material.still, material.heldout[0])),
+        "fid": score.inception.floors(num_frames, seed),
+    }
+
+
+def _write(metrics: dict, sets: dict[str, list[np.ndarray]], length: int, out: Path) -> None:
+    """metrics.json, the headlines in summary.json, and sheet.png: the same steps in every row."""
+    from lnm import video
+
+    ours = metrics["methods"].get("ours", {})
+    summary = {name: ours[metric]["value"] for name, metric in SUMMARY.items() if "value" in ours.get(metric, {})}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "metrics.json", metrics)
+    write_json(out / "summary.json", summary)
+    rows = [(LABELS.get(name, name), sets[name][0][:length]) for name in metrics["sheet"]]
+    video.contact_sheet(rows, columns=8, path=out / "sheet.png")
+
+
+def other_prompts(path: Path, prompt: str) -> list[str]:
+    """The prompts that prepare's prompts.json lists for the video and that were not chosen: the mismatched control."""
+    if not path.is_file():
+        return []
+    candidates = json.loads(path.read_text(encoding="utf-8"))["candidates"]
+    return [candidate["prompt"] for candidate in candidates if candidate["prompt"] != prompt]

@@ -1,0 +1,1 @@
+"""Intervals, tests and agreement; nothing here knows a film."""

@@ -1,0 +1,54 @@
+"""What a vote is: the questions, the columns of a row, and the marks of what is no vote of a person.
+
+A vote is a row of COLUMNS. `condition_A` was shown on the left (above, on a narrow screen) and `condition_B` on the
+right; `choice` is A, B or tie; `side_seed` is the session's seed, from which sides and order follow; `rt_ms` counts
+from the moment both films play; `is_catch` is 1 where one film was broken on purpose (a condition whose name starts
+with "catch"). The other form that is read is wide: a row an observer, a column `observer`, and for each pair a column
+`scene|question|method vs method` whose cells hold the chosen method's name, A, B, tie, or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from lnm.errors import UserError
+from lnm.workflow.params import root
+
+QUESTIONS = {  # the paper's two; section 5.3
+    "preference": "Which film do you prefer?",
+    "realism": "Which film looks more like a real video?",
+}
+COLUMNS = ("observer", "session", "scene", "question", "condition_A", "condition_B", "choice", "side_seed", "rt_ms",
+           "is_catch")
+CHOICES = ("A", "B", "tie")
+CATCH, MARK = "catch", "SIMULATED"
+NO_RESPONSES = "no responses yet"
+PAIR = re.compile(r"(?P<scene>[^|]+)\|(?P<question>[^|]+)\|(?P<a>.+?) vs (?P<b>.+)")
+
+
+def check_name(name: str, what: str) -> None:
+    """Raises UserError for a name of a film's method that would read as something else in the votes."""
+    if "|" in name or " vs " in name or name.lower().startswith((CATCH, MARK.lower())):
+        raise UserError(f"{name}: a {what}'s name may not hold | or ' vs ', nor start with {CATCH} or {MARK}; "
+                        "rename it")
+
+
+def shown(path: Path) -> str:
+    """A path as the user knows it: from the project's root where it lies inside."""
+    path = path.absolute()
+    return path.relative_to(root()).as_posix() if path.is_relative_to(root()) else str(path)
+
+
+def below_inputs(path: Path) -> bool:
+    """Whether a path lies below the project's inputs/, where simulated votes never go."""
+    return path.resolve().is_relative_to((root() / "inputs").resolve())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, line ends as they are; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="")
+    os.replace(part, path)

@@ -1,0 +1,193 @@
+"""Baselines without training: one interface, and each does what its name says."""
+
+import json
+
+import numpy as np
+import pytest
+from fabricated import PROMPT, fabricate, settings
+from networks import tiny_clip
+from textures import SIZE, noise, texture, translated
+
+from eval import registry
+from eval.films import baselines, read
+from eval.metrics import motion
+from eval.publish import formats, table1
+from eval.records import run
+from eval.records.video import CONTROLS, evaluate_video
+from eval.statistics import paired
+from lnm import video
+from lnm.errors import UserError
+
+
+def test_each_baseline_gives_frames_of_the_stills_size(tmp_path):
+    train, still = translated(count=8), translated(count=9)[8]
+    video.write_frames(tmp_path / "frame_by_frame" / "seed_1", noise(5))
+    for name in baselines.BASELINES:
+        film = baselines.generate(name, still, 5, 8, 1, train=train, train_fps=8, sample=tmp_path)
+        assert film.shape == (5, SIZE, SIZE, 3) and film.dtype == np.uint8, name
+
+
+def test_static_repeats_the_still_and_frame_by_frame_is_the_sample_stages_film(tmp_path):
+    still = texture(size=SIZE)
+    assert (baselines.generate("static", still, 4, 8, 0) == still).all()
+    video.write_frames(tmp_path / "frame_by_frame" / "seed_2", noise(5))
+    film = baselines.generate("frame_by_frame", still, 4, 8, 2, sample=tmp_path)
+    np.testing.assert_array_equal(film, noise(5)[:4])
+    with pytest.raises(UserError, match="5 frames, 6 are wanted"):
+        baselines.generate("frame_by_frame", still, 6, 8, 2, sample=tmp_path)
+
+
+def test_flow_extrapolation_goes_on_as_the_training_clip_moved():
+    clip = translated(step=2, count=14)
+    film = baselines.generate("flow_extrapolation", clip[8], 6, 8, 0, train=clip[:8], train_fps=8)
+    np.testing.assert_array_equal(film[0], clip[8])
+    assert motion.flow_warps(film)["speed"].mean() == pytest.approx(2, abs=0.4)
+    inside = np.s_[12:-12, 12:-16]  # away from the borders, where the real clip shows what no still holds
+    for ours, real in zip(film[1:], clip[9:]):
+        error = np.abs(ours[inside].astype(float) - real[inside]).mean()
+        assert error < 0.35 * np.abs(clip[8][inside].astype(float) - real[inside]).mean()
+    directions = [motion.flow_warps(x)["directions"].mean(0) for x in (film, clip[8:14])]
+    assert motion.direction_gap(*directions) < 15
+
+
+def test_flow_extrapolation_keeps_its_tempo_at_another_frame_rate():
+    clip = translated(step=2, count=9)
+    speeds = [motion.flow_warps(baselines.generate("flow_extrapolation", clip[8], 5, fps, 0, train=clip[:8],
+                                                   train_fps=8))["speed"].mean() for fps in (8, 16)]
+    assert speeds[0] / speeds[1] == pytest.approx(2, rel=0.25)  # twice the frames a second: half the way each
+
+
+def test_flow_extrapolation_takes_the_pair_nearest_to_the_still_and_the_seed_the_next():
+    right, down = translated(count=5), translated(count=5).swapaxes(1, 2)
+    train = np.concatenate([right, down])
+    for still, axis in ((right[0], 0), (down[0], 4)):
+        film = baselines.generate("flow_extrapolation", still, 4, 8, 0, train=train, train_fps=8)
+        pointing = motion.flow_warps(film)["directions"].mean(0)
+        opposite = motion.flow_warps(right if axis == 0 else down)["directions"].mean(0)
+        assert motion.direction_gap(pointing, opposite) < 20
+    films = [baselines.generate("flow_extrapolation", right[0], 4, 8, seed, train=train, train_fps=8)
+             for seed in (0, 1, 0)]
+    assert np.array_equal(films[0], films[2]) and not np.array_equal(films[0], films[1])
+
+
+def test_an_unknown_baseline_and_a_clip_of_one_frame_are_refused():
+    with pytest.raises(UserError, match="no baseline is named oracle: choose one of static, flow_extrapolation"):
+        baselines.generate("oracle", texture(size=SIZE), 4, 8, 0)
+    with pytest.raises(UserError, match="got 1"):
+        baselines.generate("flow_extrapolation", texture(size=SIZE), 4, 8, 0, train=noise(1), train_fps=8)
+
+
+# ---------------------------------------------------------------- among the films that are evaluated
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """metrics.json of two fabricated videos with other prompts listed, by a CLIP of random weights."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "params.yaml").write_text("seed: 0\n")
+    tiny_clip(root / "clip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for seed, name in enumerate(("ocean", "rapids")):
+            fabricate(root / "results", name, seed)
+            (root / "results" / name / "prepare" / "prompts.json").write_text(json.dumps(
+                {"prompt": PROMPT, "candidates": [{"prompt": text} for text in ("a cat", PROMPT, "word " * 90)]}))
+            evaluate_video(settings(name, clip="clip"), root / "results" / name,
+                                 root / "results" / name / "evaluate")
+        yield {name: run.read_metrics(root / "results", name) for name in ("ocean", "rapids")}
+
+
+def test_flow_extrapolation_is_evaluated_as_a_method_and_goes_on_with_the_clip(tables):
+    table = tables["ocean"]
+    assert table["labels"]["flow_extrapolation"] == "flow extrapolation"
+    assert "flow_extrapolation" not in table["controls"] and "flow_extrapolation" in table["sheet"]
+    values = table["methods"]["flow_extrapolation"]
+    assert values["frame0_db"]["value"] == 100 and values["flow_speed_ratio"]["value"] == pytest.approx(1, abs=0.2)
+    assert values["spectrum_gap"]["value"] < table["methods"]["static_noise"]["spectrum_gap"]["value"]
+
+
+def test_differences_are_paired_by_film(tables):
+    methods, differences = tables["ocean"]["methods"], tables["ocean"]["differences"]
+    assert set(differences) == set(methods) - {"ours"}
+    for baseline in ("frame_by_frame", "static"):
+        ours, theirs = (methods[name]["flicker"]["values"] for name in ("ours", baseline))
+        entry = differences[baseline]["flicker"]
+        expected = np.subtract(ours, theirs if len(theirs) > 1 else theirs * 2)
+        np.testing.assert_allclose(entry["values"], expected, rtol=1e-4)
+        assert entry["value"] == pytest.approx(expected.mean(), rel=1e-4) and entry["n"] == 2
+        assert entry["low"] <= entry["value"] <= entry["high"]
+    assert differences["frame_by_frame"]["fid_train"] == {"refused": "evaluate.fid is false"}
+    over = run.difference(tables, "frame_by_frame", "flicker")
+    values = [table["differences"]["frame_by_frame"]["flicker"]["value"] for table in tables.values()]
+    assert over["values"] == values and over["value"] == pytest.approx(np.mean(values))
+
+
+def test_a_paired_interval_is_narrower_than_what_the_seeds_share_and_covers():
+    rng = np.random.default_rng(3)
+    hits, widths = 0, []
+    for _ in range(120):
+        shared = rng.normal(0, 10, 25)  # what a still or a seed does to both methods alike
+        rows = [{metric: {"refused": "not this one"} for metric in registry.UNITS}
+                | {"flicker": {"values": list(shared + shift + rng.normal(0, 1, 25))}} for shift in (2, 0)]
+        entry = paired.differences({"ours": rows[0], "frame_by_frame": rows[1]}, 200, 0)["frame_by_frame"]["flicker"]
+        hits += entry["low"] <= 2 <= entry["high"]
+        widths.append(entry["high"] - entry["low"])
+    assert 0.86 <= hits / 120 <= 0.99
+    assert np.mean(widths) < 2  # unpaired it would be near 2 x 1.96 x 10 x sqrt(2 / 25) = 11
+
+
+def test_films_that_have_no_partner_are_not_paired():
+    def row(n):
+        return {metric: {"values": [1.0] * n} for metric in registry.UNITS}
+
+    found = paired.differences({"ours": row(3), "cogvideo": row(2), "static": row(1)}, 50, 0)
+    assert found["cogvideo"]["flicker"] == {"refused": "3 films against 2: no pairs"}
+    assert found["static"]["flicker"]["n"] == 3
+
+
+def test_a_control_above_real_frames_is_flagged_and_has_a_dagger(tables):
+    flags = {(flag["metric"], flag["control"]) for flag in tables["ocean"]["flags"]}
+    assert {("flicker", "static"), ("flow_warp", "static"), ("detail_kept", "static_noise")} <= flags
+    assert {control for _, control in flags} <= {*CONTROLS, "mismatched_prompt"} - {"heldout"}
+    assert not any(metric == "clipsim" and control == "shuffled" for metric, control in flags)  # the same pictures
+    header, rows = table1.table1b({"ocean": tables["ocean"]})
+    cells = {row[0]: dict(zip(header, row)) for row in rows}
+    assert cells["static repeat"]["flow-warp"].endswith("†") and cells["static + noise"]["detail kept"].endswith("†")
+    assert not cells["real, held out"]["flow-warp"].endswith("†")
+    assert not cells["LateNtMovies (ours)"]["flow-warp"].endswith("†")  # a control is flagged, a method is not
+    assert any(note.startswith("†") for note in table1.notes(tables))
+
+
+def test_the_mismatched_prompt_stands_beside_each_clip_score(tables):
+    for table in tables.values():
+        wrong, right = (table["methods"]["heldout"][name]["value"] for name in ("clipsim_mismatched", "clipsim"))
+        flagged = [flag for flag in table["flags"] if flag["control"] == "mismatched_prompt"]
+        assert bool(flagged) == (wrong > right)
+        assert table["backend"]["clip"]["other_prompts"] == ["a cat", "word " * 90]
+        assert "end token" in table["backend"]["clip"]["note"]
+    _, rows = table1.table1(tables)
+    mismatched = next(row for row in rows if row[0] == "real, mismatched prompt")
+    mean = run.mean_over_videos(tables, "heldout", "clipsim_mismatched")
+    assert mismatched[4].removesuffix("†") == formats.cell(mean)
+
+
+def test_table_1c_stars_only_what_enough_pairs_show(tables):
+    header, rows = table1.table1c(tables)
+    assert [row[0] for row in rows] == ["checkpoint, frame by frame", "flow extrapolation", "static repeat",
+                                        "static + noise"]
+    assert header[2] == "flow-warp gap ↓" and header[-1] == "CLIPSIM ↑" and {row[1] for row in rows} == {"2"}
+    assert not any("*" in text for row in rows for text in row)  # two videos prove nothing
+    many = {f"v{k}": tables["ocean"] for k in range(paired.MIN_PAIRS)}
+    assert table1.table1c(many)[1][0][2].endswith("*")
+
+
+def test_images_of_any_size_are_read_as_squares_and_none_is_an_error(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for k, size in enumerate(((40, 30), (64, 80))):
+        Image.new("RGB", size, (k, 2, 3)).save(tmp_path / "photos" / f"{k}.png")
+    assert read.read_images(tmp_path / "photos", 32).shape == (2, 32, 32, 3)
+    assert read.read_images(None, 32) is None
+    with pytest.raises(UserError, match="none: no images"):
+        read.read_images(tmp_path / "none", 32)
