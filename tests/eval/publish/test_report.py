@@ -21,7 +21,6 @@ from eval.publish.figures import motion as motion_figure
 from eval.publish.figures.films import figure4
 from eval.records.run import compared, film
 from eval.records.video import LABELS, evaluate_video
-from eval.statistics import intervals
 from eval.study import aggregate
 from lnm import video
 from lnm.errors import UserError
@@ -180,17 +179,6 @@ def test_baselines_come_as_frames_one_video_or_seed_folders(tmp_path):
               for name in ("frames", "film.mp4", "folder", "seeds")}
     assert shapes == {"frames": [(8, 16, 16, 3)], "film.mp4": [(4, 16, 16, 3)], "folder": [(4, 16, 16, 3)],
                       "seeds": [(8, 16, 16, 3), (7, 16, 16, 3)]}
-
-
-def test_intervals_of_the_mean_cover_at_about_their_level():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(200):
-        entry = intervals.summarise(list(rng.normal(3, 1, 30)), "x", 300, 0)
-        hits += entry["low"] <= 3 <= entry["high"]
-    assert 0.88 <= hits / 200 <= 0.99
-    assert intervals.summarise([1.0], "x", 100, 0)["low"] is None
-    assert intervals.summarise([1.0, "too short"], "x", 100, 0) == {"refused": "too short"}
 
 
 def test_table_1_prints_the_published_rows_as_the_paper_does_and_invents_no_vote(run):
