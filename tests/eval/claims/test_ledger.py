@@ -29,7 +29,7 @@ SELF_CONTRADICTORY = {
 def claim(**changes):
     """A claim whose function, `constant`, gives 5."""
     return Claim.model_validate({
-        "id": "five", "section": "4", "quote": "five", "definition": "Five.", "function": "test_claims:constant",
+        "id": "five", "section": "4", "quote": "five", "definition": "Five.", "function": f"{__name__}:constant",
         "notebook": "audit.ipynb#method", "published": 5, "verdicts": list(VERDICTS)} | changes)
 
 
@@ -182,7 +182,7 @@ def test_a_value_within_the_tolerance_fits_and_any_other_does_not(published, val
 
 @pytest.mark.parametrize("changes, verdict", [
     ({}, REPRODUCED), ({"published": 6}, DIFFERS), ({"published": 6, "tolerance": 1}, REPRODUCED),
-    ({"with": {"value": 6}}, DIFFERS), ({"function": "test_claims:says_nothing"}, INCOMPARABLE),
+    ({"with": {"value": 6}}, DIFFERS), ({"function": f"{__name__}:says_nothing"}, INCOMPARABLE),
 ])
 def test_the_verdict_follows_from_what_the_function_gives(changes, verdict):
     assert claims.judge(claim(**changes), run=None)["verdict"] == verdict
