@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
+from lnm.devices import half_precision
 from lnm.errors import UserError
 from lnm.model import InflatedModel
 from lnm.resume import FIELDS, ResumeStore
@@ -33,7 +34,12 @@ def make_accelerator(settings: Finetune, device: torch.device | str) -> Accelera
     if cpu and settings.mixed_precision == "fp16":
         raise UserError(f"{type(settings).__name__.lower()}.mixed_precision: fp16 needs a GPU; choose bf16 or no")
     AcceleratorState._reset_state(reset_partial_state=True)  # a kernel may fine-tune twice, in another precision
-    return Accelerator(mixed_precision=settings.mixed_precision, cpu=cpu)
+    return Accelerator(mixed_precision=precision(settings, device), cpu=cpu)
+
+
+def precision(settings: Finetune, device: torch.device | str) -> str:
+    """`settings.mixed_precision`, with what "auto" is on this device: it decides the bytes, so a run remembers it."""
+    return half_precision(device) if settings.mixed_precision == "auto" else settings.mixed_precision
 
 
 def run_identity(pipe: InflatedModel, clip: np.ndarray | torch.Tensor, prompt: str, fps: float,
@@ -50,8 +56,8 @@ def decided(pipe: InflatedModel, settings: Finetune, seed: int) -> dict:
     """The part of a run's identity that is not its data: settings, seed, noise schedule, first weights."""
     aside = WITHOUT_EFFECT - CHOOSING if settings.steps == "auto" else WITHOUT_EFFECT | CHOOSING
     return {**settings.model_dump(exclude=aside | {"init", "identity_steps"}), "seed": seed,
-            "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule)),
-            "weights": weights_of(pipe)}
+            "mixed_precision": precision(settings, pipe.device), "weights": weights_of(pipe),
+            "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule))}
 
 
 def log_fields(settings: Finetune) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Finetune(Section):
     mask_value: Literal[0, 1] = 0  # 0: nothing masked, sharper on lnm-mini; the paper masks the whole canvas: 1
     still_noise: NonNegative = 0.0  # standard deviation of noise on the still's latents in training
     conv_placement: Literal["3x3", "all_but_projections", "all"] = "all"
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["no", "bf16", "fp16", "auto"] = "no"  # auto: bf16 where the machine computes in it
     gradient_checkpointing: Flag = False
     preview_every: Count = 420  # 0: no previews
     checkpoint_every: Positive = 100

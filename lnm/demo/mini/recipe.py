@@ -7,6 +7,18 @@ from typing import Any
 SIZE = 128  # pixels
 GREY = 128  # what stands where the mask is
 
+# the clips that lnm-mini's last round and lnm-mini-motion learn from; seeds lie beyond those of lnm-mini's stills and
+# of the built-in clips
+MOTION: dict[str, Any] = dict(
+    seed=0, frames=40, rates=(5, 6.25, 8, 10, 12.5, 16), paces=(0.4, 1.2),
+    clips={"ocean": 600, "clouds": 440, "sunset": 260, "pond": 100, "dusk": 160, "rapids": 160},
+    first_seed=200_000, validation=2, validation_seed=300_000,
+    # pieces of each real clip: squares from `smallest_piece` of its short side, one frame of `every`
+    real={"waterfall": "a photo of a waterfall", "cliff": "a photo of the coast by the sea",
+          "ferry": "a photo of a ferry on the sea"},
+    pieces=80, smallest_piece=0.4, every=(2, 3, 4), real_seconds=5.0, held_seconds=1.0,
+)
+
 # how lnm-mini is trained: four and a half hours on 2 CPU cores
 RECIPE = dict(
     seed=0,
@@ -36,22 +48,16 @@ RECIPE = dict(
         dict(steps=1300, period=2400, cooldown=600, lr=3e-3, edge_lr=1.5e-3, photos=0.4,
              masks={"everything": 0.2, "box": 0.1, "half": 0.6}, coarse=1, seams=10, noisiest_of=2),
     ],
+    # the last round of the U-Net, see references.py; "reach": seconds between a frame and the one given beside it
+    reference_rounds=[
+        dict(steps=1400, period=1400, cooldown=420, lr=2.5e-3, edge_lr=1.2e-3, photos=0.5, reach=1.5,
+             masks={"reference": 0.5, "everything": 0.12, "box": 0.08, "half": 0.2}, coarse=1, seams=10, noisiest_of=2),
+    ],
+    clips=MOTION,
     clip_batch=96,
     clip_rounds=[dict(steps=500, period=500, cooldown=1, lr=3e-3, edge_lr=1e-3),
                  dict(steps=500, period=500, cooldown=100, lr=2e-3, edge_lr=7e-4)],
 )
-
-# what lnm-mini-motion learns from; seeds lie beyond those of lnm-mini's stills and of the built-in clips
-MOTION: dict[str, Any] = dict(
-    seed=0, frames=40, rates=(5, 6.25, 8, 10, 12.5, 16), paces=(0.4, 1.2),
-    clips={"ocean": 600, "clouds": 440, "sunset": 260, "pond": 100, "dusk": 160, "rapids": 160},
-    first_seed=200_000, validation=2, validation_seed=300_000,
-    # pieces of each real clip: squares from `smallest_piece` of its short side, one frame of `every`
-    real={"waves": "ocean waves by day", "waterfall": "a photo of a waterfall",
-          "cliff": "a photo of the coast by the sea", "ferry": "a photo of a ferry on the sea"},
-    pieces=80, smallest_piece=0.4, every=(2, 3, 4), real_seconds=5.0, held_seconds=1.0,
-)
-
 
 def round_of(rounds: list[dict], step: int) -> tuple[dict, int]:
     """The round of training that `step` falls into, and its number within it. Raises IndexError after the last."""

@@ -1,11 +1,11 @@
 """The last round of lnm-mini's U-Net: the still as a reference for another moment of its scene.
 
-An inpainting U-Net is taught to repeat what is given and to invent what is hidden. It has never seen a picture given that
-is not quite the one to paint, which is what a film asks of it: temporal layers that stand in a network that copies in
-place can hold a frame still or redraw it, and hardly move it. Here a part of each batch hides the whole picture (mask 1)
-and gives another frame of the same clip beside it, as the paper's films do with their still. The network learns to
-take texture from where it stood a moment before; which moment it is, it is not told. Everything else goes on as in
-the rounds before.
+An inpainting U-Net is taught to repeat what is given and to invent what is hidden. It has never been given a picture
+that is not quite the one to paint, which is what a film asks of it: temporal layers in a network that copies in place
+can hold a frame still or redraw it, and hardly move it. Here a part of each batch hides the whole picture (mask 1) and
+gives another frame of the same clip beside it, as the paper's films do with their still. The network learns to take
+texture from where it stood a moment before; which moment that is, it is not told. All else goes on as in the rounds
+before.
 """
 
 from __future__ import annotations
@@ -17,18 +17,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lnm.clips import encode_clips, find_clips, held_out, read_captions
 from lnm.demo.mini.batch import Batch, half_plane
 from lnm.demo.mini.loop import loop
 from lnm.demo.mini.optimisers import muon_and_adamw, update_in_round
-from lnm.demo.mini.recipe import round_of, total_steps
+from lnm.demo.mini.recipe import GREY, SIZE, round_of, total_steps
 from lnm.demo.mini.text import tokenize
 from lnm.demo.mini.unet import new_scheduler, prediction_loss
+from lnm.latents import encode
+from lnm.settings import Motion
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers import AutoencoderDC, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
 HIDDEN = ("reference", "everything", "box", "half", "nothing")
+
+
+def reference_data(work: Path, folder: Path, vae: AutoencoderDC, tokenizer: CLIPTokenizer, images: np.ndarray,
+                   captions: list[str]) -> tuple[list[dict], dict, torch.Tensor]:
+    """What `draw_reference_batch` takes: the clips of `folder` as `lnm.demo.mini.clips.make_clips` made them and, once
+    more, mirrored as pixels; the photographs `images`, uint8 (N, SIZE, SIZE, 3), with captions, likewise; and an empty
+    picture. Clips in validation/ are left out. Encoded once, into `work`/pieces."""
+    sources = find_clips(folder)
+    held = held_out(sources, 0.0)
+    texts = read_captions(folder / "captions.csv", [s.name for s in sources], None)
+    encoded = encode_clips(vae, "lnm-mini", sources, texts, work / "pieces", SIZE, Motion(fps=None, mirror=True), held)
+    clips = [{"pieces": [piece[slice(0, len(piece), 1)].half() for piece in clip.pieces], "fps": clip.fps,
+              "ids": tokenize(tokenizer, [clip.caption])[0]} for clip in encoded if clip.content not in held]
+    both = torch.cat([encode(vae, np.ascontiguousarray(x), 64).half() for x in (images, images[:, :, ::-1])])
+    photos = {"latents": both, "ids": tokenize(tokenizer, captions).repeat(2, 1)}
+    return clips, photos, encode(vae, np.full((1, SIZE, SIZE, 3), GREY, np.uint8))[0]
 
 
 def box_mask(rng: np.random.Generator, side: int) -> torch.Tensor:
@@ -98,7 +117,7 @@ def draw_reference_batch(recipe: dict, step: int, clips: Sequence[dict], photos:
 def train_references(work: Path, recipe: dict, unet: UNet2DConditionModel, text_encoder: CLIPTextModel,
                      tokenizer: CLIPTokenizer, clips: Sequence[dict], photos: dict, blank: torch.Tensor,
                      basis: torch.Tensor) -> UNet2DConditionModel:
-    """Train `unet` on by the recipe's "reference_rounds"; the text encoder stands still. Returns the average over steps.
+    """Train `unet` on by the recipe's "reference_rounds"; the text encoder stands still. Returns the steps' average.
 
     basis: of `lnm.demo.mini.unet.patch_basis`. Goes on from `work`/references.safetensors where it was interrupted.
     """

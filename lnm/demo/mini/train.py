@@ -13,8 +13,10 @@ from lnm.demo import footage
 from lnm.demo.mini.autoencoder import train_vae
 from lnm.demo.mini.batch import training_latents
 from lnm.demo.mini.clip import save_clip, train_clip
+from lnm.demo.mini.clips import make_clips
 from lnm.demo.mini.images import training_images
 from lnm.demo.mini.recipe import RECIPE
+from lnm.demo.mini.references import reference_data, train_references
 from lnm.demo.mini.text import train_tokenizer
 from lnm.demo.mini.unet import new_scheduler, patch_basis, train_unet
 
@@ -52,7 +54,13 @@ def train(out: Path, work: Path, recipe: dict = RECIPE, downloads: Path | None =
     vae = train_vae(work, recipe, images)
     tokenizer = train_tokenizer(work / "tokenizer", captions)
     latents = training_latents(work, recipe, vae, images)
-    unet, text_encoder = train_unet(work, recipe, latents, captions, tokenizer, patch_basis(vae))
+    basis = patch_basis(vae)
+    unet, text_encoder = train_unet(work, recipe, latents, captions, tokenizer, basis)
+    footage.fetch(list(recipe["clips"]["real"]), work / "footage", downloads)
+    make_clips(work / "clips", work / "footage", recipe["clips"])
+    stills = sum(recipe["stills"].values())  # the photographs come after them
+    given = reference_data(work, work / "clips", vae, tokenizer, images[stills:], captions[stills:])
+    unet = train_references(work, recipe, unet, text_encoder, tokenizer, *given, basis)
     clip = train_clip(work, recipe, images, captions, tokenizer)
     save_checkpoint(out / "lnm-mini", vae, unet, text_encoder, work / "tokenizer")
     save_clip(out / "lnm-mini-clip", clip, tokenizer, work / "tokenizer")

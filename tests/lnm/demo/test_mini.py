@@ -12,7 +12,7 @@ from lnm.checkpoint import open_checkpoint
 from lnm.demo import footage, scenes
 from lnm.demo.mini import autoencoder, loop
 from lnm.demo.mini.batch import draw_batch, half_plane
-from lnm.demo.mini.recipe import GREY, RECIPE, round_of
+from lnm.demo.mini.recipe import GREY, MOTION, RECIPE, round_of
 from lnm.demo.mini.text import new_text_encoder, train_tokenizer
 from lnm.demo.mini.train import save_checkpoint, train
 from lnm.demo.mini.unet import coarse_error, new_unet, patch_basis
@@ -154,6 +154,8 @@ TINY = RECIPE | {
     "vae_rounds": [dict(part, steps=2) for part in RECIPE["vae_rounds"]],
     "unet_rounds": [dict(part, steps=2, period=2, cooldown=1) for part in RECIPE["unet_rounds"]], "unet_batch": 8,
     "clip_rounds": [dict(part, steps=2, period=2, cooldown=1) for part in RECIPE["clip_rounds"]], "clip_batch": 4,
+    "reference_rounds": [dict(part, steps=2, period=2, cooldown=1) for part in RECIPE["reference_rounds"]],
+    "clips": MOTION | {"clips": {"clouds": 2}, "real": {}, "frames": 3, "validation": 1},
 }
 
 
