@@ -71,6 +71,7 @@ class Finetune(Section):
     checkpoint_every: Positive = 100
     init: Text | None = None  # a temporal.safetensors to start from, or lnm-mini-motion; null: the identity
     identity_steps: Count = 0  # of a second fine-tune, from the identity, to see what init gives; 0: none
+    seeds: Positive = 1  # fine-tunes of a clip in the pipeline, a seed each; films are shared out among them in turn
 
     @field_validator("mixed_precision", mode="before")
     @classmethod

@@ -52,7 +52,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     """
     still, like, out = Path(still).expanduser(), Path(like).expanduser(), _film_path(out)
     _check(still, like, prompt, fps)
-    settings = _changed(settings or finetune_of(checkpoint), preview_every=0, identity_steps=0, steps=steps)
+    settings = _changed(settings or finetune_of(checkpoint), preview_every=0, identity_steps=0, seeds=1, steps=steps)
     sample = _changed(sample or Sample(), seeds=1, num_frames=num_frames)
     if fps is None:
         fps = FPS if like.is_dir() else min(FPS, video.read(like, max_frames=1).source_fps)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lnm.batches import check_length
@@ -30,16 +31,22 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
 
     prepared: the prepare stage's folder. store: where checkpoints are kept between runs. name: of the clip, in bars and
     messages. about: names as the user wrote them (checkpoint), for the record. Where several processes train together,
-    all call this and the first writes. With `settings.init` and `settings.identity_steps` a second fine-tune begins as
-    the identity and is written to `out`/identity. Returns a summary (counts, first and last losses).
+    all call this and the first writes. `settings.seeds` above 1: further fine-tunes, by seeds drawn from (seed, k), in
+    `out`/seeds/k. With `settings.init` and `settings.identity_steps` one more begins as the identity and is written to
+    `out`/identity. Returns a summary (counts, first and last losses).
     Raises UserError for a clip that is too short, or while another run holds the store.
     """
     prepared, out, store = Path(prepared), Path(out), Path(store)
     run: dict[str, Any] = {"checkpoint": checkpoint, "revision": revision, "seed": seed, "device": device, "name": name,
                            "about": about}
     summary = _train(prepared, out, store, settings, **run)
-    shutil.rmtree(out / "identity", ignore_errors=True)
-    (out / "identity").mkdir(parents=True, exist_ok=True)
+    for arm in ("seeds", "identity"):
+        shutil.rmtree(out / arm, ignore_errors=True)
+        (out / arm).mkdir(parents=True, exist_ok=True)
+    for k in range(1, settings.seeds):
+        again = run | {"seed": int(np.random.default_rng([seed, k]).integers(2**31)), "name": f"{name}, fine-tune {k + 1}"}
+        _train(prepared, out / "seeds" / str(k), store / "seeds" / str(k),
+               settings.model_copy(update={"preview_every": 0}), **again)
     if settings.init and settings.identity_steps:
         own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0})
         run["name"] = f"{name}, from the identity"

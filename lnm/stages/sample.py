@@ -33,7 +33,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     left them beside `temporal`) and the frozen checkpoint frame by frame, `settings.seeds` of each.
 
     prepared: the prepare stage's folder. temporal: the fine-tune's temporal.safetensors, which says with which noise
-    schedule and mask value films are made. Film k of all methods starts from the same noise. name: of the clip, in
+    schedule and mask value films are made. Further fine-tunes, in `seeds` beside it, take turns with it: film k of `ours`
+    is by fine-tune k modulo their number, and films.json says so under "clusters". Film k of all methods starts from the same noise. name: of the clip, in
     bars. about: names as the user wrote them (checkpoint), for the record. Writes <out>/<method>/seed_<k>/ (frames,
     film.mp4, film.gif), a contact sheet of each and, last, <out>/films.json, whose content is returned.
     Raises UserError for a checkpoint or temporal file that cannot be opened, or does not fit the other.
@@ -43,6 +44,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     still = load_latents(prepared)["still"]
+    tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
     file = read_temporal(temporal)
     mask_value = file.notes.mask_value
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
@@ -56,6 +58,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(settings.seeds):
+            if method == "ours" and len(tuned) > 1:
+                pipe.load_temporal(tuned[k % len(tuned)])
             which = f", film {k + 1} of {settings.seeds}" if settings.seeds > 1 else ""
             pipe.set_progress_bar_config(desc=f"sampling {name}{f', {method}' if len(methods) > 1 else ''}{which}")
             film = pipe(image_latents=still, prompt=prompt, negative_prompt=settings.negative_prompt,
@@ -67,7 +71,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
             "checkpoint": (about or {}).get("checkpoint", checkpoint), "mask_value": mask_value, "seed": seed,
-            "seeds": list(range(settings.seeds)), "methods": list(methods), "temporal_sha256": sha256(temporal)}
+            "seeds": list(range(settings.seeds)),
+            "clusters": {"ours": [f"fine-tune {k % len(tuned) + 1}" for k in range(settings.seeds)]}, "methods": list(methods), "temporal_sha256": sha256(temporal)}
     write_json(out / "films.json", note)
     return note
 

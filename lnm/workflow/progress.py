@@ -60,6 +60,7 @@ class Progress:
     def _expected(self, params: Params, video: str) -> dict[str, float]:
         settings = params.finetune
         steps = settings.model_copy(update={"steps": params.videos[video].steps or settings.steps}).ceiling
+        steps *= settings.seeds
         steps += settings.identity_steps if settings.init else 0
         guess = GUESS | {"finetune": GUESS["finetune"] * steps}
         return {stage: self.known.get(f"{stage}@{video}", guess[stage]) for stage in STAGES}

@@ -69,6 +69,17 @@ def test_a_second_fine_tune_from_the_identity_is_that_without_init(tiny, tmp_pat
     assert not list(arm.parent.iterdir()), "without init ours is the same"
 
 
+def test_further_fine_tunes_differ_by_their_seed_alone(tiny, tmp_path):
+    run(tiny, tmp_path, steps=2, seeds=3)
+    files = [tmp_path / "out" / "temporal.safetensors",
+             *(tmp_path / "out" / "seeds" / k / "temporal.safetensors" for k in "12")]
+    assert len({file.read_bytes() for file in files}) == 3
+    _, alone, _ = run(tiny, tmp_path / "alone", steps=2)
+    assert files[0].read_bytes() == alone, "the first is the fine-tune that there is without the others"
+    run(tiny, tmp_path, steps=2)
+    assert not list((tmp_path / "out" / "seeds").iterdir()), "what an earlier run left would be sampled"
+
+
 def test_steps_that_validation_chose_are_those_recorded(tiny, tmp_path):
     summary, _, log = run(tiny, tmp_path, steps="auto", most_steps=4, validate_every=2, learning_rate=1e-9)
     assert log.splitlines()[0] == "step,loss,lr,grad_norm,validation" and log.splitlines()[2].split(",")[-1]

@@ -82,6 +82,24 @@ def test_layers_from_the_identity_are_sampled_where_the_fine_tune_left_them(tiny
     assert not np.array_equal(arm, video.read_frames(tmp_path / "films" / "ours" / "seed_0"))
 
 
+def test_films_are_shared_out_among_the_fine_tunes_in_turn(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    home = tmp_path / "finetune"
+    (home / "seeds" / "1").mkdir(parents=True)
+    shutil.copy(temporal, home / "temporal.safetensors")
+    finetune(prepared, home / "seeds" / "1", tmp_path / "store", **tiny_finetune(checkpoint, mask_value=1, steps=1))
+    note = sample_films(prepared, home / "temporal.safetensors", tmp_path / "films", checkpoint=str(checkpoint),
+                        settings=SETTINGS, methods=("ours",))
+    assert note["clusters"] == {"ours": ["fine-tune 1", "fine-tune 2"]}
+    for k, file in enumerate((home / "temporal.safetensors", home / "seeds" / "1" / "temporal.safetensors")):
+        sample_films(prepared, shutil.copy(file, tmp_path / "one.safetensors"), tmp_path / "alone",
+                     checkpoint=str(checkpoint), settings=SETTINGS, methods=("ours",))
+        film = video.read_frames(tmp_path / "films" / "ours" / f"seed_{k}")
+        assert np.array_equal(film, video.read_frames(tmp_path / "alone" / "ours" / f"seed_{k}"))
+        other = video.read_frames(tmp_path / "alone" / "ours" / f"seed_{1 - k}")
+        assert not np.array_equal(film, other)
+
+
 def test_no_film_of_one_seed_is_a_film_of_another(tiny, tmp_path):
     drawn = {film_seed(seed, k) for seed in range(20) for k in range(20)}
     assert len(drawn) == 400 and film_seed(3, 4) == film_seed(3, 4)
