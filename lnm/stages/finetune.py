@@ -44,7 +44,8 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
         shutil.rmtree(out / arm, ignore_errors=True)
         (out / arm).mkdir(parents=True, exist_ok=True)
     for k in range(1, settings.seeds):
-        again = run | {"seed": int(np.random.default_rng([seed, k]).integers(2**31)), "name": f"{name}, fine-tune {k + 1}"}
+        drawn = int(np.random.default_rng([seed, k]).integers(2**31))
+        again = run | {"seed": drawn, "name": f"{name}, fine-tune {k + 1}"}
         _train(prepared, out / "seeds" / str(k), store / "seeds" / str(k),
                settings.model_copy(update={"preview_every": 0}), **again)
     if settings.init and settings.identity_steps:

@@ -33,10 +33,11 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     left them beside `temporal`) and the frozen checkpoint frame by frame, `settings.seeds` of each.
 
     prepared: the prepare stage's folder. temporal: the fine-tune's temporal.safetensors, which says with which noise
-    schedule and mask value films are made. Further fine-tunes, in `seeds` beside it, take turns with it: film k of `ours`
-    is by fine-tune k modulo their number, and films.json says so under "clusters". Film k of all methods starts from the same noise. name: of the clip, in
-    bars. about: names as the user wrote them (checkpoint), for the record. Writes <out>/<method>/seed_<k>/ (frames,
-    film.mp4, film.gif), a contact sheet of each and, last, <out>/films.json, whose content is returned.
+    schedule and mask value films are made. Further fine-tunes, in `seeds` beside it, take turns with it: film k of
+    `ours` is by fine-tune k modulo their number, as films.json says under "clusters". Film k of all methods starts from
+    the same noise. name: of the clip, in bars. about: names as the user wrote them (checkpoint), for the record. Writes
+    <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a contact sheet of each and, last, <out>/films.json, whose
+    content is returned.
     Raises UserError for a checkpoint or temporal file that cannot be opened, or does not fit the other.
     """
     prepared, out = Path(prepared), Path(out)
@@ -72,7 +73,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
             "checkpoint": (about or {}).get("checkpoint", checkpoint), "mask_value": mask_value, "seed": seed,
             "seeds": list(range(settings.seeds)),
-            "clusters": {"ours": [f"fine-tune {k % len(tuned) + 1}" for k in range(settings.seeds)]}, "methods": list(methods), "temporal_sha256": sha256(temporal)}
+            "clusters": {"ours": [f"fine-tune {k % len(tuned) + 1}" for k in range(settings.seeds)]},
+            "methods": list(methods), "temporal_sha256": sha256(temporal)}
     write_json(out / "films.json", note)
     return note
 
