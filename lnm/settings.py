@@ -62,7 +62,7 @@ class Finetune(Section):
     prompt_dropout: Fraction = 0.1  # without it guidance has nothing to guide away from
     ema: Fraction | None = None  # decay
     beta_schedule: Literal["checkpoint", "linear", "scaled_linear", "cosine"] = "checkpoint"
-    mask_value: Literal[0, 1] = 0  # 0: nothing masked, sharper on lnm-mini; the paper masks the whole canvas: 1
+    mask_value: Literal[0, 1] = 1  # the whole canvas is masked, as in the paper; 0: nothing is
     still_noise: NonNegative = 0.0  # standard deviation of noise on the still's latents in training
     conv_placement: Literal["3x3", "all_but_projections", "all"] = "all"
     mixed_precision: Literal["no", "bf16", "fp16", "auto"] = "no"  # auto: bf16 where the machine computes in it
@@ -87,7 +87,7 @@ class Finetune(Section):
 def finetune_of(checkpoint: str) -> Finetune:
     """What a fine-tune of `checkpoint` takes where nothing is given: for `lnm-mini` there are layers of many clips."""
     if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-motion"):
-        return Finetune(init="lnm-mini-motion", steps="auto", most_steps=300, patience=3)
+        return Finetune(init="lnm-mini-motion", steps="auto", most_steps=200, patience=3, mixed_precision="auto")
     return Finetune()
 
 
