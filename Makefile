@@ -39,12 +39,12 @@ clean: ## delete what the pipeline computed; keeps inputs/, data/, checkpoints/,
 
 setup: .venv/.stamp
 
-# Real footage and Inception weights are a DVC stage; the clips, lnm-mini and lnm-mini-motion come from the DVC remote in
-# this repository.
+# Real footage and Inception weights are a DVC stage; the clips, lnm-mini, lnm-mini-motion and lnm-mini-decoder come from
+# the DVC remote in this repository.
 # DVC killed while it writes its lock file leaves an empty one, and then refuses to start: an empty one goes.
 data: setup
 	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock
-	@dvc pull --quiet data.dvc lnm-mini lnm-mini-motion
+	@dvc pull --quiet data.dvc lnm-mini lnm-mini-motion lnm-mini-decoder
 	@lnm repro --quiet footage
 
 .venv/.stamp: requirements.txt pyproject.toml

@@ -26,7 +26,7 @@ class BuildPy(build_py):
         super().run()
         if self.editable_mode:  # the project's own checkpoints/ is in reach
             return
-        for name in ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion"):
+        for name in ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion", "lnm-mini-decoder"):
             source = HERE / "checkpoints" / name
             if source.is_dir():
                 shutil.copytree(source, Path(self.build_lib) / "lnm" / "demo" / "weights" / name, dirs_exist_ok=True)

@@ -14,11 +14,11 @@ import torch
 from einops import rearrange
 
 from lnm.errors import UserError
-from lnm.settings import Finetune
+from lnm.settings import Decoder, Finetune
 from lnm.validation import grid, reach
 
 
-def learning_rate(step: int, settings: Finetune, floor: float = 0.0) -> float:
+def learning_rate(step: int, settings: Finetune | Decoder, floor: float = 0.0) -> float:
     """Linear warm-up over `warmup_steps`, then constant or a cosine to `floor` times the rate."""
     rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
     if settings.lr_schedule == "cosine":

@@ -1,9 +1,9 @@
-"""A decoder in time: the autoencoder's decoder with temporal convolutions, so that a film's frames are decoded together.
+"""A decoder in time: the autoencoder's decoder with temporal convolutions, which decodes a film's frames together.
 
-A decoder that sees one frame alone turns what a film's latents get slightly wrong, anew in each, into texture that boils.
-Temporal convolutions after the decoder's own (Blattmann et al., "Align your Latents", 2023, section 3.1.1) see the
-frames beside it as well. They start as the identity, they alone are trained (`lnm.decoder_training`), on latents with
-noise, and they travel in a small file of their own.
+A decoder that sees one frame alone turns what a film's latents get slightly wrong, anew in each, into texture that
+boils. Temporal convolutions after the decoder's own (Blattmann et al., "Align your Latents", 2023, section 3.1.1) see
+the frames beside it as well. They start as the identity, they alone are trained (`lnm.decoder_training`), on latents
+with noise, and they travel in a small file of their own.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from lnm.errors import UserError
-from lnm.pseudo3d import FrameCount, inflate
+from lnm.pseudo3d import FrameCount, Pseudo3DConv, inflate
 from lnm.temporal_file import same_base
 
 FORMAT = "latentmovies-decoder-1"
@@ -32,7 +35,7 @@ def add_temporal_decoder(vae: Any) -> FrameCount:
     """Put temporal convolutions behind the 3x3 ones of `vae.decoder`, in place; they start as the identity.
 
     vae: an autoencoder of diffusers whose `decoder` is made of Conv2d (AutoencoderKL, AutoencoderDC). Returns how many
-    frames are folded into a batch, which `decode_film` sets. A second call changes nothing.
+    frames are folded into a batch, which `decode_together` sets. A second call changes nothing.
     """
     if not has_temporal_decoder(vae):
         vae.decoder.frames = inflate(vae.decoder, "3x3", temporal_attention=False)
@@ -45,32 +48,79 @@ def has_temporal_decoder(vae: Any) -> bool:
     return isinstance(getattr(vae.decoder, "frames", None), FrameCount)
 
 
+def remove_temporal_decoder(vae: Any) -> None:
+    """Take the temporal convolutions out again, in place: what is left is the decoder as it was, plain Conv2d."""
+    for module in _inflated(vae):
+        del module.temporal
+        module.__class__ = nn.Conv2d
+    for name in ("frames", "temporal_notes"):
+        vae.decoder.__dict__.pop(name, None)
+
+
+@contextmanager
+def plain_decoder(vae: Any) -> Iterator[None]:
+    """The decoder without its temporal convolutions for a while, as diffusers knows it, and then with them again."""
+    temporal = {module: module.temporal for module in _inflated(vae)}
+    aside = {name: vae.decoder.__dict__[name] for name in ("frames", "temporal_notes") if name in vae.decoder.__dict__}
+    remove_temporal_decoder(vae)
+    try:
+        yield
+    finally:
+        for module, own in temporal.items():
+            module.__class__ = Pseudo3DConv
+            module.temporal = own
+        vae.decoder.__dict__.update(aside)
+
+
+def _inflated(vae: Any) -> list[Any]:
+    return [module for module in vae.decoder.modules() if isinstance(module, Pseudo3DConv)]
+
+
 def decoder_parameters(vae: Any) -> dict[str, torch.nn.Parameter]:
     """Name -> parameter of the temporal convolutions of a decoder that has them."""
     return {k: p for k, p in vae.decoder.named_parameters() if ".temporal." in k}
 
 
 def decode_film(vae: Any, latents: torch.Tensor, chunk_size: int = 8) -> torch.Tensor:
-    """Latents of one film (F, C, h, w), not scaled -> pixels (F, 3, H, W) near [-1, 1], on the device of the VAE.
+    """Latents of one film (F, C, h, w), not scaled -> pixels (F, 3, H, W) near [-1, 1], on the device of the VAE."""
+    return torch.cat(list(decode_chunks(vae, latents, chunk_size)))
 
-    `chunk_size` frames at a time, so that memory stays flat. With a temporal decoder each chunk is decoded with CONTEXT
-    frames on either side, which are then left off.
+
+def decode_chunks(vae: Any, latents: torch.Tensor, chunk_size: int = 8) -> Iterator[torch.Tensor]:
+    """`decode_film`, `chunk_size` frames at a time and in their order, so that memory stays flat.
+
+    With a temporal decoder each chunk is decoded with CONTEXT frames on either side, which are then left off. Each
+    temporal convolution reaches one frame further: of up to CONTEXT in a row, chunks give what the whole film at once
+    would give. Of more, what lies further off than CONTEXT frames is not seen, which changes little.
     """
     if not has_temporal_decoder(vae):
-        return torch.cat([vae.decode(part).sample for part in latents.split(chunk_size)])
-    parts = []
+        for part in latents.split(chunk_size):
+            yield vae.decode(part).sample
+        return
     for start in range(0, len(latents), chunk_size):
         first = max(0, start - CONTEXT)
-        window = latents[first:start + chunk_size + CONTEXT]
-        vae.decoder.frames.value = len(window)
-        parts.append(vae.decode(window).sample[start - first:start - first + chunk_size])
-    return torch.cat(parts)
+        window = decode_together(vae, latents[first:start + chunk_size + CONTEXT])
+        yield window[start - first:start - first + chunk_size]
+
+
+def decode_together(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Consecutive latents (F, C, h, w), not scaled -> pixels (F, 3, H, W), through a temporal decoder all at once.
+
+    Any other call of `vae.decode` takes each latent of its batch for a film of one frame.
+    """
+    sliced = getattr(vae, "use_slicing", False)
+    vae.use_slicing = False  # diffusers' slices of one frame would know nothing of each other
+    vae.decoder.frames.value = len(latents)
+    try:
+        return vae.decode(latents).sample
+    finally:
+        vae.decoder.frames.value, vae.use_slicing = 1, sliced
 
 
 @torch.no_grad()
 def decoder_identity(vae: Any) -> dict[str, str]:
-    """Identifies a decoder without its temporal layers: a hash of the names and shapes of its weights, and SAMPLED values
-    of its first and last convolution (float16, base64)."""
+    """Identifies a decoder without its temporal layers: a hash of the names and shapes of its weights, and SAMPLED
+    values of its first and last convolution (float16, base64)."""
     own = {k: p for k, p in vae.decoder.named_parameters() if ".temporal." not in k}
     digest = hashlib.sha256("".join(f"{k}{tuple(p.shape)}" for k, p in own.items()).encode())
     telling = [p for p in own.values() if p.ndim == 4]
@@ -83,20 +133,23 @@ def save_decoder(vae: Any, path: Path | str, notes: dict[str, Any] | None = None
                  dtype: torch.dtype | None = None) -> None:
     """Write the temporal layers of a decoder alone, safetensors, whole or not at all.
 
-    notes: whatever the training wants to keep. dtype: None keeps the layers' own.
+    notes: whatever the training wants to keep; None: what a loaded file said. dtype: None keeps the layers' own.
     """
     path = Path(path)
     tensors = {k: p.detach().to("cpu", dtype).contiguous() for k, p in decoder_parameters(vae).items()}
-    metadata = {"format": FORMAT, "base": decoder_identity(vae), "notes": notes or {}}
+    notes = getattr(vae.decoder, "temporal_notes", {}) if notes is None else notes
+    metadata = {"format": FORMAT, "base": decoder_identity(vae), "notes": notes}
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"lnm": json.dumps(metadata, sort_keys=True)})
     os.replace(part, path)
 
 
+@torch.no_grad()
 def load_decoder(vae: Any, path: Path | str) -> dict[str, Any]:
     """Add temporal layers to the decoder of `vae`, in place, and load what `save_decoder` wrote. Returns its notes.
 
-    Raises UserError, and changes nothing, for a file that is not one or that was trained on another autoencoder.
+    The layers take the decoder's own precision and stand still. Raises UserError, and changes nothing, for a file that
+    is not one or that was trained on another autoencoder.
     """
     try:
         with safe_open(path, "pt") as f:
@@ -111,11 +164,15 @@ def load_decoder(vae: Any, path: Path | str) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable safetensors file ({error}); train again") from None
     if not same_base(metadata["base"], decoder_identity(vae)):
         raise UserError(f"{path}: trained on another autoencoder than the one that is open; open that one")
+    fresh = not has_temporal_decoder(vae)
     add_temporal_decoder(vae)
     own = decoder_parameters(vae)
     if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in own.items()}:
+        if fresh:
+            remove_temporal_decoder(vae)
         raise UserError(f"{path}: its layers have other shapes than this decoder's; train again")
-    with torch.no_grad():
-        for k, v in tensors.items():
-            own[k].copy_(v)
+    for k, v in tensors.items():
+        own[k].copy_(v)
+        own[k].requires_grad_(False)
+    vae.decoder.temporal_notes = metadata["notes"]
     return metadata["notes"]

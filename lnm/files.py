@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-BUILT_IN = ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion")
+BUILT_IN = ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion", "lnm-mini-decoder")
 
 
 def write_json(path: Path, data: Any) -> None:

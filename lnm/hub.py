@@ -1,4 +1,4 @@
-"""Temporal files on the model hub: found by name, and pushed with a model card."""
+"""Temporal files and decoders in time: found by name, here or on the model hub; pushed there with a model card."""
 
 from __future__ import annotations
 
@@ -8,33 +8,45 @@ from pathlib import Path
 from typing import Any
 
 from lnm.errors import UserError
-from lnm.files import builtin
+from lnm.files import BUILT_IN, builtin
 from lnm.temporal_file import TemporalNotes, read_temporal
 
-FILE = "temporal.safetensors"
+FILE, DECODER_FILE = "temporal.safetensors", "decoder.safetensors"
 
 
 def locate_temporal(name: Path | str, revision: str | None = None, **hub: Any) -> Path:
     """A temporal file: a local path, a folder that holds temporal.safetensors, lnm-mini-motion, or a hub name
     (USER/REPOSITORY, from the cache or downloaded; hub: `cache_dir`, `local_files_only`, `token`, `force_download`, as
     diffusers takes them). Raises UserError that says where to put it."""
+    return _locate(name, FILE, "temporal file", revision, hub)
+
+
+def locate_decoder(name: Path | str, revision: str | None = None, **hub: Any) -> Path:
+    """A file of a decoder in time (`lnm.decoder`), by what `locate_temporal` takes: a local path, a folder that holds
+    decoder.safetensors, lnm-mini-decoder, or a hub name. Raises UserError that says where to put it."""
+    return _locate(name, DECODER_FILE, "decoder file", revision, hub)
+
+
+def _locate(name: Path | str, file: str, kind: str, revision: str | None, hub: dict[str, Any]) -> Path:
     path = builtin(str(name)) or Path(name).expanduser()
     if path.is_dir():
-        path = path / FILE
+        path = path / file
     if path.exists() or path.suffix == ".safetensors" or str(name).count("/") != 1:
         if not path.is_file():
-            raise UserError(f"{name}: no such temporal file; give one that a training wrote, or a hub name")
+            fix = (f"`dvc pull {name}` brings the built-in one" if str(name) in BUILT_IN else
+                   "give one that a training wrote, or a hub name")
+            raise UserError(f"{name}: no such {kind}; {fix}")
         return path
     from huggingface_hub import hf_hub_download  # here: only a name that is no file needs it
 
     try:
-        return Path(hf_hub_download(str(name), FILE, revision=revision, **hub))
+        return Path(hf_hub_download(str(name), file, revision=revision, **hub))
     except Exception as error:  # the hub client raises many kinds
         if hub.get("local_files_only"):
             raise UserError(f"{name}: neither a file here nor in the cache, and local_files_only forbids a download; "
                             "open it once without") from None
         raise UserError(f"{name}: neither a file here nor to be had from the model hub ({type(error).__name__}); fetch "
-                        f"its {FILE} where the hub is in reach and give its path") from None
+                        f"its {file} where the hub is in reach and give its path") from None
 
 
 def push_temporal(path: Path | str, repository: str, *, private: bool = False, token: str | None = None,

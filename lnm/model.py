@@ -71,7 +71,7 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         hub = {name: kwargs[name] for name in HUB if name in kwargs}
         file = None if temporal is None else read_temporal(locate_temporal(temporal, **hub))
         if saved_class(pretrained_model_name_or_path, kwargs.get("revision"), **hub) == cls.__name__:
-            pipe = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            pipe = cls._open_saved(pretrained_model_name_or_path, **kwargs)
             if file is not None:
                 pipe.load_temporal(file)
             return pipe
@@ -83,6 +83,11 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         for name in set(kwargs) & set(COMPONENTS):
             setattr(base, name, kwargs.pop(name))
         return cls.from_checkpoint(base, file, conv_placement=conv_placement, in_place=True, **kwargs)
+
+    @classmethod
+    def _open_saved(cls, name: Any, **kwargs: Any) -> Self:
+        """What `save_pretrained` wrote, as diffusers opens it."""
+        return super().from_pretrained(name, **kwargs)
 
     @classmethod
     def from_single_file(cls, pretrained_model_link_or_path: Any, **kwargs: Any) -> Self:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,6 +16,16 @@ from einops import rearrange, repeat
 from PIL import Image
 
 from lnm.arguments import check_choices, check_film, check_size
+from lnm.checkpoint import HUB
+from lnm.decoder import (
+    decode_chunks,
+    has_temporal_decoder,
+    load_decoder,
+    plain_decoder,
+    remove_temporal_decoder,
+    save_decoder,
+)
+from lnm.hub import DECODER_FILE, locate_decoder
 from lnm.images import to_pixels
 from lnm.latents import encode_pixels
 from lnm.model import InflatedModel
@@ -48,6 +59,69 @@ class LateNtMoviesPipeline(InflatedModel):
     _callback_tensor_inputs = ["latents", "prompt_embeds"]
     _guidance_scale, _num_timesteps = 1.0, 0
 
+    # the parameters of `InflatedModel`, which diffusers reads here, and the name of a file beside the autoencoder's
+    # folder that `save_pretrained` left: only so it is found by whichever way a saved pipeline is opened
+    def __init__(self, vae, text_encoder, tokenizer, unet, scheduler, mask_value=1.0,  # type: ignore[no-untyped-def]
+                 learned=None, temporal_decoder=None):
+        super().__init__(vae, text_encoder, tokenizer, unet, scheduler, mask_value, learned)
+        self.register_to_config(temporal_decoder=temporal_decoder)
+        if temporal_decoder is not None:
+            load_decoder(vae, Path(vae.config._name_or_path).parent / temporal_decoder)
+
+    # ---------------------------------------------------------------- a decoder in time
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, temporal: Path | str | None = None, *,
+                        temporal_decoder: Path | str | None = None, conv_placement: str = "all",
+                        **kwargs: Any) -> Self:
+        """As `InflatedModel.from_pretrained`, with a decoder in time.
+
+        temporal_decoder: a file, "lnm-mini-decoder" or a hub name (`load_temporal_decoder`); without it frames are
+        decoded one by one, or, of a saved pipeline, as it was saved. Raises UserError, before anything is opened, for
+        one that is not to be had.
+        """
+        hub = {name: kwargs[name] for name in HUB if name in kwargs}
+        decoder = None if temporal_decoder is None else locate_decoder(temporal_decoder, **hub)
+        pipe = super().from_pretrained(pretrained_model_name_or_path, temporal, conv_placement=conv_placement, **kwargs)
+        if decoder is not None:
+            pipe.load_temporal_decoder(decoder)
+        return pipe
+
+    @classmethod
+    def _open_saved(cls, name: Any, **kwargs: Any) -> Self:
+        hub = {k: kwargs[k] for k in (*HUB, "revision") if k in kwargs}
+        if "vae" in kwargs:  # the saved decoder in time is not for another autoencoder
+            kwargs.setdefault("temporal_decoder", None)
+        elif cls.load_config(name, **hub).get("temporal_decoder") and not Path(name).is_dir():
+            locate_decoder(name, **hub)  # into the cache, beside what diffusers fetches
+        return super()._open_saved(name, **kwargs)
+
+    def save_pretrained(self, save_directory: Path | str, *args: Any, **kwargs: Any) -> None:
+        """As `InflatedModel.save_pretrained`. The autoencoder is saved as diffusers knows it; a decoder in time lies
+        beside it, in a file of its own."""
+        file, has = Path(save_directory) / DECODER_FILE, has_temporal_decoder(self.vae)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        if has:
+            save_decoder(self.vae, file)
+        self.register_to_config(temporal_decoder=DECODER_FILE if has else None)
+        with plain_decoder(self.vae):
+            super().save_pretrained(save_directory, *args, **kwargs)
+
+    def load_temporal_decoder(self, temporal_decoder: Path | str, revision: str | None = None,
+                              **hub: Any) -> dict[str, Any]:
+        """Decode films by a decoder in time from now on: its temporal layers go into the pipeline's autoencoder.
+
+        temporal_decoder: a path, "lnm-mini-decoder", or a hub name (USER/REPOSITORY; revision, hub: as
+        `lnm.hub.locate_decoder` takes them). Returns the file's notes. Raises UserError for a file that cannot be had,
+        is none or was trained on another autoencoder; nothing is changed then.
+        """
+        return load_decoder(self.vae, locate_decoder(temporal_decoder, revision, **hub))
+
+    def unload_temporal_decoder(self) -> None:
+        """Decode each frame by itself again; the autoencoder is what it was before `load_temporal_decoder`."""
+        remove_temporal_decoder(self.vae)
+
     # ---------------------------------------------------------------- what diffusers' callbacks look at
 
     @property
@@ -77,11 +151,12 @@ class LateNtMoviesPipeline(InflatedModel):
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor, chunk_size: int = 8) -> torch.Tensor:
-        """(B, C, F, h, w) -> (B, F, 3, H, W) in [0, 1], float32 on the CPU; `chunk_size` frames at a time, so that
-        memory stays flat."""
-        frames = rearrange(latents, "b c f h w -> (b f) c h w") / self.vae.config.scaling_factor
-        pixels = [self.vae.decode(part.to(self.vae.dtype)).sample.float().cpu() for part in frames.split(chunk_size)]
-        return rearrange((torch.cat(pixels) / 2 + 0.5).clamp(0, 1), "(b f) c h w -> b f c h w", f=latents.shape[2])
+        """(B, C, F, h, w) -> (B, F, 3, H, W) in [0, 1], float32 on the CPU; film by film, `chunk_size` frames at a
+        time (`lnm.decoder.decode_chunks`), so that memory stays flat."""
+        films = rearrange(latents, "b c f h w -> b f c h w") / self.vae.config.scaling_factor
+        pixels = [torch.cat([part.float().cpu() for part in decode_chunks(self.vae, film, chunk_size)])
+                  for film in films.to(self.vae.dtype)]
+        return (torch.stack(pixels) / 2 + 0.5).clamp(0, 1)
 
     # ---------------------------------------------------------------- the film
 

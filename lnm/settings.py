@@ -123,7 +123,7 @@ class Decoder(Section):
     """How a decoder in time is trained on many clips (`lnm.decoder_training`)."""
 
     steps: Positive = 3000
-    frames: Positive = 8  # consecutive frames a step
+    frames: Annotated[int, Field(strict=True, ge=2)] = 8  # consecutive frames a step
     strides: Annotated[list[Positive], Field(min_length=1)] = [1, 2]  # drawn at random
     crop: Positive = 64  # pixels, the side of the square that a step sees
     noise: NonNegative = 0.1  # deviation on the scaled latents, times |N(0, 1)|: what a U-Net gets wrong
@@ -140,6 +140,17 @@ class Decoder(Section):
     holdout: Fraction = 0.1  # share of the clips that is never trained on; a folder validation/ goes before it
 
 
+    @property
+    def lr_schedule(self) -> Literal["cosine"]:
+        """The only one."""
+        return "cosine"
+
+    @property
+    def ceiling(self) -> int:
+        """Steps at most."""
+        return self.steps
+
+
 class Sample(Section):
     """How films are sampled. Section 5: 15 steps."""
 
@@ -150,6 +161,14 @@ class Sample(Section):
     scheduler: Literal["ddim", "euler", "euler_a", "dpm++", "pndm", "unipc"] = "dpm++"
     first_frame: Literal["free", "clamp"] = "free"
     seeds: Positive = 2  # films a method; film k starts from noise drawn by (seed, k)
+    temporal_decoder: Text | None = None  # a decoder.safetensors, or lnm-mini-decoder; null: frames one by one
+
+
+def sample_of(checkpoint: str) -> Sample:
+    """How films of `checkpoint` are sampled where nothing is given: for `lnm-mini` there is a decoder in time."""
+    if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-decoder"):
+        return Sample(temporal_decoder="lnm-mini-decoder")
+    return Sample()
 
 
 def validated(kind: type[AnySection], values: dict[str, Any]) -> AnySection:

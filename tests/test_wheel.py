@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-CHECKPOINTS = [f"lnm/demo/weights/{name}/" for name in ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion")]
+CHECKPOINTS = [f"lnm/demo/weights/{name}/" for name in ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion",
+                                                        "lnm-mini-decoder")]
 
 
 @pytest.fixture(scope="module")

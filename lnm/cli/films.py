@@ -36,6 +36,7 @@ from lnm.cli.options import (
     model,
     parse_crop,
     parse_size,
+    sample_choices,
 )
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.cli.training import begin, finish, temporal_path
@@ -65,9 +66,10 @@ def animate(
     target = film_path(out, still)
     opened = model(here, checkpoint, revision, device, size)
     own = finetune_choices(here, opened)
-    training, sampling = by_section(setting, own, here.sample)
+    films = sample_choices(here, opened)
+    training, sampling = by_section(setting, own, films)
     settings = changed(own, training, steps=steps)
-    sample = changed(here.sample, sampling, num_inference_steps=inference_steps)
+    sample = changed(films, sampling, num_inference_steps=inference_steps)
     clip = clip_of(like, "--like", here.root)
     store = here.root / "store" / "animate" if here.root else None
     from lnm.stages.animate import animate as make
@@ -125,7 +127,7 @@ def sample(
     """
     here = defaults()
     target = film_path(out, still)
-    settings = changed(here.sample, setting, num_frames=frames, num_inference_steps=inference_steps)
+    changed(here.sample, setting)  # a misspelt one is refused before anything is opened
     _must_exist(still, "STILL")
     from lnm.hub import locate_temporal
     from lnm.temporal_file import read_temporal
@@ -134,6 +136,7 @@ def sample(
     notes = read_temporal(path).notes
     base = checkpoint or (_trained_on(notes.checkpoint, here, temporal) if notes.checkpoint else None)
     opened = model(here, base, revision, device, size)
+    settings = changed(sample_choices(here, opened), setting, num_frames=frames, num_inference_steps=inference_steps)
     text = prompt if prompt is not None else notes.prompt or ""
     calm()
     rate = _rate(fps) or notes.fps or FRESH
@@ -168,7 +171,8 @@ def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, set
     from lnm.stages.sample import film_seed
     from lnm.video import sides, write_gif, write_mp4
 
-    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, temporal=temporal, revision=opened.revision)
+    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, temporal=temporal, revision=opened.revision,
+                                                temporal_decoder=settings.temporal_decoder)
     pipe.to(pick_device(opened.device))
     pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
     pipe.set_progress_bar_config(desc="sampling")

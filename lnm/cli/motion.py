@@ -1,7 +1,8 @@
-"""`lnm motion`: temporal layers that have seen many clips before the one."""
+"""`lnm motion`: temporal layers, and a decoder in time, that have seen many clips before the one."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,16 @@ import typer
 
 from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, defaults, model
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
-from lnm.cli.training import begin, finish, temporal_path
+from lnm.cli.training import begin, finish, own_device, temporal_path, unfinished
 from lnm.demo import footage
 from lnm.demo.mini.recipe import MOTION
+from lnm.errors import UserError
 from lnm.files import cache_folder
-from lnm.settings import Motion
+from lnm.settings import Decoder, Motion
 from lnm.workflow.params import root
 
-app = App("Temporal layers that have seen many clips: what a fine-tune can begin from (finetune.init).")
+app = App("Temporal layers that have seen many clips: what a fine-tune can begin from (finetune.init), and what "
+          "decodes the frames of a film together (sample.temporal_decoder).")
 
 
 @app.add("lnm motion clips --out store/motion/clips")
@@ -74,3 +77,48 @@ def train(
     for done, loss in list(trained.validation.items())[-1:]:
         say(f"validation: {loss:.4f} after {done} steps")
     finish(pipe, out, store, trained, opened, here.root, torch.float16 if half else None)
+
+
+@app.add("lnm motion decoder --clips timelapses --out decoder.safetensors")
+def decoder(
+    clips: Annotated[Path, typer.Option(metavar="FOLDER", help="Videos, and folders of images, at any depth; those in "
+                                                                "validation/ are never trained on.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The decoder file to write; its log lies beside it.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="Of training. (default: 3000)")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write half precision, half the size.")] = False,
+    size: Size = None, seed: Seed = None, checkpoint: Base = None, revision: Revision = None, device: Device = None,
+    setting: Set = None, quiet: Quiet = False,
+) -> None:
+    """Teach the decoder of a checkpoint's autoencoder to decode the frames of a film together, so that less boils.
+
+    Temporal layers are added to it and they alone train, on the clips' pixels; neither captions nor the U-Net are
+    needed. A tenth of the clips is held out: the log has what is missed on it. A bar shows the time left. If it is
+    interrupted, the same command goes on from its last checkpoint, which lies beside FILE until it is done.
+    `lnm sample --set temporal_decoder=FILE` films with it.
+    """
+    here = defaults()
+    out = temporal_path(out)
+    opened = model(here, checkpoint, revision, device, size)
+    settings = changed(Decoder(), setting, steps=steps)
+    if not isinstance(opened.size, int):
+        raise UserError(f"--size {'x'.join(map(str, opened.size))}: a step sees a square; give its side, such as 128")
+    import torch
+
+    from lnm.checkpoint import open_checkpoint
+    from lnm.decoder import save_decoder
+    from lnm.decoder_training import train_decoder
+    from lnm.devices import pick_device
+
+    store = unfinished(out)
+    vae = open_checkpoint(opened.checkpoint, opened.revision, own_device(pick_device(opened.device))).vae
+    trained = train_decoder(vae, clips, size=opened.size, seed=here.seed if seed is None else seed, store=store,
+                            log=out.with_suffix(".csv"), settings=settings)
+    save_decoder(vae, out, dtype=torch.float16 if half else None)
+    shutil.rmtree(store, ignore_errors=True)
+    say(f"clips: {len(trained.clips)} trained on, {len(trained.held_out)} held out")
+    for done, found in trained.validation.items():
+        if done in (0, trained.steps):
+            say(f"held out, after {done} steps: " + ", ".join(f"{k} {v:.5f}" for k, v in found.items()))
+    say(f"loss: {trained.loss_first_tenth:.4f} over the first tenth of the steps, {trained.loss_last_tenth:.4f} over "
+        "the last")
+    print(f"decoder file: {out}")

@@ -12,7 +12,7 @@ import typer
 from lnm.demo import footage
 from lnm.errors import UserError
 from lnm.files import builtin, cache_folder
-from lnm.settings import Finetune, Sample, Section, finetune_of
+from lnm.settings import Finetune, Sample, Section, finetune_of, sample_of
 from lnm.workflow.params import load, root
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -69,13 +69,27 @@ def defaults() -> Defaults:
         return Defaults()
     params = load()
     return Defaults(home, params.seed, params.size, params.device, local_model(params.checkpoint.name, home),
-                    params.checkpoint.revision, params.finetune, params.sample)
+                    params.checkpoint.revision, params.finetune, _local_decoder(params.sample, home))
+
+
+def _local_decoder(sample: Sample, home: Path) -> Sample:
+    """A file in the project, named from its root, by its whole path."""
+    name = sample.temporal_decoder
+    return sample.model_copy(update={"temporal_decoder": local_model(name, home)}) if name else sample
 
 
 def finetune_choices(here: Defaults, opened: Model) -> Finetune:
     """A fine-tune's choices: the project's for its own checkpoint, else what suits the one that was given."""
     own = here.root is not None and opened.checkpoint == here.checkpoint
     return here.finetune if own else finetune_of(opened.checkpoint)
+
+
+def sample_choices(here: Defaults, opened: Model) -> Sample:
+    """How films are sampled: as the project has it; by a decoder in time where it is that of the checkpoint given."""
+    if here.root is not None and opened.checkpoint == here.checkpoint:
+        return here.sample
+    decoder = sample_of(opened.checkpoint).temporal_decoder
+    return here.sample.model_copy(update={"temporal_decoder": decoder})
 
 
 def local_model(name: str, home: Path | None) -> str:

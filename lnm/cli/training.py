@@ -1,4 +1,4 @@
-"""What `lnm finetune` and `lnm motion train` have in common: a pipeline to train, and the temporal file that comes out.
+"""What the commands that train have in common: a pipeline to train, and the temporal file that comes out.
 
 `accelerate launch -m lnm ...` and `torchrun -m lnm ...` start the command once a GPU: the first process alone writes.
 """
@@ -27,12 +27,18 @@ def begin(opened: Model, out: Path, conv_placement: str) -> tuple[Any, Path]:
     from lnm.devices import pick_device
     from lnm.pipeline import LateNtMoviesPipeline
 
-    calm()
-    store = out.with_name(f".{out.stem}.unfinished")
-    if_interrupted(f"stopped; the same command goes on from the last checkpoint, in {store}")
+    store = unfinished(out)
     pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, revision=opened.revision,
                                                 conv_placement=conv_placement)
     return pipe.to(own_device(pick_device(opened.device))), store
+
+
+def unfinished(out: Path) -> Path:
+    """The folder beside `out` from which an interrupted training goes on; what is said where this one is stopped."""
+    calm()
+    store = out.with_name(f".{out.stem}.unfinished")
+    if_interrupted(f"stopped; the same command goes on from the last checkpoint, in {store}")
+    return store
 
 
 def own_device(device: str) -> str:

@@ -16,7 +16,8 @@ from lnm import video
 from lnm.checkpoint import WEIGHTS, locate
 from lnm.errors import UserError
 from lnm.files import cache_folder, sha256
-from lnm.settings import Finetune, Sample, finetune_of, validated
+from lnm.hub import locate_decoder
+from lnm.settings import Finetune, Sample, finetune_of, sample_of, validated
 from lnm.stages.finetune import finetune
 from lnm.stages.prepare import prepare
 from lnm.stages.sample import sample_films
@@ -53,7 +54,8 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     still, like, out = Path(still).expanduser(), Path(like).expanduser(), _film_path(out)
     _check(still, like, prompt, fps)
     settings = _changed(settings or finetune_of(checkpoint), preview_every=0, identity_steps=0, seeds=1, steps=steps)
-    sample = _changed(sample or Sample(), seeds=1, num_frames=num_frames)
+    sample = _changed(sample or sample_of(checkpoint), seeds=1, num_frames=num_frames)
+    decoder = sha256(locate_decoder(sample.temporal_decoder)) if sample.temporal_decoder else None
     if fps is None:
         fps = FPS if like.is_dir() else min(FPS, video.read(like, max_frames=1).source_fps)
         say(f"fps: {fps:g}, as none is given"
@@ -79,7 +81,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
         temporal = learned / "temporal.safetensors"
         if not temporal.exists():
             finetune(prepared, learned, learned.parent / "store", settings=settings, seed=seed, **model, name=like.stem)
-        films = store / _key([sample.model_dump(), seed, prepared.parent.name, learned.parent.name]) / "sample"
+        films = store / _key([sample.model_dump(), decoder, seed, prepared.parent.name, learned.parent.name]) / "sample"
         if not (films / "films.json").exists():
             sample_films(prepared, temporal, films, settings=sample, seed=seed, **model, name=still.stem,
                          methods=("ours",))

@@ -12,6 +12,7 @@ from lnm import video
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
 from lnm.files import sha256, write_json
+from lnm.hub import locate_decoder
 from lnm.latents import load_latents
 from lnm.pipeline import LateNtMoviesPipeline, to_uint8
 from lnm.schedulers import make_scheduler
@@ -34,11 +35,12 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
 
     prepared: the prepare stage's folder. temporal: the fine-tune's temporal.safetensors, which says with which noise
     schedule and mask value films are made. Further fine-tunes, in `seeds` beside it, take turns with it: film k of
-    `ours` is by fine-tune k modulo their number, as films.json says under "clusters". Film k of all methods starts from
-    the same noise. name: of the clip, in bars. about: names as the user wrote them (checkpoint), for the record. Writes
-    <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a contact sheet of each and, last, <out>/films.json, whose
-    content is returned.
-    Raises UserError for a checkpoint or temporal file that cannot be opened, or does not fit the other.
+    `ours` is by fine-tune k modulo their number, and films.json says so under "clusters". Film k of all methods starts
+    from the same noise. `ours` alone is decoded by `settings.temporal_decoder`; the others, the paper's own arm and the
+    frozen checkpoint, by the checkpoint's own decoder. name: of the clip, in bars. about: names as the user wrote them
+    (checkpoint, temporal_decoder), for the record. Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a
+    contact sheet of each and, last, <out>/films.json, whose content is returned.
+    Raises UserError for a checkpoint, temporal file or decoder that cannot be opened, or does not fit the others.
     """
     prepared, out = Path(prepared), Path(out)
     base = open_checkpoint(checkpoint, revision, pick_device(device))
@@ -47,6 +49,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     still = load_latents(prepared)["still"]
     tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
     file = read_temporal(temporal)
+    decoder = locate_decoder(settings.temporal_decoder) if settings.temporal_decoder else None
     mask_value = file.notes.mask_value
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
     methods = tuple(method for method in METHODS if method in methods and (method != "identity" or identity.is_file()))
@@ -56,6 +59,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
         else:
             pipe = LateNtMoviesPipeline.from_checkpoint(base, file if method == "ours" else read_temporal(identity),
                                                         in_place=method == "ours")
+        if decoder and method == "ours":
+            pipe.load_temporal_decoder(decoder)
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(settings.seeds):
@@ -69,12 +74,14 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                         generator=torch.Generator("cpu").manual_seed(film_seed(seed, k))).frames[0]
             write_film(out / method / f"seed_{k}", to_uint8(film), fps)
             video.contact_sheet([(f"{method}, film {k}", to_uint8(film))], path=out / f"{method}_seed_{k}.png")
+    written = {"checkpoint": checkpoint, "temporal_decoder": settings.temporal_decoder} | (about or {})
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
-            "checkpoint": (about or {}).get("checkpoint", checkpoint), "mask_value": mask_value, "seed": seed,
-            "seeds": list(range(settings.seeds)),
+            **written, "mask_value": mask_value, "seed": seed, "seeds": list(range(settings.seeds)),
             "clusters": {"ours": [f"fine-tune {k % len(tuned) + 1}" for k in range(settings.seeds)]},
-            "methods": list(methods), "temporal_sha256": sha256(temporal)}
+            "methods": list(methods), "temporal_sha256": sha256(Path(temporal)),
+            "decoder_sha256": sha256(decoder) if decoder else None,
+            "decoded_in_time": [method for method in methods if decoder and method == "ours"]}
     write_json(out / "films.json", note)
     return note
 

@@ -103,14 +103,18 @@ class SampleChoices(OnCheckpoint, Sample, Choices):
     """The sample stage's."""
 
     seed: int
+    decoder_sha256: str | None
 
     def arguments(self) -> dict[str, Any]:
         """What `lnm.stages.sample.sample_films` takes, beside its folders and files."""
+        settings = {key: getattr(self, key) for key in Sample.model_fields}
+        if self.temporal_decoder and not builtin(self.temporal_decoder):
+            settings["temporal_decoder"] = str(root() / Path(self.temporal_decoder).expanduser())
         return {
-            "settings": Sample(**{key: getattr(self, key) for key in Sample.model_fields}),
+            "settings": Sample(**settings),
             "checkpoint": _model(self.checkpoint),
             "name": self.video,
-            "about": {"checkpoint": self.checkpoint},
+            "about": {"checkpoint": self.checkpoint, "temporal_decoder": self.temporal_decoder},
             **{key: getattr(self, key) for key in ("revision", "seed", "device")},
         }
 

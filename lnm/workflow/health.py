@@ -182,8 +182,8 @@ def _recorded(root: Path) -> dict[str, str]:
     yaml = YAML(typ="safe", pure=True)
     shared = yaml.load(_text(root / "data.dvc")) or {}
     stages = (yaml.load(_text(root / "dvc.lock")) or {}).get("stages") or {}
-    found: list[dict[str, Any]] = [*shared.get("outs", []), *(
-        out for name in ("lnm-mini", "lnm-mini-motion") for out in stages.get(name, {}).get("outs", []))]
+    built = [stages.get(name, {}) for name in ("lnm-mini", "lnm-mini-motion", "lnm-mini-decoder")]
+    found: list[dict[str, Any]] = [*shared.get("outs", []), *(out for stage in built for out in stage.get("outs", []))]
     return {out["path"]: out["md5"] for out in found}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from lnm.demo import footage
 from lnm.errors import UserError
-from lnm.files import builtin, sha256, write_json
+from lnm.files import BUILT_IN, builtin, sha256, write_json
 from lnm.workflow.choices import Choices, FinetuneChoices, PrepareChoices, SampleChoices
 from lnm.workflow.params import STAGES, Params, Video, load, root
 
@@ -93,14 +93,13 @@ def _prepare(params: Params, video: str) -> dict[str, Any]:
 
 
 def _finetune(params: Params, video: str) -> dict[str, Any]:
-    start = params.finetune.init
-    init = builtin(start) or _existing("finetune.init", start) if start else None
     return {**_checkpoint(params), "seed": params.seed, "steps": params.videos[video].steps or params.finetune.steps,
-            "init_sha256": sha256(init) if init else None}
+            "init_sha256": _weights_hash("finetune.init", params.finetune.init)}
 
 
 def _sample(params: Params, video: str) -> dict[str, Any]:
-    return {**_checkpoint(params), "seed": params.seed}
+    return {**_checkpoint(params), "seed": params.seed,
+            "decoder_sha256": _weights_hash("sample.temporal_decoder", params.sample.temporal_decoder)}
 
 
 def _evaluate(params: Params, video: str) -> dict[str, Any]:
@@ -122,6 +121,16 @@ def _clip(params: Params) -> dict[str, Any]:
 def _checkpoint(params: Params) -> dict[str, Any]:
     return {"checkpoint": params.checkpoint.name, "revision": params.checkpoint.revision,
             "checkpoint_sha256": _model_hash("checkpoint.name", params.checkpoint.name)}
+
+
+def _weights_hash(key: str, name: str | None) -> str | None:
+    """The content hash of a file of weights, or of a built-in's folder; None where none is named."""
+    if name is None:
+        return None
+    path = builtin(name)
+    if path is None and name in BUILT_IN:
+        raise UserError(f"params.yaml: {key}: {name} is not here; `dvc pull {name}` brings it, null does without")
+    return sha256(path or _existing(key, name))
 
 
 def _existing(key: str, value: str) -> Path:

@@ -15,7 +15,7 @@ EVERY = "lnm lnm.errors lnm.files lnm.video lnm.workflow"
 STAGE = f"{EVERY} lnm.checkpoint lnm.devices lnm.latents lnm.stages lnm.workflow.choices"
 UNET = "lnm.pseudo3d lnm.unet"
 MODEL = f"{UNET} lnm.checkpoint lnm.hub lnm.latents lnm.model lnm.schedulers lnm.temporal_file"
-PIPELINE = f"{MODEL} lnm.arguments lnm.images lnm.pipeline"
+PIPELINE = f"{MODEL} lnm.arguments lnm.decoder lnm.images lnm.pipeline"
 EVAL = f"{EVERY} eval"
 READ = "eval.films eval.films.read"
 INTERVALS = "eval.statistics eval.statistics.intervals"
@@ -150,6 +150,8 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/batches.py", {"2_finetune", "6_paper", "audit"}),
         ("lnm/motion.py", set()),
         ("lnm/clips.py", set()),
+        ("lnm/decoder.py", {"3_sample", "6_paper"}),  # how films are decoded: no fine-tune runs again
+        ("lnm/decoder_training.py", set()),
         ("lnm/pipeline.py", {"3_sample", "6_paper"}),  # how films are sampled: no fine-tune runs again
         ("lnm/stages/preview.py", set()),
         ("lnm/preflight.py", {"1_prepare"}),

@@ -46,7 +46,8 @@ def project(tmp_path_factory):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "dvc.yaml", folder)
     write_tiny_checkpoint(folder / "checkpoints" / "lnm-mini")
-    for name in ("checkpoints/lnm-mini-clip", "checkpoints/lnm-mini-motion", "footage", "weights", "data"):
+    for name in ("checkpoints/lnm-mini-clip", "checkpoints/lnm-mini-motion", "checkpoints/lnm-mini-decoder", "footage",
+                 "weights", "data"):
         (folder / name).mkdir(parents=True)
         (folder / name / "empty").touch()
     picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)

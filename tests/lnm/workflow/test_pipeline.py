@@ -44,8 +44,8 @@ def needs(pipeline, name):
 def test_every_video_has_its_own_stages(pipeline):
     stages, _ = pipeline
     own = {f"{stage}@{video}" for stage in ("resolve", *STAGES) for video in ("ocean", "rain")}
-    assert set(stages) == own | {"code", "footage", "lnm-mini", "lnm-mini-motion", "resolve_study", "human_study",
-                                "audit", "paper"}
+    assert set(stages) == own | {"code", "footage", "lnm-mini", "lnm-mini-motion", "lnm-mini-decoder", "resolve_study",
+                                "human_study", "audit", "paper"}
 
 
 def test_the_stages_of_a_video_follow_each_other_and_need_no_other_video(pipeline):
@@ -86,8 +86,10 @@ def test_nothing_of_the_user_s_or_of_the_resume_store_is_an_out(pipeline):
 def test_a_clone_computes_everything_but_the_checkpoint(pipeline):
     stages, _ = pipeline
     assert {path for stage in stages.values() for out in stage.outs if out.can_push for path in paths([out])} == {
-        "checkpoints/lnm-mini", "checkpoints/lnm-mini-clip", "checkpoints/lnm-mini-motion"}
-    assert [name for name, stage in stages.items() if stage.frozen] == ["lnm-mini", "lnm-mini-motion"]
+        "checkpoints/lnm-mini", "checkpoints/lnm-mini-clip", "checkpoints/lnm-mini-motion",
+        "checkpoints/lnm-mini-decoder"}
+    assert [name for name, stage in stages.items() if stage.frozen] == ["lnm-mini", "lnm-mini-motion",
+                                                                        "lnm-mini-decoder"]
 
 
 def test_metrics_and_plots_are_declared_for_every_video(pipeline):
