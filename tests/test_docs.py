@@ -37,6 +37,7 @@ RUN = {
     "lnm finetune": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
     "lnm sample": TINY[2:],
     "lnm motion train": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
+    "lnm motion decoder": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini", "--set", "crop=16"],
     "lnm check": [],
     "lnm footage --list": [],
     "lnm scenes --stills": [],

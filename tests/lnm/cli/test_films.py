@@ -191,5 +191,36 @@ def test_a_fine_tune_begins_from_many_clips_for_the_built_in_checkpoint_alone(pr
     assert options.finetune_choices(options.Defaults(), mini).init == "lnm-mini-motion"
     assert options.finetune_choices(options.Defaults(), other) == settings.Finetune()
     assert options.finetune_choices(found, other) == settings.Finetune()
+    assert options.sample_choices(options.Defaults(), mini).temporal_decoder == "lnm-mini-decoder"
+    assert options.sample_choices(options.Defaults(), other) == options.sample_choices(found, other) == Sample()
+    assert options.sample_choices(found, own) is found.sample
     monkeypatch.setattr(settings, "builtin", files.builtin if files.builtin("none") else lambda name: None)
     assert settings.finetune_of("lnm-mini") == settings.Finetune(), "a checkout without the weights"
+    assert settings.sample_of("lnm-mini") == Sample()
+
+
+def test_a_still_is_filmed_by_a_decoder_in_time(folder, base, capsys):
+    size = ["--size", str(SIZE), "--checkpoint", base]
+    video.write_mp4(folder / "clips" / "0.mp4", video.read("clip.mp4").frames, 16)
+    assert main(["motion", "decoder", "--clips", "clips", "--out", "decoder.safetensors", "--steps", "3", *size,
+                 "--set", "holdout=0.0", "--set", "learning_rate=0.05"]) == 0
+    assert main(["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", "--steps", "1", *size,
+                 *QUICK]) == 0
+    films = []
+    for name, given in (("plain.gif", "null"), ("time.gif", "decoder.safetensors")):
+        assert main(["sample", "still0.png", "--temporal", "waves.safetensors", "--frames", "4", *size,
+                     "--inference-steps", "2", "--out", name, "--set", f"temporal_decoder={given}"]) == 0
+        films.append(video.read_frames(folder / name))
+    assert films[0].shape == films[1].shape and not np.array_equal(*films)
+    capsys.readouterr()
+    assert main(["sample", "still0.png", "--temporal", "waves.safetensors", *size, "--set",
+                 "temporal_decoder=none.safetensors"]) == 2
+    assert "error: none.safetensors: no such decoder file; give one" in capsys.readouterr().err
+
+
+def test_in_a_project_a_decoder_is_named_from_its_root(folder, base, monkeypatch):
+    project(folder, base, sample="{temporal_decoder: mine.safetensors}")
+    (folder / "mine.safetensors").touch()
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert options.defaults().sample.temporal_decoder == str(folder / "mine.safetensors")

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import SIZE, write_tiny_checkpoint
+from tiny_decoder import wake_decoder
 
 import lnm
 from lnm import video
+from lnm.checkpoint import open_checkpoint
+from lnm.decoder import save_decoder
 from lnm.errors import UserError
 from lnm.latents import load_latents
-from lnm.settings import Finetune, Sample
+from lnm.settings import Finetune, Sample, sample_of
 from lnm.stages import animate as stage
 from lnm.temporal_file import read_temporal
 
@@ -79,6 +82,30 @@ def test_another_checkpoint_under_the_same_name_trains_anew(folder):
     write_tiny_checkpoint(folder / "mine", block_out_channels=(16, 24))
     second = lnm.animate("still0.png", like="clip.mp4", fps=8, **SMALL | mine)
     assert read_temporal(first.temporal).base != read_temporal(second.temporal).base
+
+
+def test_a_decoder_in_time_is_the_default_s_where_there_is_one_and_another_makes_a_new_film(folder, monkeypatch):
+    decoder = folder / "built" / "decoder.safetensors"
+    decoder.parent.mkdir()
+    vae = open_checkpoint(SMALL["checkpoint"]).vae
+    save_decoder(wake_decoder(vae, size=0.2), decoder)
+    for module in ("hub", "settings"):
+        monkeypatch.setattr(f"lnm.{module}.builtin", {"lnm-mini-decoder": decoder.parent}.get)
+    assert sample_of("checkpoints/lnm-mini").temporal_decoder == "lnm-mini-decoder"
+    assert sample_of("somebody/else") == Sample()
+    timed = SMALL | {"sample": Sample(num_frames=4, num_inference_steps=2, temporal_decoder="lnm-mini-decoder")}
+    plain = lnm.animate("still0.png", like="clip.mp4", fps=8, **SMALL)
+    first = lnm.animate("still0.png", like="clip.mp4", fps=8, **timed)
+    save_decoder(wake_decoder(vae, seed=1, size=0.2), decoder)
+    second = lnm.animate("still0.png", like="clip.mp4", fps=8, **timed)
+    assert plain.temporal == first.temporal == second.temporal, "nothing is learned anew"
+    assert len({film.frames.tobytes() for film in (plain, first, second)}) == 3
+    asked = []
+    monkeypatch.setattr(stage, "locate_decoder", lambda name: asked.append(name) or decoder)
+    monkeypatch.setattr(stage, "finetune_of", lambda checkpoint: SMALL["settings"])
+    monkeypatch.setattr(stage, "sample_of", lambda checkpoint: timed["sample"])
+    lnm.animate("still0.png", like="clip.mp4", fps=8, **{k: v for k, v in SMALL.items() if k != "sample"})
+    assert asked == ["lnm-mini-decoder"]
 
 
 def test_warnings_about_clip_and_still_are_said_before_the_training(folder, monkeypatch):

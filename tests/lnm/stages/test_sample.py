@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from tiny import SIZE, tiny_finetune, write_tiny_checkpoint, write_tiny_prepared
+from tiny_decoder import wake_decoder
 
 from lnm import video
 from lnm.checkpoint import open_checkpoint
+from lnm.decoder import save_decoder
 from lnm.errors import UserError
 from lnm.files import sha256
 from lnm.latents import load_latents
@@ -98,6 +100,42 @@ def test_films_are_shared_out_among_the_fine_tunes_in_turn(tiny, tmp_path):
         assert np.array_equal(film, video.read_frames(tmp_path / "alone" / "ours" / f"seed_{k}"))
         other = video.read_frames(tmp_path / "alone" / "ours" / f"seed_{1 - k}")
         assert not np.array_equal(film, other)
+
+
+def test_a_decoder_in_time_decodes_ours_alone(tiny, tmp_path):
+    """The paper's own arm and the frozen checkpoint keep the checkpoint's decoder."""
+    checkpoint, prepared, temporal = tiny
+    home, file = tmp_path / "finetune", tmp_path / "decoder.safetensors"
+    (home / "identity").mkdir(parents=True)
+    for place in (home, home / "identity"):
+        shutil.copy(temporal, place / "temporal.safetensors")
+    save_decoder(wake_decoder(open_checkpoint(str(checkpoint)).vae, size=0.2), file)
+    settings = SETTINGS.model_copy(update={"seeds": 1})
+    for name, decoder in (("plain", None), ("time", str(file))):
+        note = sample_films(prepared, home / "temporal.safetensors", tmp_path / name, checkpoint=str(checkpoint),
+                            settings=settings.model_copy(update={"temporal_decoder": decoder}),
+                            about={"temporal_decoder": "mine"} if decoder else None)
+        assert note["methods"] == ["ours", "identity", "frame_by_frame"]
+        assert note["decoded_in_time"] == (["ours"] if decoder else [])
+        assert note["temporal_decoder"] == ("mine" if decoder else None)
+        assert note["decoder_sha256"] == (sha256(file) if decoder else None)
+    for method, alike in (("ours", False), ("identity", True), ("frame_by_frame", True)):
+        films = [video.read_frames(tmp_path / name / method / "seed_0") for name in ("plain", "time")]
+        assert np.array_equal(*films) == alike, method
+    pipe = LateNtMoviesPipeline.from_pretrained(checkpoint, temporal=temporal, temporal_decoder=file)
+    pipe.scheduler = make_scheduler(pipe.scheduler, kind=SETTINGS.scheduler)
+    film = pipe(image_latents=load_latents(prepared)["still"], prompt="ocean waves", num_frames=4, fps=8,
+                num_inference_steps=2, generator=torch.Generator().manual_seed(film_seed(0, 0))).frames[0]
+    assert np.array_equal(video.read_frames(tmp_path / "time" / "ours" / "seed_0"), to_uint8(film))
+
+
+def test_a_decoder_that_is_not_there_is_one_line(tiny, tmp_path, monkeypatch):
+    checkpoint, prepared, temporal = tiny
+    monkeypatch.setattr("lnm.hub.builtin", lambda name: None)
+    with pytest.raises(UserError, match="lnm-mini-decoder: no such decoder file; `dvc pull lnm-mini-decoder` brings"):
+        sample_films(prepared, temporal, tmp_path / "out", checkpoint=str(checkpoint),
+                     settings=SETTINGS.model_copy(update={"temporal_decoder": "lnm-mini-decoder"}))
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_film_of_one_seed_is_a_film_of_another(tiny, tmp_path):

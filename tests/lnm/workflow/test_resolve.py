@@ -112,6 +112,32 @@ def test_changed_content_under_the_same_name_is_seen(project):
         assert told(stage, "rain")[key] != before, name
 
 
+def test_another_decoder_reruns_the_sampling_and_no_fine_tune(project, monkeypatch):
+    """The file by its content, under whichever name; the built-in one as well, which is missed in one line."""
+    built = project / "checkpoints" / "lnm-mini-decoder"
+    monkeypatch.setattr("lnm.workflow.resolve.builtin",
+                        lambda name: built if name == built.name and built.is_dir() else None)
+    monkeypatch.setattr("lnm.workflow.choices.builtin", lambda name: built if name == built.name else None)
+    edit(project, "videos:", "sample: {temporal_decoder: lnm-mini-decoder}\nvideos:")
+    with pytest.raises(UserError) as error:
+        told("sample", "rain")
+    assert str(error.value) == ("params.yaml: sample.temporal_decoder: lnm-mini-decoder is not here; `dvc pull "
+                                "lnm-mini-decoder` brings it, null does without")
+    assert told("finetune", "rain")
+    built.mkdir()
+    (built / "decoder.safetensors").write_text("x")
+    before = told("sample", "rain")
+    assert before["temporal_decoder"] == "lnm-mini-decoder" and before["decoder_sha256"] == sha256(built)
+    assert settings("sample", "rain").arguments()["settings"].temporal_decoder == "lnm-mini-decoder"
+    for video in load().videos:
+        resolve(video)
+    (built / "decoder.safetensors").write_text("other")
+    assert {path.stem for path in resolve("rain")} == {"sample"}
+    edit(project, "lnm-mini-decoder", "inputs/none.safetensors")
+    with pytest.raises(UserError, match="sample.temporal_decoder: inputs/none.safetensors does not exist"):
+        told("sample", "rain")
+
+
 def test_a_folder_s_hash_knows_names_but_not_hidden_files(project):
     folder = project / "inputs" / "rain"
     before = sha256(folder)
@@ -142,10 +168,11 @@ def test_under_the_pipeline_the_resolved_file_counts_not_params_yaml(project, mo
 
 
 def test_a_stage_is_called_with_absolute_paths_and_remembers_the_names_that_were_written(project):
-    for name in ("inputs/t.safetensors", "inputs/still.png"):
+    for name in ("inputs/t.safetensors", "inputs/d.safetensors", "inputs/still.png"):
         (project / name).write_text("x")
     edit(project, "inputs/rain, ", "inputs/rain, steps: 9, still: inputs/still.png, ")
-    edit(project, "videos:", "checkpoint: {clip: ViT-L-14/openai}\nfinetune: {init: inputs/t.safetensors}\nvideos:")
+    edit(project, "videos:", "checkpoint: {clip: ViT-L-14/openai}\nfinetune: {init: inputs/t.safetensors}\n"
+                             "sample: {temporal_decoder: inputs/d.safetensors}\nvideos:")
     prepare, finetune, sample = (settings(stage, "rain").arguments() for stage in ("prepare", "finetune", "sample"))
     assert set(prepare) == {"path", "fps", "prompts", "size", "crop", "start", "end", "max_frames", "holdout", "still",
                             "checkpoint", "revision", "clip", "device", "name", "about"}
@@ -154,8 +181,9 @@ def test_a_stage_is_called_with_absolute_paths_and_remembers_the_names_that_were
     assert prepare["about"] == {"source": "inputs/rain", "credit": None, "checkpoint": "checkpoints/lnm-mini",
                                 "clip": "ViT-L-14/openai"}
     assert finetune["settings"] == Finetune(steps=9, init=str(project / "inputs/t.safetensors"))
-    assert finetune["about"] == sample["about"] == {"checkpoint": "checkpoints/lnm-mini"}
-    assert sample["settings"] == Sample()
+    assert finetune["about"] == {"checkpoint": "checkpoints/lnm-mini"}
+    assert sample["about"] == {"checkpoint": "checkpoints/lnm-mini", "temporal_decoder": "inputs/d.safetensors"}
+    assert sample["settings"] == Sample(temporal_decoder=str(project / "inputs/d.safetensors"))
     assert {stage["checkpoint"] for stage in (prepare, finetune, sample)} == {str(project / "checkpoints/lnm-mini")}
 
 
