@@ -231,6 +231,9 @@ def test_lnm_runs_small(page, words, folder, tiny, monkeypatch, capfd):
     if "init=motion.safetensors" in words:
         first = ["motion", "train", "--clips", "timelapses", "--prompt", "waves", "--out", "motion.safetensors"]
         assert main([*first, *RUN["lnm motion train"]]) == 0
+    if "temporal_decoder=decoder.safetensors" in words:
+        first = ["motion", "decoder", "--clips", "timelapses", "--out", "decoder.safetensors"]
+        assert main([*first, *RUN["lnm motion decoder"]]) == 0
     if start(words).startswith("lnm params"):
         for name in ("params.yaml", "params.paper.yaml"):
             shutil.copy(REPOSITORY / name, folder)
