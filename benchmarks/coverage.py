@@ -1,0 +1,263 @@
+"""Do the intervals cover what they say? Nominal against measured, at the numbers that the harness works with.
+
+    python -m benchmarks.coverage [--draws 2000] [--seed 0] [--json FILE]
+
+Each line draws data from a stated truth `draws` times (the slow ones a twentieth of that), makes the interval or the
+test as the harness does, and counts. "was" names what stood there before. A line that is `used` and falls short of its
+nominal value by more than 5 points (a test: exceeds it by more than 1) makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.fid import fid_from_features
+from eval.statistics import blocks, catch, crossed, davidson, permutation, small
+from lnm.files import write_json
+
+
+@dataclass
+class Line:
+    """One row: what was tried, on what, its nominal and measured value, how many draws gave an answer at all."""
+
+    what: str
+    data: str
+    nominal: float
+    measured: float
+    given: float
+    used: bool
+    is_test: bool = False
+
+    @property
+    def holds(self) -> bool:
+        return self.measured <= self.nominal + 0.01 if self.is_test else self.measured >= self.nominal - 0.05
+
+
+def rate(draws: int, rng: np.random.Generator, one: Callable) -> tuple[float, float]:
+    """(share of the draws that give an answer in which the answer is true, share that give one). one(rng): a bool, or
+    None where there is no interval."""
+    answers = [answer for answer in (one(rng) for _ in range(draws)) if answer is not None]
+    return float(np.mean(answers)) if answers else float("nan"), len(answers) / draws
+
+
+def percentile(values: np.ndarray, rng: np.random.Generator, resamples: int = 400) -> tuple[float, float]:
+    """What stood there before: the percentile bootstrap of a mean."""
+    drawn = values[rng.integers(0, len(values), (resamples, len(values)))].mean(1)
+    return tuple(np.quantile(drawn, (0.025, 0.975)))
+
+
+def covers(interval: tuple[float | None, float | None], truth: float) -> bool | None:
+    low, high = interval
+    return None if low is None or high is None else bool(low <= truth <= high)
+
+
+# --- films and videos -----------------------------------------------------------------------------------------------
+
+
+def means(draws: int, seed: int) -> list[Line]:
+    """Means of a few films: normal data, and data with a long tail (exponential)."""
+    lines = []
+    for n in (2, 3, 4, 5, 6, 8):
+        for name, draw in (("normal", lambda rng, n=n: rng.normal(0, 1, n)),
+                           ("exponential", lambda rng, n=n: rng.exponential(1, n) - 1)):
+            for what, used, interval in (("was: percentile bootstrap", False, percentile),
+                                         ("Student's t", n >= small.FEWEST and name == "normal",
+                                          lambda x, rng: small.student(x))):
+                if n < small.FEWEST and name == "exponential":
+                    continue
+                found = rate(draws, np.random.default_rng([seed, n]),
+                             lambda rng, draw=draw, interval=interval: covers(interval(draw(rng), rng), 0))
+                said = " (not printed: points and range)" if n < small.FEWEST and "Student" in what else ""
+                lines.append(Line(what + said, f"{n} films, {name}", 0.95, *found, used))
+    return lines
+
+
+def clustered(draws: int, seed: int) -> list[Line]:
+    """Films of few fine-tunes: half of the variance is the fine-tune's, so that films of one are alike."""
+    def one(rng, fine_tunes, unit):
+        films = np.repeat(rng.normal(0, 1, fine_tunes), 2) + rng.normal(0, 1, 2 * fine_tunes)
+        named = [k // 2 for k in range(len(films))] if unit else None
+        if unit or len(films) >= small.FEWEST:
+            entry = small.summarise(list(films), "", named)
+            return covers((entry["low"], entry["high"]), 0)
+        return covers(small.student(films), 0)  # what n = 4 would say if films counted
+
+    lines = []
+    for fine_tunes in (2, 6):
+        data = f"{2 * fine_tunes} films of {fine_tunes} fine-tunes"
+        for what, unit in (("Student's t over films", False), ("Student's t over fine-tunes", True)):
+            found = rate(draws, np.random.default_rng([seed, fine_tunes]),
+                         lambda rng, k=fine_tunes, unit=unit: one(rng, k, unit))
+            lines.append(Line(what, data, 0.95, *found, unit and found[1] > 0))
+    return lines
+
+
+def false_positives(draws: int, seed: int) -> list[Line]:
+    """Paired differences where nothing differs: how often something is said to."""
+    def star(rng, n):
+        low, high = percentile(rng.normal(0, 1, n), rng)
+        return not low <= 0 <= high
+
+    def family(rng, n, tests, corrected):
+        p = [permutation.sign_flip(rng.normal(0, 1, n)) for _ in range(tests)]
+        return min(permutation.holm(p) if corrected else p) <= permutation.LEVEL
+
+    lines = []
+    for n in (2, 6):
+        found = rate(draws, np.random.default_rng([seed, n]), lambda rng, n=n: star(rng, n))
+        lines.append(Line("was: bootstrap interval misses 0", f"{n} pairs, one cell", 0.05, *found, False, True))
+    for n, tests, corrected in ((6, 1, False), (10, 24, False), (10, 24, True)):
+        found = rate(max(draws // 10, 50), np.random.default_rng([seed, n, tests]),
+                     lambda rng, n=n, tests=tests, corrected=corrected: family(rng, n, tests, corrected))
+        what = "sign-flip permutation" + (", Holm" if corrected else "")
+        cells = "one cell" if tests == 1 else f"any of {tests} cells"
+        lines.append(Line(what, f"{n} pairs, {cells}", 0.05, *found, corrected or tests == 1, True))
+    return lines
+
+
+# --- frames of one film ---------------------------------------------------------------------------------------------
+
+
+def autoregressive(rng: np.random.Generator, n: int, d: int, r: float) -> np.ndarray:
+    """n consecutive features (n, d): AR(1) of correlation r, standard normal at each time."""
+    x = rng.standard_normal((n, d))
+    for i in range(1, n):
+        x[i] = r * x[i - 1] + np.sqrt(1 - r * r) * x[i]
+    return x
+
+
+def frames(draws: int, seed: int) -> list[Line]:
+    """FID of consecutive frames: the truth is the mean FID of films of as many frames, against one reference."""
+    d, lines = 24, []
+    scale = np.arange(1, d + 1) ** -0.6
+
+    def single(statistic, parts):
+        groups = np.array_split(np.arange(len(parts)), min(len(parts), 20))
+        without = np.array([statistic(np.delete(parts, group, axis=0)) for group in groups])
+        half = 1.96 * np.sqrt((len(groups) - 1) * without.var())
+        return statistic(parts) - half, statistic(parts) + half
+
+    for n, r in ((16, 0.0), (16, 0.5), (16, 0.9), (48, 0.5), (48, 0.8), (48, 0.95), (120, 0.8)):
+        rng = np.random.default_rng([seed, n, int(100 * r)])
+        reference = autoregressive(rng, 72, d, r) * scale
+        films = [autoregressive(rng, n, d, r) * scale + 0.3 for _ in range(max(draws // 20, 50))]
+
+        def fid(parts, reference=reference):
+            return fid_from_features(parts, reference)
+
+        truth = float(np.mean([fid(film) for film in films]))
+        for what, used, interval in (("was: jackknife by single frames", False, single),
+                                     ("jackknife by time", True, blocks.jackknife)):
+            answers = [interval(fid, film) for film in films]
+            given = [covers(answer, truth) for answer in answers if not isinstance(answer, str)]
+            measured = float(np.mean(given)) if given else float("nan")
+            share = len(given) / len(films)
+            lines.append(Line(what, f"{n} frames, r = {r:g}", 0.95, measured, share, used and share > 0.5))
+    return lines
+
+
+# --- votes ----------------------------------------------------------------------------------------------------------
+
+
+def votes(draws: int, seed: int) -> list[Line]:
+    """Shares of votes of observers who differ, about videos that differ (a normal liking of each, in log odds)."""
+    def one(rng, observers, videos, naive, fixed):
+        liking = 0.6 + rng.normal(0, 0.8, (observers, 1)) + (fixed if videos < small.FEWEST else
+                                                             rng.normal(0, 0.8, (1, videos)))
+        wins = rng.random((observers, videos)) < 1 / (1 + np.exp(-liking))
+        o, v = np.indices(wins.shape)
+        truth = shares[videos < small.FEWEST]
+        if naive:
+            from statsmodels.stats.proportion import proportion_confint
+
+            return covers(proportion_confint(wins.sum(), wins.size, method="wilson"), truth)
+        entry = crossed.share(wins.ravel(), o.ravel(), v.ravel())
+        return covers((entry["low"], entry["high"]), truth)
+
+    lines = []
+    for observers, videos in ((6, 3), (20, 3), (20, 6), (12, 10), (40, 10)):
+        fixed = np.random.default_rng([seed, videos]).normal(0, 0.8, (1, videos))
+        many = np.random.default_rng(seed).normal(0, 1, 400_000)
+        shares = {True: float(np.mean(1 / (1 + np.exp(-(0.6 + 0.8 * many[:, None] + fixed))))),
+                  False: float(np.mean(1 / (1 + np.exp(-(0.6 + 0.8 * np.sqrt(2) * many)))))}
+        over = crossed.units(observers, videos)
+        for what, naive in (("was: Wilson over votes", True), (f"clustered share, over {over}", False)):
+            found = rate(draws // 4, np.random.default_rng([seed, observers, videos]),
+                         lambda rng, o=observers, v=videos, naive=naive, fixed=fixed: one(rng, o, v, naive, fixed))
+            lines.append(Line(what, f"{observers} observers, {videos} videos", 0.95, *found, not naive))
+    return lines
+
+
+def ranked(draws: int, seed: int) -> list[Line]:
+    """Davidson's strengths of 3 methods: the interval of the best one's."""
+    truth, nu = np.array([0.7, 0.0, -0.7]), 0.5
+
+    def one(rng, observers, videos, spread):
+        wins, ties = (np.zeros((observers, videos, 3, 3)) for _ in range(2))
+        u = truth + rng.normal(0, spread, (observers, 1, 3)) + (
+            rng.normal(0, spread, (1, videos, 3)) if videos >= small.FEWEST else 0)
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            a, b = np.exp(u[..., i]), np.exp(u[..., j])
+            tie = nu * np.sqrt(a * b)
+            x = rng.random((observers, videos)) * (a + b + tie)
+            wins[..., i, j], wins[..., j, i] = x < a, (x >= a) & (x < a + b)
+            ties[..., i, j] = ties[..., j, i] = x >= a + b
+        entry = davidson.strengths(wins, ties, 1000, int(rng.integers(2**31)))
+        if entry.get("low") is None:
+            return None
+        low, high = (-np.inf if entry["low"][0] is None else entry["low"][0],
+                     np.inf if entry["high"][0] is None else entry["high"][0])
+        return covers((low, high), truth[0])
+
+    lines = []
+    for observers, videos in ((12, 3), (20, 6)):
+        found = rate(max(draws // 20, 50), np.random.default_rng([seed, observers, videos]),
+                     lambda rng, o=observers, v=videos: one(rng, o, v, 0.3))
+        lines.append(Line(f"Davidson strengths, over {crossed.units(observers, videos)}",
+                          f"{observers} observers, {videos} videos", 0.95, *found, True))
+    return lines
+
+
+def lucky(draws: int, seed: int) -> list[Line]:
+    """A random clicker and the catch trials."""
+    lines = []
+    for may_fail in (0, 1):
+        needed = catch.trials_needed(may_fail)
+        for trials in (2, needed) if not may_fail else (needed,):
+            found = rate(draws, np.random.default_rng([seed, trials]),
+                         lambda rng, n=trials, may_fail=may_fail: rng.integers(0, 2, n).sum() <= may_fail)
+            lines.append(Line(f"{'was: ' if trials == 2 else ''}{trials} catch trials, {may_fail} may fail",
+                              "a random clicker passes", catch.LUCK, *found, trials != 2, True))
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="a file for what is printed")
+    args = parser.parse_args(argv)
+    lines: list[Line] = []
+    print(f"{'what':48}{'on':32}{'nominal':>8}{'measured':>9}{'given':>7}")
+    for part in (means, clustered, false_positives, frames, votes, ranked, lucky):
+        for line in part(args.draws, args.seed):
+            lines.append(line)
+            wrong = "" if line.holds or not line.used else "  short" if not line.is_test else "  too many"
+            print(f"{line.what:48}{line.data:32}{line.nominal:8.0%}{line.measured:9.1%}{line.given:7.0%}{wrong}",
+                  flush=True)
+    held = all(line.holds for line in lines if line.used)
+    print("what the harness prints holds to within 5 points, and its tests to within 1: " + ("yes" if held else "NO"))
+    if args.json:
+        write_json(args.json, {"draws": args.draws, "seed": args.seed, "lines": [asdict(line) for line in lines],
+                               "passed": held})
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

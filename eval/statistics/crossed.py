@@ -1,0 +1,81 @@
+"""Votes are crossed: each observer judges several videos, each video is judged by several observers. Two votes that
+share either are no two independent votes, and an interval that forgets it is too narrow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eval.statistics.small import FEWEST, LEVEL
+
+OBSERVERS, BOTH = "observers", "observers and videos"
+
+
+def units(observers: int, videos: int) -> str | None:
+    """What can be resampled: both, where there are at least FEWEST of each; the observers alone, where the videos are
+    fewer (the interval then holds for these videos, and says nothing of others); None with too few observers."""
+    if observers < FEWEST:
+        return None
+    return BOTH if videos >= FEWEST else OBSERVERS
+
+
+def share(wins: np.ndarray, observer: np.ndarray, video: np.ndarray, level: float = LEVEL) -> dict:
+    """The share of votes won, with an interval that takes votes of one observer, or about one video, as alike.
+
+    wins: bool (n,), n >= 1; observer, video: whole numbers from 0 (n,). The variance is that of whole observers plus
+    that of whole videos less that of their cells (Cameron, Gelbach and Miller 2011); it makes an effective number of
+    votes, and that a Clopper-Pearson interval (Korn and Graubard 1998), which stays within 0 and 1. Where all votes
+    are alike the effective number is that of the clusters.
+    Returns {"share", "wins", "n", "observers", "videos", "low", "high", "over", "votes_worth"}; without an interval
+    low, high and over are None.
+    """
+    from scipy.stats import t
+    from statsmodels.stats.proportion import proportion_confint
+
+    wins, observer, video = (np.asarray(x) for x in (wins, observer, video))
+    n, p = len(wins), float(wins.mean())
+    counts = len(np.unique(observer)), len(np.unique(video))
+    over = units(*counts)
+    entry = {"share": p, "wins": int(wins.sum()), "n": n, "observers": counts[0], "videos": counts[1], "low": None,
+             "high": None, "over": over, "votes_worth": None}
+    if over is None:
+        return entry
+    clusters = min(counts) if over == BOTH else counts[0]
+    worth = float(clusters)
+    if 0 < p < 1:
+        variance = _variance(wins - p, observer)
+        if over == BOTH:
+            by_video, by_cell = _variance(wins - p, video), _variance(wins - p, observer * (video.max() + 1) + video)
+            variance = max(variance, by_video, variance + by_video - by_cell)
+        quantile = (1 + level) / 2
+        fewer = (t.ppf(quantile, max(n - 1, 1)) / t.ppf(quantile, clusters - 1)) ** 2
+        worth = min(float(n), p * (1 - p) / variance * fewer) if variance else float(n)
+    low, high = proportion_confint(p * worth, worth, 1 - level, method="beta")
+    return entry | {"low": float(low), "high": float(high), "votes_worth": worth}
+
+
+def _variance(residuals: np.ndarray, cluster: np.ndarray) -> float:
+    """Of a mean (n,), by sums over clusters, with the usual correction for their number."""
+    _, place = np.unique(cluster, return_inverse=True)
+    sums = np.bincount(place, residuals)
+    return float(np.square(sums).sum() / len(residuals) ** 2 * len(sums) / max(len(sums) - 1, 1))
+
+
+def weights(observers: int, videos: int, over: str, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each observer (resamples, observers) and each video (resamples, videos) is drawn in each resample of a
+    two-way bootstrap: a vote counts the product of its two (Owen 2007). Videos are all drawn once over observers
+    alone."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(observers, np.full(observers, 1 / observers), resamples)
+    if over != BOTH:
+        return drawn, np.ones((resamples, videos), np.int64)
+    return drawn, rng.multinomial(videos, np.full(videos, 1 / videos), resamples)
+
+
+def tails(clusters: int, level: float = LEVEL) -> tuple[float, float]:
+    """The two quantiles of a bootstrap of so few clusters that cover as Student's interval does: the expanded
+    percentile interval, Phi(-sqrt(n / (n - 1)) t(n - 1)) (Hesterberg 2015, section 3.3)."""
+    from scipy.stats import norm, t
+
+    low = norm.cdf(-np.sqrt(clusters / (clusters - 1)) * t.ppf((1 + level) / 2, clusters - 1))
+    return float(low), float(1 - low)

@@ -1,0 +1,71 @@
+"""Review, statistics 10 and 11: shares of votes that are crossed, and what can be drawn anew."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm, t
+
+from eval.statistics import crossed
+from eval.statistics.small import FEWEST
+
+
+def asked(observers, videos, rng, spread=0.8):
+    liking = 0.6 + rng.normal(0, spread, (observers, 1)) + rng.normal(0, spread, (1, videos))
+    wins = rng.random((observers, videos)) < 1 / (1 + np.exp(-liking))
+    o, v = np.indices(wins.shape)
+    return wins.ravel(), o.ravel(), v.ravel()
+
+
+def test_a_clustered_share_covers_where_wilson_over_votes_does_not():
+    from statsmodels.stats.proportion import proportion_confint
+
+    truth = np.mean(1 / (1 + np.exp(-np.random.default_rng(9).normal(0.6, 0.8 * np.sqrt(2), 400_000))))
+    rng, hits = np.random.default_rng(0), np.zeros(2)
+    for _ in range(400):
+        wins, o, v = asked(20, 6, rng)
+        entry = crossed.share(wins, o, v)
+        low, high = proportion_confint(wins.sum(), len(wins), method="wilson")
+        hits += entry["low"] <= truth <= entry["high"], low <= truth <= high
+    assert hits[0] / 400 > 0.92 and hits[1] / 400 < 0.85
+
+
+def test_independent_votes_are_worth_about_what_they_are():
+    rng = np.random.default_rng(0)
+    wins = rng.random(400) < 0.6
+    entry = crossed.share(wins, np.arange(400), np.arange(400) % 20)
+    assert 200 < entry["votes_worth"] <= 400 and entry["low"] < 0.6 < entry["high"]
+
+
+def test_a_repeated_vote_adds_nothing():
+    wins, o, v = asked(12, 6, np.random.default_rng(3))
+    once, often = crossed.share(wins, o, v), crossed.share(*(np.tile(x, 10) for x in (wins, o, v)))
+    assert often["share"] == once["share"] and often["n"] == 10 * once["n"]
+    assert often["high"] - often["low"] == pytest.approx(once["high"] - once["low"], rel=0.15)
+
+
+def test_3_videos_are_not_drawn_anew_and_it_is_said():
+    wins, o, v = asked(20, 3, np.random.default_rng(0))
+    assert crossed.share(wins, o, v)["over"] == crossed.OBSERVERS
+    assert crossed.share(*asked(20, FEWEST, np.random.default_rng(0)))["over"] == crossed.BOTH
+    few = crossed.share(*asked(FEWEST - 1, 8, np.random.default_rng(0)))
+    assert few["low"] is few["high"] is few["over"] is None and 0 < few["share"] < 1
+
+
+def test_a_share_of_all_votes_still_has_an_interval():
+    o, v = (x.ravel() for x in np.indices((8, 5)))
+    entry = crossed.share(np.ones(40, bool), o, v)
+    assert entry["high"] == 1 and entry["low"] == pytest.approx(0.025 ** (1 / 5))  # Clopper-Pearson of 5 of 5
+
+
+def test_two_way_weights_draw_whole_observers_and_whole_videos():
+    o, v = crossed.weights(7, 5, crossed.BOTH, 300, 0)
+    assert (o.sum(1) == 7).all() and (v.sum(1) == 5).all() and o.shape == (300, 7)
+    assert o.var() == pytest.approx(6 / 7, rel=0.1) and v.var() == pytest.approx(4 / 5, rel=0.1)
+    assert (crossed.weights(7, 3, crossed.OBSERVERS, 10, 0)[1] == 1).all()
+
+
+def test_the_expanded_tails_make_a_percentile_interval_students():
+    """The bootstrap mean of n normal values has deviation sd sqrt((n - 1) / n) / sqrt(n); its tail must reach
+    t sd / sqrt(n)."""
+    for n in (5, 12, 40):
+        low, high = crossed.tails(n)
+        assert -norm.ppf(low) * np.sqrt((n - 1) / n) == pytest.approx(t.ppf(0.975, n - 1)) and low + high == 1
