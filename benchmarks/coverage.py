@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.fid import fid_from_features
+from eval.metrics.frechet import fid_from_features
 from eval.statistics import blocks, catch, crossed, davidson, permutation, small
 from lnm.files import write_json
 

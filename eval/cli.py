@@ -55,8 +55,7 @@ def score_(
     fps: Annotated[float | None, typer.Option(help="Resample videos to it; images in a folder are "
                                                                        "taken to be at it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap, the noise and the shuffling.")] = 0,
-    bootstrap: Annotated[int, typer.Option(min=1, metavar="N", help="Resamples behind each interval.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise and the shuffling.")] = 0,
     json_: Annotated[str | None, typer.Option("--json", metavar="FILE",
                                               help="Write everything there.")] = None,
     quiet: Quiet = False,
@@ -68,7 +67,7 @@ def score_(
     """
     request = SimpleNamespace(frames=frames, method=method, reference=reference, train=train, still=still,
                               prompt=prompt, other_prompt=other_prompt or [], images=images, clip=_clip(clip),
-                              size=size, fps=fps, device=device, seed=seed, bootstrap=bootstrap)
+                              size=size, fps=fps, device=device, seed=seed)
     _check(request, json_)
     from eval.records.score import score as score_film
     from eval.records.score_text import table
@@ -143,7 +142,7 @@ def build(
     methods: Annotated[list[str] | None, typer.Option(metavar="NAME,...", help="Two or more; also: heldout. (default: "
                                                       "the run's and all of inputs/baselines)")] = None,
     films: Annotated[int, typer.Option(min=1, help="Films a method and video, from the first seed on.")] = 1,
-    catch: Annotated[int, typer.Option(min=0, help="Trials that show a film beside its broken version.")] = 2,
+    catch: Annotated[int, typer.Option(min=0, help="Trials that show a film beside its broken version.")] = 6,
     ties: Annotated[bool, typer.Option("--ties", help="Allow 'no difference'.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the catch trials.")] = 0,
     consent: Annotated[Path | None, typer.Option(metavar="FILE",
@@ -232,7 +231,7 @@ def simulate(
     scene_sd: Annotated[float, typer.Option(min=0, help="The same for a scene.")] = 0.0,
     lapse: Annotated[float, typer.Option(min=0, max=1, help="Share of answers at random.")] = 0.0,
     side_bias: Annotated[float, typer.Option(help="Log odds for the left film.")] = 0.0,
-    catch: Annotated[int, typer.Option(min=0, help="Trials that show a film beside its broken version.")] = 2,
+    catch: Annotated[int, typer.Option(min=0, help="Trials that show a film beside its broken version.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="(default: build/"
                                              "SIMULATED_votes.csv); never below inputs/")] = None,

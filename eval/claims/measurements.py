@@ -5,8 +5,10 @@ from __future__ import annotations
 from eval.claims import spread
 from eval.claims.finding import INCOMPARABLE, NOT_RUN, Finding, Run, read_json
 from eval.claims.settings import is_sd, settled
-from eval.films.read import VIDEO_SUFFIXES
+from eval.films.read import size_of
 from eval.records.run import mean_over_videos
+from eval.statistics.crossed import percent, seen_from
+from eval.statistics.small import around
 from lnm.workflow.params import root
 
 
@@ -28,19 +30,19 @@ def unlike(run: Run, what: str) -> list[str]:
 
 
 def _cell(run: Run, metric: str, method: str) -> Finding | dict:
-    """A metric of a method, mean over the videos with its interval, or the Finding that says why there is none."""
+    """A metric of a method, mean over the videos with its range or interval, or the Finding that says why not."""
     if not run.metrics:
         return Finding(None, NOT_RUN, INCOMPARABLE, f"{NOT_RUN}: `make repro`")
     tables = {video: table for video, table in run.metrics.items() if method in table["methods"]}
     if not tables:
         return Finding(None, "no frames", INCOMPARABLE,
                        f"no frames of {method} here: put them into inputs/baselines/{method}/<video>/ and `make repro`")
-    only = next(iter(tables))  # of one video the interval is over its films
+    only = next(iter(tables))  # of one video the range is over its films
     entry = tables[only]["methods"][method].get(metric, {"refused": f"{metric} was not measured"})
     entry = mean_over_videos(tables, method, metric) if len(tables) > 1 else entry
     if "refused" in entry:
         return Finding(None, "refused", INCOMPARABLE, entry["refused"])
-    interval = "" if entry["low"] is None else f" [{entry['low']:.4g}, {entry['high']:.4g}]"
+    interval = around(entry, lambda number: f"{number:.4g}")
     count = f"mean of {len(tables)} videos" if len(tables) > 1 else f"{only}, {entry['n']} film{'s'[: entry['n'] > 1]}"
     return entry | {"text": f"{entry['value']:.4g}{interval}, {count}"}
 
@@ -75,14 +77,7 @@ def resolution(run: Run) -> Finding:
 
 def resolution_of(run: Run, method: str) -> Finding:
     """Width x height of another method's films, as they lie in inputs/baselines/."""
-    from lnm.video import read
-
-    sizes = set()
-    for folder in sorted((root() / "inputs" / "baselines" / method).glob("[!.]*")):
-        part = next(iter(sorted(folder.glob("seed_*"))), folder)
-        film = next((file for file in sorted(part.glob("*")) if file.suffix.lower() in VIDEO_SUFFIXES), part)
-        height, width = read(film, fps=1, max_frames=1).frames.shape[1:3]
-        sizes.add(f"{width}x{height}")
+    sizes = {size_of(folder) for folder in sorted((root() / "inputs" / "baselines" / method).glob("[!.]*"))}
     if not sizes:
         return Finding(None, "no frames", INCOMPARABLE,
                        f"no frames of {method} here: put them into inputs/baselines/{method}/<video>/")
@@ -124,8 +119,7 @@ def voted(run: Run, question: str, method: str = "ours") -> Finding:
     if pair is None or "refused" in pair:
         return Finding(None, "no votes", INCOMPARABLE, pair["refused"] if pair else
                        "nobody was asked about CogVideo: its films go into inputs/baselines/cogvideo/<video>/")
-    bounds = [100 * value for value in (pair["share"], *pair["wilson"])]
-    value, low, high = bounds if pair["first"] == method else (100 - bounds[0], 100 - bounds[2], 100 - bounds[1])
+    seen = seen_from(pair, method)
     said = unlike(run, "films") if run.metrics else []
-    return Finding(value, f"{value:.0f}% [{low:.0f}, {high:.0f}] of {pair['n']} votes", INCOMPARABLE,
+    return Finding(100 * seen["share"], f"{percent(seen)} ({pair['n']} votes)", INCOMPARABLE,
                    "; ".join([*said, "other films and other people than the paper's, which gives neither"]))

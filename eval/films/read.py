@@ -26,6 +26,19 @@ def read_baseline(path: Path, fps: float, size: int | tuple[int, int] | None) ->
     return films
 
 
+def size_of(path: Path) -> str:
+    """Width x height of another program's films as they lie there, before they are cut and resized: `640x480`, each
+    size that occurs. path: as `read_baseline` takes it."""
+    from lnm import video
+
+    sizes = set()
+    for part in sorted(path.glob("seed_*")) or [path]:
+        film = next((file for file in sorted(part.glob("*")) if file.suffix.lower() in VIDEO_SUFFIXES), part)
+        height, width = video.read(film, fps=1, max_frames=1).frames.shape[1:3]
+        sizes.add(f"{width}x{height}")
+    return ", ".join(sorted(sizes))
+
+
 def read_images(folder: Path | None, size: int | tuple[int, int]) -> np.ndarray | None:
     """Every image in a folder, cut around its centre and resized to `size` pixels, the side of a square or (width,
     height): uint8 (N, height, width, 3); None for None."""

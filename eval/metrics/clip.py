@@ -51,14 +51,15 @@ class ClipMetrics:
 
     clip: name or folder of a CLIP, or None; others: prompts of something else; images: natural images uint8
     (N, H, W, 3), or None for the real clip's frames; real: these, or the reason why there are none; no_prompt: the
-    reason why there is no prompt, "" where there is one.
+    reason why there is no prompt, "" where there is one; no_others: the reason why there are no other prompts.
     """
 
     NAMES = ("clipsim", "clipsim_mismatched", "clipscore", "rm", "image_image")
 
     def __init__(self, clip: str | None, root: Path, device: str, prompt: str, others: list[str],
-                 images: np.ndarray | None, real: np.ndarray | str, no_prompt: str = ""):
-        self.refused, self.others = "", []
+                 images: np.ndarray | None, real: np.ndarray | str, no_prompt: str = "",
+                 no_others: str = "no other prompt was given to compare with"):
+        self.refused, self.others, self.no_others = "", [], no_others
         try:
             if not clip:
                 raise UserError("no CLIP is set (checkpoint.clip is null)")
@@ -101,7 +102,7 @@ class ClipMetrics:
             return row
         own = Measured(cosines(self.text, images), "frame")
         row |= {"clipsim": own, "clipscore": Measured(clipscores(self.prefixed, images), "frame")}
-        row["clipsim_mismatched"] = "no other prompt was given to compare with" if not self.others else Measured(
+        row["clipsim_mismatched"] = self.no_others if not self.others else Measured(
             np.mean([cosines(other, images) for other in self.others], axis=0), "frame")
         if isinstance(self.real, str):
             row["rm"] = self.real
@@ -111,3 +112,14 @@ class ClipMetrics:
             if real > 0:
                 row["rm"] = Measured(own.parts / real, "frame")
         return row
+
+    def vectors(self) -> dict:
+        """What it takes to score the real frames with any other prompt, and the prompt with any other frames: their
+        embeddings, the frames' as the mean of unit vectors, of which the cosine with a unit vector is CLIPSIM. Or
+        {"refused": reason}."""
+        reason = self.refused or self.no_prompt or (self.real if isinstance(self.real, str) else "")
+        if reason:
+            return {"refused": reason}
+        unit = self.real / np.linalg.norm(self.real, axis=1, keepdims=True)
+        return {"sha256": self.backend["sha256"], "text": self.text.astype(float).tolist(),
+                "real": unit.mean(0).astype(float).tolist()}

@@ -17,6 +17,13 @@ def ranks_above(metric: str, value: float, real: float) -> bool:
     return value > real if direction == "high" else value < real
 
 
+def real_value(metric: str, real: dict, alike: dict) -> float | None:
+    """What real frames get in a metric: real, the held-out clip's entries; or, where the metric compares with that clip
+    itself, alike's, the values of other real frames. None where there is neither."""
+    value = alike.get(metric) if metric in TO_HELDOUT else real.get(metric, {}).get("value")
+    return value if isinstance(value, (int, float)) else None
+
+
 def flags(methods: dict, controls: list[str], real: str, alike: dict) -> list[dict]:
     """Every metric of which a control has more than real frames: [{"metric", "control", "value", "real", "good"}].
 
@@ -26,8 +33,8 @@ def flags(methods: dict, controls: list[str], real: str, alike: dict) -> list[di
     """
     found = []
     for metric in UNITS:
-        value = alike.get(metric) if metric in TO_HELDOUT else methods[real][metric].get("value")
-        if value is None or isinstance(value, str):
+        value = real_value(metric, methods[real], alike)
+        if value is None:
             continue
         for name in controls:
             entry = methods[name][metric]
@@ -36,7 +43,12 @@ def flags(methods: dict, controls: list[str], real: str, alike: dict) -> list[di
             if name != real and "value" in entry and ranks_above(metric, entry["value"], value):
                 found.append({"metric": metric, "control": name, "value": entry["value"], "real": value,
                               "good": DIRECTIONS[metric]})
-    wrong, right = methods[real]["clipsim_mismatched"].get("value"), methods[real]["clipsim"].get("value")
-    if wrong is not None and right is not None and ranks_above("clipsim", wrong, right):
-        found.append({"metric": "clipsim", "control": MISMATCHED, "value": wrong, "real": right, "good": "high"})
-    return found
+    return found + mismatched(methods[real])
+
+
+def mismatched(real: dict) -> list[dict]:
+    """The flag of real frames that CLIPSIM finds nearer to a prompt of something else than to their own; or none."""
+    wrong, right = real["clipsim_mismatched"].get("value"), real["clipsim"].get("value")
+    if wrong is None or right is None or not ranks_above("clipsim", wrong, right):
+        return []
+    return [{"metric": "clipsim", "control": MISMATCHED, "value": wrong, "real": right, "good": "high"}]

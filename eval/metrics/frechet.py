@@ -1,8 +1,10 @@
 """Fréchet and kernel distances from features, and what few frames do to them.
 
 FID: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017). KID: Bińkowski et al., "Demystifying MMD
-GANs" (2018). A FID of a handful of frames is mostly a statement about the handful: `rank_floor` and `real_vs_real` say
-how much of a value is there before any two distributions differ, and stand beside every FID this harness prints.
+GANs" (2018). A FID of a handful of frames is mostly a statement about the handful: `rank_floor` and real frames
+beside real frames say how much of a value is there before any two distributions differ, and stand beside every FID this
+harness prints. KID's estimate is unbiased for independent frames; those of one film are not, and consecutive ones score
+far above 0 where nothing differs, so it has the same floor.
 
 FVD is FID's formula on I3D features of short clips (Unterthiner et al., "Towards Accurate Generative Models of Video",
 2018). I3D sees no clip of fewer than 10 frames, so a shorter film has no FVD: repeating frames to get there measures
@@ -23,6 +25,7 @@ from eval.features.i3d import I3D, I3D_FILE, windows
 from eval.features.inception import INCEPTION_FILE, Inception
 from eval.metrics import copying
 from eval.registry import WINDOW
+from eval.statistics import blocks
 from eval.statistics.intervals import Measured, Row, measured
 from lnm.errors import UserError
 
@@ -58,27 +61,10 @@ def rank_floor(reference: np.ndarray, n: int) -> float:
     return float(np.square(singular[n - 1:]).sum() / (len(reference) - 1))
 
 
-def real_vs_real(pool: np.ndarray, n: int, n_reference: int, splits: int = 10, seed: int = 0) -> dict:
-    """FID between two disjoint random parts of real features `pool` (m, d): what n frames score when nothing differs.
-
-    Mean over `splits` seeded draws of n against n_reference (fewer where the pool has not enough; both n are given).
-    Returns {"value", "low", "high", "n", "n_reference", "splits"}: low and high are the least and the largest draw.
-    Raises UserError where the pool has too few frames for two in each part.
-    """
-    n_reference = min(n_reference, len(pool) - n)
-    if n < 2 or n_reference < 2:
-        raise UserError(f"real-vs-real FID needs {n} + 2 real frames, the clip has {len(pool)}: use a longer clip")
-    values = []
-    for split in range(splits):
-        order = np.random.default_rng([seed, split]).permutation(len(pool))
-        values.append(fid_from_features(pool[order[:n]], pool[order[n:n + n_reference]]))
-    return {"value": float(np.mean(values)), "low": min(values), "high": max(values),
-            "n": n, "n_reference": n_reference, "splits": splits}
-
-
 def kid_from_features(a: np.ndarray, b: np.ndarray) -> float:
     """Squared MMD under the kernel (x.y / d + 1)^3 between a (n1, d) and b (n2, d): the unbiased estimate over all
-    pairs (no subsets, hence no seed). It may be negative; its expectation does not depend on n, unlike FID's."""
+    pairs (no subsets, hence no seed). It may be negative. For independent samples its expectation does not depend on n,
+    unlike FID's; for consecutive frames it does, and is above 0 between equal distributions."""
     if len(a) < 2 or len(b) < 2:
         raise UserError(f"KID needs 2 frames on both sides, got {len(a)} and {len(b)}: sample more frames")
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -101,14 +87,27 @@ def fvd_from_features(a: np.ndarray, b: np.ndarray) -> float:
     return fid_from_features(a, b)
 
 
+NAMES = ("fid_train", "fid_heldout", "kid_heldout", "nearest_inception")
+OWN = "these frames are part of the reference"
+
+
+def too_short(n: int, length: int) -> str:
+    """Why a film of n frames has no distance where the others' are of `length` frames."""
+    return f"{n} frames, the others' are of {length}: distances of another number of frames do not compare"
+
+
 class InceptionMetrics:
     """FID, KID and the nearest training frame of a film by Inception features; where there are no weights, or where
-    `train` or `real` is a reason instead of frames, the metrics that need them are refused."""
+    `train` or `real` is a reason instead of frames, the metrics that need them are refused.
 
-    NAMES = ("fid_train", "fid_heldout", "kid_heldout", "nearest_inception")
+    length: the frames, from the first on, of which every film's distances are: they depend on the number. contiguous:
+    whether `real` goes on where `train` ends, so that the two are one clip.
+    """
 
-    def __init__(self, wanted: bool, root: Path, device: str, train: np.ndarray | str, real: np.ndarray | str):
+    def __init__(self, wanted: bool, root: Path, device: str, train: np.ndarray | str, real: np.ndarray | str,
+                 length: int, contiguous: bool = False):
         self.refused, self.train, self.real = "", train, real
+        self.length, self.contiguous = length, contiguous
         try:
             if not wanted:
                 raise UserError("evaluate.fid is false")
@@ -123,14 +122,15 @@ class InceptionMetrics:
         self.features = Features(model, root / "store" / "features")
         self.train, self.real = (frames if isinstance(frames, str) else self.features(frames, label)
                                  for frames, label in ((train, "training frames"), (real, "held-out frames")))
-        self.backend = {"name": model.name, "sha256": model.sha256, "aspect": "squashed to 299x299 on both sides"}
+        self.backend = {"name": model.name, "sha256": model.sha256, "aspect": "squashed to 299x299 on both sides",
+                        "frames_a_film": length}
 
     def __call__(self, frames: np.ndarray, label: str = "frames", part_of: str = "") -> Row:
         """part_of: "train" or "real" where the frames are some of these."""
         if self.refused:
-            return dict.fromkeys(self.NAMES, self.refused)
+            return dict.fromkeys(NAMES, self.refused)
         if "refused" in self.backend:
-            return dict(zip(self.NAMES, (self.train, self.real, self.real, self.train)))
+            return dict(zip(NAMES, (self.train, self.real, self.real, self.train)))
         images = self.features(frames, label)
         row: Row = {}
         for name, metric, reference, side in (
@@ -145,37 +145,50 @@ class InceptionMetrics:
 
     def _distance(self, metric: Callable, images: np.ndarray, reference: np.ndarray | str, own: bool):
         if isinstance(reference, str) or own:
-            return reference if isinstance(reference, str) else "these frames are part of the reference"
+            return reference if isinstance(reference, str) else OWN
+        if len(images) < self.length:
+            return too_short(len(images), self.length)
+        images = images[:self.length]
         value = measured(metric, images, reference)
-        return value if isinstance(value, str) else Measured(
-            images, "frame", lambda parts: metric(parts, reference), jackknife=True)
+        return value if isinstance(value, str) else Measured(images, "frame", lambda parts: metric(parts, reference))
 
-    def floors(self, n: int, seed: int) -> dict:
-        """What FID says of `n` frames before two distributions differ: the rank floor, and real against real."""
+    def floors(self) -> dict:
+        """What FID and KID say of a film before two distributions differ, of as many frames as every film's: the rank
+        floor, and consecutive real frames beside others of the clip (`blocks.window_floor`)."""
         if "refused" in self.backend:
             return self.backend
         references = {name: side for name, side in (("train", self.train), ("heldout", self.real))
                       if not isinstance(side, str)}
-        pool = np.concatenate(list(references.values()))
         floors = {}
         for name, reference in references.items():
-            alike = measured(real_vs_real, pool, n, len(reference), 10, seed)
-            floors[name] = {
-                "n": n, "n_reference": len(reference), "rank_floor": rank_floor(reference, n),
-                "real_vs_real": alike if isinstance(alike, dict) else {"refused": alike},
-            }
+            pool = np.concatenate(list(references.values())) if self.contiguous else reference
+            floors[name] = {"n": self.length, "n_reference": len(reference),
+                            "rank_floor": rank_floor(reference, self.length),
+                            "real_vs_real": _floor(fid_from_features, pool, self.length, len(reference)),
+                            "kid": _floor(kid_from_features, pool, self.length, len(reference))}
         return floors
 
 
-class VideoMetrics:
-    """FVD of a film, or its refusal: too few frames first, then missing weights."""
+def _floor(metric: Callable, pool: np.ndarray, n: int, n_reference: int, gap: int = 0) -> dict:
+    """`blocks.window_floor`, or {"refused": reason}."""
+    found = measured(blocks.window_floor, metric, pool, n, n_reference, gap)
+    return {"refused": found} if isinstance(found, str) else found
 
-    def __init__(self, root: Path, device: str, real: np.ndarray | str):
+
+class VideoMetrics:
+    """FVD of a film, or its refusal: too few frames first, then missing weights.
+
+    real: held-out frames, or the reason why there are none; length: as of `InceptionMetrics`; train: the frames before
+    `real` in the same clip, for the floor.
+    """
+
+    def __init__(self, root: Path, device: str, real: np.ndarray | str, length: int, train: np.ndarray | None = None):
         self.real, self.model = real, measured(I3D, root / "weights" / I3D_FILE, device)
+        self.length, self.train = length, train
         if isinstance(self.model, str):
             self.backend = {"refused": self.model}
             return
-        self.backend = {"name": self.model.name, "sha256": self.model.sha256}
+        self.backend = {"name": self.model.name, "sha256": self.model.sha256, "frames_a_film": length}
         self.features = Features(self.model, root / "store" / "features")
 
     def __call__(self, frames: np.ndarray, label: str = "frames", is_real: bool = False) -> Row:
@@ -183,12 +196,26 @@ class VideoMetrics:
 
     def _fvd(self, frames: np.ndarray, label: str, is_real: bool) -> Measured:
         for reason in (self.real, self.model):
-            clips = windows(frames)
+            clips = windows(frames[:self.length])
             if isinstance(reason, str):
                 raise UserError(reason)
         if is_real:
-            raise UserError("these frames are part of the reference")
+            raise UserError(OWN)
+        if len(frames) < self.length:
+            raise UserError(too_short(len(frames), self.length))
         reference = self.features(windows(self.real), "real windows")
         images = self.features(clips, label)
         fvd_from_features(images, reference)
-        return Measured(images, "window", lambda parts: fvd_from_features(parts, reference), jackknife=True)
+        return Measured(images, "window", lambda parts: fvd_from_features(parts, reference))
+
+    def floor(self) -> dict:
+        """What FVD says of consecutive real frames beside others, as many as every film's, or {"refused"}."""
+        for reason in (self.real, self.model):
+            if isinstance(reason, str):
+                return {"refused": reason}
+        pool = measured(windows, self.real if self.train is None else np.concatenate([self.train, self.real]))
+        if isinstance(pool, str):
+            return {"refused": pool}
+        inside = WINDOW - 1  # windows that share a frame are not apart
+        return _floor(fvd_from_features, self.features(pool, "real windows"), self.length - inside,
+                      len(self.real) - inside, inside)

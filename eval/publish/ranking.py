@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.metrics.flags import ranks_above
+from eval.metrics import flags
 from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT
-from eval.statistics.paired import MIN_PAIRS
+from eval.statistics.paired import badness
+from eval.statistics.permutation import LEVEL, holm, pairs_needed
 
 REAL = ("heldout", "heldout_vae")  # real frames, and the best that this VAE can give: no counterfeits
 VIEWS = ("motion_energy", "flow_speed", "frame0_db_below_ceiling", "clipscore", "rm")  # another's on another scale
@@ -20,28 +21,17 @@ MISMATCHED_LABEL = "the real clip with the prompt of another"
 def real_value(table: dict, metric: str) -> float | None:
     """What real frames get: the held-out clip's, or, where the metric compares with that clip itself, other real
     frames' (the last ones trained on). None where there is neither. table: a metrics.json."""
-    if metric in TO_HELDOUT:
-        value = table["reference"].get("train_window", {}).get(metric)
-        return value if isinstance(value, (int, float)) else None
-    return table["methods"]["heldout"].get(metric, {}).get("value")
+    return flags.real_value(metric, table["methods"]["heldout"], table["reference"].get("train_window", {}))
 
 
-def badness(metric: str, value: float, real: float) -> float:
-    """How far a value is from what a reader of `metric` takes for good: less is better, within one metric."""
-    direction = DIRECTIONS[metric]
-    if direction in ("high", "low"):
-        return value if direction == "low" else -value
-    return abs(value - (real if direction == "real" else direction))
-
-
-def rank(table: dict, metric: str) -> dict | None:
+def rank(table: dict, metric: str, p_values: dict[tuple[str, str], float] | None = None) -> dict | None:
     """Where ours stands in a metric among the real frames and the controls that are no film.
 
     Returns {"order": [(name, value), ...] best first, "real": what real frames get, and names of counterfeit controls:
-    "fools" (above real frames), "blind" (level with them), "beaten" (below ours), "level" (not told apart from ours)
-    and "lost" (above ours); "ours_above_real": bool}. None where the metric has no reading, or ours or real frames have
-    no value. Not told apart: the interval of the paired difference holds 0 (`differences` of metrics.json), or without
-    an interval the two values are equal to four digits.
+    "fools" (above real frames), "blind" (level with them); by the points, "beaten" (every film of ours is less bad),
+    "lost" (every one is worse) and "level" (neither); and "sure", those of beaten and lost of which a test says so as
+    well: `p_values` of (metric, name), as `corrected` gives them, at most 5%; "ours_above_real": bool}. None where the
+    metric has no reading, or ours or real frames have no value. What is ordered and what is tested is `badness`.
     """
     methods, real = table["methods"], real_value(table, metric)
     values = {name: row[metric]["value"] for name, row in methods.items() if "value" in row.get(metric, {})}
@@ -50,26 +40,40 @@ def rank(table: dict, metric: str) -> dict | None:
     if metric in TO_HELDOUT:
         values.pop("heldout", None)  # what they get beside themselves says nothing
         values[ALIKE] = real
-    found: dict[str, list[str]] = {key: [] for key in ("fools", "blind", "beaten", "level", "lost")}
-    for name in table["controls"]:
-        if name in REAL or name not in values:
+    found: dict[str, list[str]] = {key: [] for key in ("fools", "blind", "beaten", "level", "lost", "sure")}
+    for name in counterfeits(table):
+        if name not in values:
             continue
         if _same(values[name], real):
             found["blind"].append(name)
-        elif ranks_above(metric, values[name], real):
+        elif flags.ranks_above(metric, values[name], real):
             found["fools"].append(name)
-        difference = table.get("differences", {}).get(name, {}).get(metric, {})
-        low, high = difference.get("low"), difference.get("high")
-        if (low is not None and low <= 0 <= high) or _same(values[name], values["ours"]):
-            found["level"].append(name)
-        elif badness(metric, values[name], real) > badness(metric, values["ours"], real):
-            found["beaten"].append(name)
-        else:
-            found["lost"].append(name)
+        gain = table["differences"].get(name, {}).get(metric, {}).get("gain", [])
+        worse = badness(metric, values[name], real)
+        close = [abs(one) <= 1e-4 * abs(worse) + 1e-9 for one in gain]
+        side = "level" if not gain or any(close) else (
+            "beaten" if min(gain) > 0 else "lost" if max(gain) < 0 else "level")
+        found[side].append(name)
+        if side != "level" and (p_values or {}).get((metric, name), 1.0) <= LEVEL:
+            found["sure"].append(name)
     if any(flag["metric"] == metric and flag["control"] == MISMATCHED for flag in table.get("flags", [])):
         found["fools"].append(MISMATCHED)
     order = sorted(values.items(), key=lambda item: badness(metric, item[1], real))
-    return {"order": order, "real": real, "ours_above_real": ranks_above(metric, values["ours"], real), **found}
+    return {"order": order, "real": real, "ours_above_real": flags.ranks_above(metric, values["ours"], real), **found}
+
+
+def counterfeits(table: dict) -> list[str]:
+    """The controls that are no film."""
+    return [name for name in table["controls"] if name not in REAL]
+
+
+def corrected(table: dict) -> dict[tuple[str, str], float]:
+    """(metric, control) -> p of ours against each counterfeit control in each metric that is ranked, by Holm for all of
+    these together. A metric and its views count once."""
+    asked = [(metric, name) for metric in DIRECTIONS if metric not in VIEWS for name in counterfeits(table)
+             if "p" in table["differences"].get(name, {}).get(metric, {})]
+    adjusted = holm([table["differences"][name][metric]["p"] for metric, name in asked])
+    return dict(zip(asked, adjusted, strict=True))
 
 
 def _same(a: float, b: float) -> bool:
@@ -78,7 +82,8 @@ def _same(a: float, b: float) -> bool:
 
 def ranks(table: dict) -> dict[str, dict]:
     """`rank` of every metric that has one and at least one counterfeit control; a metric and its views count once."""
-    found = {metric: rank(table, metric) for metric in DIRECTIONS if metric not in VIEWS}
+    p_values = corrected(table)
+    found = {metric: rank(table, metric, p_values) for metric in DIRECTIONS if metric not in VIEWS}
     return {metric: one for metric, one in found.items() if one and (one["beaten"] or one["level"] or one["lost"])}
 
 
@@ -99,10 +104,11 @@ def of_metric(table: dict, one: dict) -> str:
 
 
 def of_film(table: dict, one: dict) -> str:
-    """What a rank says of our films."""
-    said = [f"{where} {_labels(table, one[key])}"
-            for key, where in (("beaten", "above"), ("level", "not told apart from"), ("lost", "below")) if one[key]]
-    return "; ".join(said)
+    """What a rank says of our films: where each of them stands, and of which control a test says so."""
+    said = [f"each {where} {_labels(table, one[key])}" for key, where in (("beaten", "above"), ("lost", "below"))
+            if one[key]]
+    said += [f"on no one side of {_labels(table, one['level'])}"] if one["level"] else []
+    return "; ".join(said) + (f" (tested: {_labels(table, one['sure'])})" if one["sure"] else "")
 
 
 def paragraph(table: dict) -> str:
@@ -114,26 +120,7 @@ def paragraph(table: dict) -> str:
     telling = {metric: one for metric, one in found.items() if not one["fools"] and not one["blind"]}
     fooled = [metric for metric, one in found.items() if one["fools"]]
     blind = [metric for metric, one in found.items() if one["blind"] and not one["fools"]]
-    said = []
-    if telling:
-        whole = [metric for metric, one in telling.items() if not one["lost"] and not one["level"]]
-        none = [metric for metric, one in telling.items() if not one["beaten"]]
-        some = [metric for metric in telling if metric not in whole + none]
-        said.append(f"Of {_count(len(found), 'metric')}, {len(telling)} put the real frames above every control: "
-                    f"{listed(telling)}.")
-        parts = [f"above all controls by {listed(whole)}" if whole else "",
-                 f"above some by {listed(some)}" if some else "", f"above none by {listed(none)}" if none else ""]
-        said.append(f"There our films stand {', '.join(filter(None, parts))}.")
-        if len(whole) == len(telling):
-            said.append("By everything that tells real frames from counterfeits, they are nearer to the real clip than "
-                        "any counterfeit.")
-        elif whole:
-            said.append(f"So they pass {len(whole)} of the {len(telling)} measures that can tell, and not the others.")
-        else:
-            said.append("So nothing that can tell says that they are better than every counterfeit.")
-    else:
-        said.append(f"None of {_count(len(found), 'metric')} puts the real frames above every control: by these "
-                    "numbers alone nothing can be said of our films.")
+    said = _of_films(table, found, telling)
     if fooled:
         said.append(f"{_count(len(fooled), 'metric')} can be won by what is no film ({listed(fooled)}): a good value "
                     "there is no evidence.")
@@ -144,10 +131,37 @@ def paragraph(table: dict) -> str:
     if above:
         said.append(f"Ours ranks above the real frames themselves by {listed(above)}: no film is better than real, so "
                     "that is said of the metric.")
-    films = max((entry.get("n", 0) for entry in table["methods"]["ours"].values()), default=0)
-    if 0 < films < MIN_PAIRS:
-        said.append(f"All this over {_count(films, 'film')} of ours: too few to tell a small difference from chance.")
+    said.append(f"The films share {table['interval']['not_covered']}.")
     return " ".join(said)
+
+
+def _of_films(table: dict, found: dict[str, dict], telling: dict[str, dict]) -> list[str]:
+    """What the metrics that put real frames above every control say of our films: the points first, then what a test
+    can say at their number."""
+    if not telling:
+        return [f"None of {_count(len(found), 'metric')} puts the real frames above every control: by these numbers "
+                "alone nothing can be said of our films."]
+    whole = [metric for metric, one in telling.items() if not one["lost"] and not one["level"]]
+    none = [metric for metric, one in telling.items() if not one["beaten"]]
+    some = [metric for metric in telling if metric not in whole + none]
+    films = max((entry.get("n", 0) for entry in table["methods"]["ours"].values()), default=0)
+    parts = [f"{than} by {listed(names)}" for than, names in
+             (("than every control", whole), ("than some", some), ("than none", none)) if names]
+    said = [f"Of {_count(len(found), 'metric')}, {len(telling)} put the real frames above every control: "
+            f"{listed(telling)}.",
+            f"There {'our one film is' if films == 1 else f'each of our {films} films is'} nearer to good "
+            f"{', '.join(parts)}."]
+    tests = corrected(table)
+    pairs = max((entry.get("pairs", 0) for row in table["differences"].values() for entry in row.values()), default=0)
+    needed = pairs_needed(len(tests))
+    if pairs < needed:
+        return [*said, f"That is of these films and of no others: {len(tests)} comparisons by sign flips, corrected by "
+                f"Holm, need {needed} films to say more, and here {'is' if pairs == 1 else 'are'} {pairs}."]
+    sure = [metric for metric in whole if set(telling[metric]["beaten"]) <= set(telling[metric]["sure"])]
+    if not sure:
+        return [*said, f"No test (sign flips, Holm over {len(tests)} comparisons) says that of every control."]
+    return [*said, f"A test (sign flips, Holm over {len(tests)} comparisons, {LEVEL:.0%}) says that of every control "
+            f"by {listed(sure)}."]
 
 
 def _labels(table: dict, names: list[str]) -> str:

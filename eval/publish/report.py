@@ -15,10 +15,11 @@ import numpy as np
 from eval.publish import ranking, table1
 from eval.publish.figures.every import write_all
 from eval.publish.figures.numbers import good
-from eval.records.run import compared, film, read_metrics
+from eval.publish.votes import cells, votes_of
+from eval.records.run import compared, film, read_tables
 from eval.registry import DIRECTIONS, UNITS
+from eval.statistics.small import around
 from eval.study.form import QUESTIONS
-from eval.study.text import cells
 from lnm.files import sha256
 from lnm.workflow.params import STAGES, root
 
@@ -34,11 +35,11 @@ def write(results: Path, videos: list[str], out: Path, commit: str | None = None
     wanted = ["loss", "metrics", *(f"{kind}_{video}" for kind in ("controls", "slices") for video in videos)]
     if not all((folder / f"{name}.png").is_file() for name in wanted):
         write_all(results, videos, out)
-    tables = {video: read_metrics(results, video) for video in videos}
+    tables = read_tables(results, videos)
     commit = commit or git_commit()
     paper = _notebook(out / "6_paper.ipynb", out)
     model = [folder / f"{name}.png" for name in ("figure1", "figure2")]
-    header, rows = table1.table1(tables, table1.votes_of(results))
+    header, rows = table1.table1(tables, votes_of(results))
     template = (Path(__file__).parent / "templates/report.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True).from_string(template).render(
         checkpoint=next(iter(tables.values()))["backend"]["checkpoint"],
@@ -198,8 +199,7 @@ def _study(results: Path, out: Path) -> dict | None:
 
 
 def _entry(entry: dict) -> str:
-    interval = "" if entry["low"] is None else f" [{entry['low']:.3g}, {entry['high']:.3g}]"
-    return f"{entry['value']:.4g}{interval}, n\u00a0{entry['n']}"
+    return f"{entry['value']:.4g}{around(entry, lambda number: f'{number:.3g}')}, n\u00a0{entry['n']}"
 
 
 def _stages(results: Path, tables: dict[str, dict], commit: str, out: Path) -> tuple[list[str], list[list]]:
@@ -219,7 +219,7 @@ def _stages(results: Path, tables: dict[str, dict], commit: str, out: Path) -> t
                            (("CLIP", "clip"), ("Inception", "inception"), ("I3D", "i3d"), ("LPIPS", "lpips"))
                            if kind in backend}
             seed = {"prepare": "-", "finetune": str(choices.get("seed", "-")),
-                    "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["interval"]["seed"])}[stage]
+                    "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"])}[stage]
             path = results / video / "notebooks" / f"{number}_{stage}.ipynb"
             rows.append([f"{video}: {stage}", {"text": path.name, "href": _notebook(path, out), "focus": True},
                          sha256(resolved)[:12] if choices else "not resolved",

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from pathlib import Path
 
+from eval.publish import table1_notes
 from eval.publish.formats import cell
+from eval.publish.table1_notes import ALIKE, DAGGER, NO_VOTES
+from eval.publish.votes import votes_of
 from eval.records.published import PUBLISHED
-from eval.records.run import difference, mean_over_videos, read_metrics
+from eval.records.run import difference, mean_over_videos, read_tables
 from eval.records.video import LABELS
 from eval.registry import DIRECTIONS, MISMATCHED, UNITS
-from eval.statistics.paired import MIN_PAIRS
-from eval.study.text import cells
+from eval.statistics.permutation import LEVEL, holm
 
-NO_VOTES = "no responses yet"
 MEASURED = {  # Table 1b: metric -> heading
     "motion_ratio": "motion x real", "flow_warp": "flow-warp", "detail_kept": "detail kept", "frame0_db": "frame 0 dB",
     "fid_train": "FID train", "fid_heldout": "FID held-out", "clipsim": "CLIPSIM",
@@ -29,13 +29,13 @@ COMPARED = {  # Table 1c: metric -> heading; which way is better stands in DIREC
     "flow_warp_gap": "flow-warp gap", "spectrum_gap": "spectrum gap", "detail_kept": "detail kept",
     "frame0_db": "frame 0 dB", "fid_heldout": "FID held-out", "clipsim": "CLIPSIM",
 }
-DAGGER = "†"
+ENDS = ("low", "high", "least", "most")
 
 
 def write(results: Path, videos: list[str], out: Path) -> str:
     """Writes out/table1.md, .csv, .tex and table1c.csv from results/<video>/evaluate/metrics.json; returns the
     markdown."""
-    tables = {video: read_metrics(results, video) for video in videos}
+    tables = read_tables(results, videos)
     votes = votes_of(results)
     markdown = _markdown(tables, votes)
     out.mkdir(parents=True, exist_ok=True)
@@ -46,12 +46,6 @@ def write(results: Path, videos: list[str], out: Path) -> str:
         part.write_text(text, encoding="utf-8")
         os.replace(part, out / name)
     return markdown
-
-
-def votes_of(results: Path) -> dict[str, dict[str, str]]:
-    """What the human study says of each method, by question; {} where nobody has answered."""
-    path = results / "human_study" / "summary.json"
-    return cells(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _votes(votes: dict[str, dict[str, str]], name: str) -> list[str]:
@@ -85,10 +79,10 @@ def table1(tables: dict[str, dict],
     for name, label in rows_of(tables).items():
         values = [marked(cell(mean_over_videos(tables, name, metric)), tables, name, metric)
                   for metric in ("clipsim", "clipscore", "fid_train")]
-        rows.append([label, *_votes(votes or {}, name), resolution(tables), *values])
+        rows.append([label, *_votes(votes or {}, name), resolution(tables, name), *values])
     wrong = mean_over_videos(tables, "heldout", "clipsim_mismatched")
-    rows.append([LABELS[MISMATCHED], "", "", resolution(tables), marked(cell(wrong), tables, MISMATCHED, "clipsim"),
-                 "", ""])
+    rows.append([LABELS[MISMATCHED], "", "", resolution(tables, "heldout"),
+                 marked(cell(wrong), tables, MISMATCHED, "clipsim"), "", ""])
     return header, rows
 
 
@@ -111,23 +105,33 @@ def table1b(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     floors = first["reference"]["fid"]
     if len(tables) == 1 and "refused" not in floors:
         alike = {f"fid_{name}": floor["real_vs_real"] for name, floor in floors.items()}
-        rows.append(["real against real", "", *(cell(alike[m]) if m in alike else "" for m in MEASURED)])
+        rows.append([ALIKE, "", *(cell(alike[m]) if m in alike else "" for m in MEASURED)])
     return ["Method", "n", *MEASURED.values()], rows
 
 
 def table1c(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
-    """(header, rows): ours minus each baseline, `*` where the paired 95% interval of at least MIN_PAIRS pairs
-    leaves out 0. `n` counts pairs."""
-    rows = []
-    for name, label in rows_of(tables).items():
-        if name in ("ours", "heldout"):
-            continue
+    """(header, rows): ours minus each baseline, with its p where the sign-flip test, corrected by Holm for all cells of
+    the table, has one of at most 5%. `n` counts pairs."""
+    rows, p_values = [], tests(tables)
+    for name, label in baselines_of(tables).items():
         entries = [difference(tables, name, metric) for metric in COMPARED]
-        sure = [entry.get("n", 0) >= MIN_PAIRS and (entry["low"] > 0 or entry["high"] < 0) for entry in entries]
-        cells = [cell(entry) + ("*" if apart else "") for entry, apart in zip(entries, sure)]
+        cells = [cell(entry) + (f", p {p_values[name, metric]:.2g}" if p_values.get((name, metric), 1) <= LEVEL else "")
+                 for entry, metric in zip(entries, COMPARED)]
         rows.append([label, str(max(entry.get("n", 0) for entry in entries) or "-"), *cells])
     arrows = {"low": " ↓", "high": " ↑"}
     return ["Ours minus", "n", *(text + arrows[DIRECTIONS[metric]] for metric, text in COMPARED.items())], rows
+
+
+def baselines_of(tables: dict[str, dict]) -> dict[str, str]:
+    """The rows of Table 1c, name -> label."""
+    return {name: label for name, label in rows_of(tables).items() if name not in ("ours", "heldout")}
+
+
+def tests(tables: dict[str, dict]) -> dict[tuple[str, str], float]:
+    """(baseline, metric) -> p of the sign-flip test of each cell of Table 1c, by Holm for all of them together."""
+    entries = {(name, metric): difference(tables, name, metric) for name in baselines_of(tables) for metric in COMPARED}
+    asked = {key: entry["p"] for key, entry in entries.items() if "p" in entry}
+    return dict(zip(asked, holm(list(asked.values())), strict=True))
 
 
 def table1c_title(tables: dict[str, dict]) -> str:
@@ -141,61 +145,16 @@ def groups(tables: dict[str, dict]) -> dict[str, dict[str, dict]]:
     return single | ({f"mean of {len(tables)} videos": tables} if len(tables) > 1 else {})
 
 
-def resolution(tables: dict[str, dict]) -> str:
-    """Width x height of the films, of every size that occurs."""
-    return ", ".join(sorted({f"{width}x{height}" for height, width in (t["size"] for t in tables.values())}))
+def resolution(tables: dict[str, dict], name: str = "ours") -> str:
+    """Width x height of a method's films, of every size that occurs: as they were made, before anything is resized."""
+    return ", ".join(sorted({t["sizes"][name] for t in tables.values() if name in t["sizes"]}))
 
 
 def notes(tables: dict[str, dict]) -> list[str]:
-    """What has to be known to read the tables, one sentence or two each."""
-    first = next(iter(tables.values()))
-    clip, inception = first["backend"]["clip"], first["backend"]["inception"]
-    videos = ", ".join(tables)
-    said = [
-        "Rows marked published are copied from the paper. The others are this run's "
-        f"({first['backend']['checkpoint']}; mean over {len(tables)} videos: {videos}): a demonstration of the method, "
-        "not a reproduction of the paper.",
-        f"'{NO_VOTES}': nobody has been asked about these films; results/human_study/study.html asks.",
-        "The published CLIPSIM values can only be 2.5 x cosine (CLIPScore): as a mean cosine 0.75 is out of CLIP's "
-        "reach, real videos score near 0.24 to 0.30. So read them beside CLIPScore, which puts 'A photo depicts' "
-        "before the prompt.",
-    ]
-    if "refused" in clip:
-        said.append(f"CLIPSIM refused: {clip['refused']}.")
-    else:
-        mini = "lnm-mini-clip" in clip["name"]
-        said.append(f"CLIPSIM here is by {clip['name']} (weights {clip['sha256'][:12]}); cosines of different CLIP "
-                    "models do not compare" + (", and lnm-mini-clip's with no published value." if mini else "."))
-    if "refused" in inception:
-        said.append(f"FID refused: {inception['refused']}.")
-    else:
-        sizes = "; ".join(f"{video} {t['reference']['fid']['train']['n']} against "
-                          f"{t['reference']['fid']['train']['n_reference']}" for video, t in tables.items())
-        said.append(f"FID is by {inception['name']}, frames against all training frames ({sizes}); the paper's is 5 "
-                    "frames against 1060. So few frames never score near 0: 'real against real' is what random frames "
-                    "of the same clip score against each other at these numbers.")
-    said += [
-        "Motion and flow-warp error are good when near the real clip's, not when low: a frozen film has none of either."
-        " Detail kept is 1 for the VAE's reconstruction of the real clip; noise counts as detail. Frame 0 is PSNR to "
-        "the still (100: equal); the VAE itself reaches "
-        + ", ".join(f"{t['reference']['ceiling_db']:.1f} dB ({video})" for video, t in tables.items()) + ".",
-        "± is half of a 95% bootstrap interval, over videos in a mean and over films (seeds) elsewhere; with one "
-        "there is none; in 'real against real' it is half the range of the draws. '-' is a refusal, with its reason in "
-        "metrics.json, or a method without films for every video. table1.csv has the intervals.",
-    ]
-    if any(table["backend"]["clip"].get("other_prompts") for table in tables.values()):
-        said.append(f"'{LABELS[MISMATCHED]}' is the held-out frames scored with the other prompts that were suggested "
-                    "for the video; CLIPSIM has to tell them from its own.")
-    if any(table["flags"] for table in tables.values()):
-        said.append(f"{DAGGER}: this metric, read as is usual, ranks this control above real held-out frames, in at "
-                    "least one video; it alone does not tell a good film. `flags` in metrics.json lists every case.")
-    said.append("Table 1c pairs film k of ours with film k of a baseline (a baseline of one film with each), and "
-                "videos in a mean. ↓: negative is better for ours, ↑: positive is. * where the interval leaves out 0, "
-                f"from {MIN_PAIRS} pairs on: fewer are all of one sign by chance more often than 1 time in 20. "
-                "table1c.csv has the intervals.")
-    said += [f"{video}: {t['backend']['clip']['note']}." for video, t in tables.items()
-             if "note" in t["backend"]["clip"]]
-    return said
+    """What has to be known to read the tables, a sentence or a few each."""
+    pairs = [entry.get("pairs", 0) for name in baselines_of(tables) for metric in COMPARED
+             for entry in [difference(tables, name, metric)]]
+    return table1_notes.notes(tables, len(tests(tables)), max(pairs, default=0))
 
 
 def _grid(header: list[str], rows: list[list[str]]) -> str:
@@ -218,10 +177,11 @@ def _markdown(tables: dict[str, dict], votes: dict) -> str:
 
 
 def _csv(tables: dict[str, dict], votes: dict) -> str:
-    """One row a method and video ('mean' over videos); value, low, high and n of each metric."""
+    """One row a method and video ('mean' over videos); value, 95% interval (low, high; from FEWEST on), range (least,
+    most) and n of each metric."""
     metrics = [*MEASURED, *(metric for metric in UNITS if metric not in MEASURED)]
     header = ["source", "video", "method", "preferences", "realism", "resolution", "clip_model", "ranked_above_real"]
-    header += [f"{metric}{part}" for metric in metrics for part in ("", "_low", "_high", "_n")]
+    header += [f"{metric}{part}" for metric in metrics for part in ("", *(f"_{end}" for end in ENDS), "_n")]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
     writer.writeheader()
@@ -231,7 +191,7 @@ def _csv(tables: dict[str, dict], votes: dict) -> str:
     model = next(iter(tables.values()))["backend"]["clip"].get("name", "")
     for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
         for name, label in rows_of(group).items():
-            row = {"source": "this run", "video": video, "method": label, "resolution": resolution(group),
+            row = {"source": "this run", "video": video, "method": label, "resolution": resolution(group, name),
                    "clip_model": model}
             row["ranked_above_real"] = " ".join(metric for metric in metrics if marked("", group, name, metric))
             row["preferences"], row["realism"] = _votes(votes, name)
@@ -240,24 +200,30 @@ def _csv(tables: dict[str, dict], votes: dict) -> str:
                          else group[video]["methods"][name][metric])
                 if "value" in entry:
                     row |= {metric: f"{entry['value']:.6g}", f"{metric}_n": entry["n"]}
-                    if entry["low"] is not None:
-                        row |= {f"{metric}_low": f"{entry['low']:.6g}", f"{metric}_high": f"{entry['high']:.6g}"}
+                    row |= {f"{metric}_{end}": text for end, text in zip(ENDS, _ends(entry))}
             writer.writerow(row)
     return stream.getvalue()
+
+
+def _ends(entry: dict) -> list[str]:
+    """An entry's ENDS, "" where it has none."""
+    return ["" if entry[end] is None else f"{entry[end]:.6g}" for end in ENDS]
 
 
 def _csv_differences(tables: dict[str, dict]) -> str:
     """Ours minus each baseline, a row a video ('mean' over videos), baseline and metric."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["video", "ours_minus", "metric", "value", "low", "high", "n"])
+    writer.writerow(["video", "ours_minus", "metric", "value", *ENDS, "n", "p", "p_holm"])
+    corrected = tests(tables)  # of the table that is printed
     for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
         for name, label in rows_of(group).items():
             for metric in UNITS if name != "ours" else ():
                 entry = difference(group, name, metric)
                 if "value" in entry:
-                    low, high = ("" if entry[end] is None else f"{entry[end]:.6g}" for end in ("low", "high"))
-                    writer.writerow([video, label, metric, f"{entry['value']:.6g}", low, high, entry["n"]])
+                    p = [f"{entry['p']:.4g}" if "p" in entry else "", f"{corrected[name, metric]:.4g}"
+                         if group.keys() == tables.keys() and (name, metric) in corrected else ""]
+                    writer.writerow([video, label, metric, f"{entry['value']:.6g}", *_ends(entry), entry["n"], *p])
     return stream.getvalue()
 
 
@@ -277,7 +243,7 @@ def _tex(tables: dict[str, dict], votes: dict) -> str:
 
 
 def _escape(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {DAGGER: r"$\dagger$", "↓": r"$\downarrow$", "↑": r"$\uparrow$"}
     special |= {char: f"\\{char}" for char in "&%$#_{}"}
     return "".join(special.get(char, char) for char in text)

@@ -9,13 +9,41 @@ import numpy as np
 
 from eval.films import baselines
 from eval.films.read import read_baseline
-from eval.statistics.intervals import summarise
+from eval.metrics.flags import mismatched
+from eval.registry import MISMATCHED, UNITS
+from eval.statistics.intervals import rounded
+from eval.statistics.paired import tested
+from eval.statistics.small import summarise
 from lnm.workflow.params import root
 
 
 def read_metrics(results: Path, video: str) -> dict:
     """results/<video>/evaluate/metrics.json."""
     return json.loads((results / video / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
+
+
+def read_tables(results: Path, videos: list[str]) -> dict[str, dict]:
+    """`read_metrics` of each video, and of its real frames the CLIPSIM with the other videos' prompts: the control that
+    takes more than one video. A prompt that stood for choice in the video itself is left out: it lost a contest for
+    that very clip, by a CLIP."""
+    tables = {video: read_metrics(results, video) for video in videos}
+    found = {video: _vectors(results / video / "evaluate" / "clip.json") for video in videos}
+    for video, table in tables.items():
+        own, real = found[video], table["methods"]["heldout"]
+        if "refused" in own:
+            continue  # so is the entry, with its own reason
+        others = {other["prompt"]: other["text"] for other in found.values() if other.get("sha256") == own["sha256"]
+                  and other["prompt"] not in (own["prompt"], *own["candidates"])}
+        values = [float(np.dot(own["real"], text)) for text in others.values()]
+        real["clipsim_mismatched"] = rounded(summarise(values, UNITS["clipsim_mismatched"])) if values else {
+            "refused": "no other video has a prompt that did not stand for choice here"}
+        table["backend"]["clip"]["other_prompts"] = list(others)
+        table["flags"] = [flag for flag in table["flags"] if flag["control"] != MISMATCHED] + mismatched(real)
+    return tables
+
+
+def _vectors(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"refused": f"no {path.name}"}
 
 
 def methods(results: Path, video: str) -> list[str]:
@@ -48,20 +76,23 @@ def compared(table: dict) -> list[str]:
 
 
 def mean_over_videos(tables: dict[str, dict], method: str, metric: str) -> dict:
-    """A metric's mean over the videos, with an interval that resamples videos; refused if any video's is."""
+    """A metric's mean over the videos, a point each, as `summarise` gives it; refused if any video's is."""
     return _mean([table["methods"].get(method, {}).get(metric, {"refused": "not sampled"})
-                  for table in tables.values()], tables)
+                  for table in tables.values()])
 
 
 def difference(tables: dict[str, dict], baseline: str, metric: str) -> dict:
-    """Ours minus a baseline: of one video over its seeds, of several the mean over them, paired by video."""
+    """Ours minus a baseline: of one video over its films, of several the mean over them, paired by video; with the test
+    of `paired.differences`."""
     entries = [table["differences"].get(baseline, {}).get(metric, {"refused": "not sampled"})
                for table in tables.values()]
-    return entries[0] if len(entries) == 1 else _mean(entries, tables)
+    if len(entries) == 1:
+        return entries[0]
+    gains = [float(np.mean(entry["gain"])) for entry in entries if "gain" in entry]
+    return _mean(entries) | (tested(gains) if len(gains) == len(entries) else {})
 
 
-def _mean(entries: list[dict], tables: dict[str, dict]) -> dict:
-    """The mean of one entry a video, with an interval that resamples videos."""
+def _mean(entries: list[dict]) -> dict:
+    """The mean of one entry a video."""
     refused = [entry["refused"] for entry in entries if "refused" in entry]
-    how = next(iter(tables.values()))["interval"]
-    return summarise(refused or [entry["value"] for entry in entries], "", how["resamples"], how["seed"])
+    return summarise(refused or [entry["value"] for entry in entries], "")

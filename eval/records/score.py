@@ -23,12 +23,14 @@ from eval.metrics.flags import flags
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.registry import IN_TIME, TO_HELDOUT, UNITS
 from eval.statistics.intervals import Measured, Row, measured, rounded
+from eval.statistics.small import LEVEL
 from lnm.errors import UserError
 from lnm.files import cache_folder
 from lnm.workflow.params import load, root
 
-NOTE = ("Intervals take the parts they resample for independent; neighbouring frames are alike, so the film is less "
-        "certain than they say. Another film of the same method differs by more.")
+NOTE = ("Intervals leave out stretches of time (jackknife), and are left out where the frames are too alike to carry "
+        "one. They speak of this film alone: another film of the method, another still, another fine-tune differ by "
+        "more, and of one film nothing says by how much.")
 LABELS = {"static": "static", "static_noise": "static + noise", "shuffled": "shuffled",
           "reference": "reference"}
 
@@ -92,8 +94,9 @@ class Scorer:
         self.clip = ClipMetrics(
             None if clip == "none" else clip, home, device, args.prompt or "", args.other_prompt, images, self.real,
             "" if args.prompt else "no prompt was given (--prompt)")
-        self.inception = InceptionMetrics(True, home, device, given.train, given.reference)
-        self.video = VideoMetrics(home, device, given.reference)
+        length = len(given.frames) if isinstance(self.real, str) else len(self.real)
+        self.inception = InceptionMetrics(True, home, device, given.train, given.reference, length)
+        self.video = VideoMetrics(home, device, given.reference, length)
         self.lpips = measured(fidelity.Lpips, home / "weights")
         self.real_row = {} if isinstance(self.real, str) else alone(self.real)
 
@@ -125,8 +128,8 @@ class Scorer:
 
 
 def score(args) -> dict:
-    """Everything about one film, in the form of metrics.json: each entry {"value", "low", "high", "n", "resampled",
-    "interval", "unit"} or {"refused"}. `args` as `lnm score` parses them."""
+    """Everything about one film, in the form of metrics.json: each entry as of `entry_of`. args: as `lnm score`
+    parses them."""
     given = Given.read(args)
     row_of = Scorer(args, given)
     frames, real, reference, train = given.frames, given.real, given.reference, given.train
@@ -134,7 +137,7 @@ def score(args) -> dict:
     methods = {}
     for name, (film, part_of) in films.items():
         row = row_of(film, name, part_of)
-        methods[name] = {metric: entry_of(row[metric], UNITS[metric], args.bootstrap, args.seed) for metric in UNITS}
+        methods[name] = {metric: entry_of(row[metric], UNITS[metric]) for metric in UNITS}
     methods = rounded(methods)
     names = [name for name in films if name in LABELS]
     return rounded({
@@ -144,14 +147,15 @@ def score(args) -> dict:
         {"path": args.reference, "n": len(reference), "fps": given.reference_fps, "compared": len(real)},
         "train": None if isinstance(train, str) else {"path": args.train, "n": len(train)},
         "prompt": args.prompt,
-        "interval": {"level": 0.95, "resamples": args.bootstrap, "seed": args.seed, "note": NOTE},
+        "interval": {"level": LEVEL, "method": "jackknife by time", "note": NOTE},
         "backend": row_of.backend,
         "labels": {args.method: args.method} | {name: LABELS[name] for name in names},
         "controls": names,
         "methods": methods,
         # a reference compared with itself says nothing, so only metrics that stand alone can be flagged
         "flags": flags(methods, names, "reference", {}) if "reference" in films else [],
-        "floors": row_of.inception.floors(len(frames), args.seed),
+        "floors": row_of.inception.floors(),
+        "fvd_floor": row_of.video.floor(),
     })
 
 
@@ -176,11 +180,12 @@ def _controls(frames: np.ndarray, real: np.ndarray | str, seed: int) -> dict[str
     return films | {"shuffled": (controls.shuffled(real, seed), "real"), "reference": (real, "real")}
 
 
-def entry_of(entry: Measured | str, unit: str, resamples: int, seed: int) -> dict:
-    """{"value", "low", "high", "n", "resampled", "interval", "unit"} of one film, or {"refused": reason}."""
+def entry_of(entry: Measured | str, unit: str) -> dict:
+    """{"value", "low", "high", "n", "parts", "unit"} of one film, and "no_interval", the reason, where low and high are
+    None; or {"refused": reason}."""
     if isinstance(entry, str):
         return {"refused": entry}
-    low, high = entry.interval(resamples, seed) or (None, None)
-    how = None if low is None else "jackknife" if entry.jackknife else "bootstrap"
-    return {"value": entry.value, "low": low, "high": high, "n": len(entry.parts), "resampled": entry.unit,
-            "interval": how, "unit": unit}
+    found = entry.interval()
+    low, high = (None, None) if isinstance(found, str) else found
+    said = {"value": entry.value, "low": low, "high": high, "n": len(entry.parts), "parts": entry.unit, "unit": unit}
+    return said | {"no_interval": found} if isinstance(found, str) else said

@@ -6,6 +6,7 @@ import textwrap
 
 from eval.records.score import NOTE
 from eval.registry import DIRECTIONS, MISMATCHED, UNITS
+from eval.statistics.small import around
 
 
 def table(result: dict) -> str:
@@ -13,7 +14,7 @@ def table(result: dict) -> str:
     methods, labels = result["methods"], result["labels"]
     own, flagged = methods[result["method"]], {(flag["metric"], flag["control"]) for flag in result["flags"]}
     shown = [metric for metric in UNITS if "value" in own[metric]]
-    rows = [["metric", *labels.values(), "good", "resampled"]]
+    rows = [["metric", *labels.values(), "good", "parts"]]
     for metric in shown:
         cells = []
         for name in labels:
@@ -24,7 +25,7 @@ def table(result: dict) -> str:
             cells.append(text + ("†" if (metric, name) in flagged else ""))
         good = DIRECTIONS[metric]
         rows.append([metric, *cells, "" if good is None else f"near {good:g}" if isinstance(good, float) else good,
-                     f"{own[metric]['n']} {own[metric]['resampled']}{'s' if own[metric]['n'] > 1 else ''}"])
+                     f"{own[metric]['n']} {own[metric]['parts']}{'s' if own[metric]['n'] > 1 else ''}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
     lines.insert(1, "-" * len(lines[0]))
@@ -36,7 +37,7 @@ def table(result: dict) -> str:
     for metric in UNITS:
         if "refused" in own[metric]:
             refused.setdefault(own[metric]["refused"], []).append(metric)
-    said = textwrap.wrap(f"95% intervals by bootstrap (FID, KID, FVD: jackknife). {NOTE}", 110)
+    said = textwrap.wrap(f"[95% interval]. {NOTE}", 110)
     lines = [head, *said, "", *lines]
     if result["flags"]:
         lines += ["", "† a control ranks above the real reference: this metric alone does not tell a good film."]
@@ -55,9 +56,20 @@ def table(result: dict) -> str:
         elif "refused" not in backend:
             lines.append(f"  {kind}: {backend['name']}, weights {backend['sha256'][:12]}"
                          + (f"; {backend['note']}" if "note" in backend else ""))
-    for name, floor in result["floors"].items() if "refused" not in result["floors"] else ():
-        alike = floor["real_vs_real"]
-        said = f"{alike['value']:.4g}" if "value" in alike else f"refused ({alike['refused']})"
-        lines.append(f"  FID of {floor['n']} against {floor['n_reference']} ({name.replace('heldout', 'reference')}): "
-                     f"real against real {said}, rank floor {floor['rank_floor']:.4g}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_floors(result)])
+
+
+def _floors(result: dict) -> list[str]:
+    """What FID, KID and FVD say where nothing differs, a line each: consecutive real frames beside others."""
+    found = [] if "refused" in result["floors"] else [
+        (f"{metric} of {floor['n']} against {floor['n_reference']} frames ({name.replace('heldout', 'reference')})",
+         floor[key], f", rank floor {floor['rank_floor']:.4g}" if metric == "FID" else "")
+        for name, floor in result["floors"].items() for metric, key in (("FID", "real_vs_real"), ("KID", "kid"))]
+    if "value" in result["fvd_floor"]:
+        found.append(("FVD", result["fvd_floor"], ""))
+    lines = []
+    for name, alike, more in found:
+        said = f"refused ({alike['refused']})" if "refused" in alike else (
+            f"{alike['value']:.4g}{around(alike, lambda x: f'{x:.4g}')}")
+        lines.append(f"  {name}: real against real {said}{more}")
+    return lines

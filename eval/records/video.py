@@ -13,15 +13,16 @@ import numpy as np
 
 from eval.features.devices import pick_device, version
 from eval.films import baselines, controls
-from eval.films.read import read_baseline, read_images
+from eval.films.read import read_baseline, read_images, size_of
 from eval.metrics import fidelity, motion
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside, nearest, start
-from eval.metrics.flags import flags
+from eval.metrics.flags import flags, real_value
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.registry import IN_TIME, MISMATCHED, TO_HELDOUT, UNITS
-from eval.statistics.intervals import Measured, measured, rounded, summarise
+from eval.statistics.intervals import Measured, measured, rounded
 from eval.statistics.paired import differences
+from eval.statistics.small import FEWEST, LEVEL, summarise
 from lnm.errors import UserError
 from lnm.files import write_json
 from lnm.workflow.params import root
@@ -56,6 +57,7 @@ class Material:
     heldout: np.ndarray
     heldout_vae: np.ndarray
     still: np.ndarray  # (H, W, 3)
+    still_vae: np.ndarray | str  # the still through the VAE, or the reason why it is not known
 
     @classmethod
     def read(cls, results: Path) -> Material:
@@ -66,7 +68,14 @@ class Material:
         train, heldout, heldout_vae = (
             video.read_frames(results / "prepare" / name) for name in ("train", "heldout", "heldout_vae")
         )
-        return cls(clip, films, train, heldout, heldout_vae, video.read_image(results / "prepare" / "still.png"))
+        still, through = video.read_image(results / "prepare" / "still.png"), results / "prepare" / "still_vae.png"
+        if np.array_equal(still, heldout[0]):
+            still_vae = heldout_vae[0]
+        elif through.is_file():
+            still_vae = video.read_image(through)
+        else:
+            still_vae = "the still is no frame of the clip and prepare/still_vae.png is not there: prepare it anew"
+        return cls(clip, films, train, heldout, heldout_vae, still, still_vae)
 
     @property
     def length(self) -> int:
@@ -82,11 +91,25 @@ class Material:
         """Width and height, as `lnm.video` takes them."""
         return self.heldout.shape[2], self.heldout.shape[1]
 
+    @property
+    def starts_real(self) -> bool:
+        """Whether the still is the first held-out frame, so that the real continuation starts from it."""
+        return bool(np.array_equal(self.still, self.heldout[0]))
+
+    def clusters(self, method: str, count: int) -> list[str] | None:
+        """What each of a method's `count` films was made from, a name each, where films.json says it ("clusters":
+        {method: [name, ...]}, such as "fine-tune 0, still 1"). Raises UserError for another number of names."""
+        names = self.films.get("clusters", {}).get(method)
+        if names is not None and len(names) != count:
+            raise UserError(f"films.json: clusters.{method} names {len(names)} films, there are {count}: sample again")
+        return names
+
 
 def film_sets(material: Material, results: Path, settings: dict, noise: float) -> dict[str, list[np.ndarray]]:
     """Every set of films by name: real frames, the methods of the run, baselines, controls, and what the user brought.
 
-    noise: the standard deviation of `static_noise`, in [0, 1]. Raises UserError where two sets have one name.
+    noise: the standard deviation of `static_noise`, in [0, 1]. No set is longer than the run's films: a distance falls
+    with the number of frames. Raises UserError where two sets have one name.
     """
     from lnm import video
 
@@ -109,7 +132,7 @@ def film_sets(material: Material, results: Path, settings: dict, noise: float) -
         method = Path(path).parent.name
         if method in sets:
             raise UserError(f"{path}: the name {method} is taken by this run; rename the folder")
-        sets[method] = read_baseline(root() / path, clip["fps"], material.size)
+        sets[method] = [film[:films["num_frames"]] for film in read_baseline(root() / path, clip["fps"], material.size)]
     return sets
 
 
@@ -120,21 +143,29 @@ class Scorer:
         device, images = pick_device(settings.get("device", "cpu")), settings.get("images")
         prompt = material.films["prompt"]
         self.material, self.real = material, material.real
-        self.clip = ClipMetrics(settings["clip"], root(), device, prompt,
-                                other_prompts(results / "prepare" / "prompts.json", prompt),
-                                read_images(images and root() / images, material.size), self.real)
-        self.inception = InceptionMetrics(settings["fid"], root(), device, material.train, material.heldout)
-        self.video = VideoMetrics(root(), device, material.heldout)
+        self.clip = ClipMetrics(settings["clip"], root(), device, prompt, [],
+                                read_images(images and root() / images, material.size), self.real,
+                                no_others="the other videos' prompts are scored where all videos are read: Table 1")
+        self.contest = _contest(results / "prepare" / "prompts.json")
+        if "refused" not in self.clip.backend:
+            self.clip.backend |= _choice(self.contest, settings["clip"])
+        self.inception = InceptionMetrics(settings["fid"], root(), device, material.train, material.heldout,
+                                          material.length, contiguous=True)
+        self.video = VideoMetrics(root(), device, material.heldout, material.length, material.train)
         self.lpips = measured(fidelity.Lpips, root() / "weights")
         self.real_row = alone(self.real)
         self.detail_vae = fidelity.detail(material.heldout_vae[:material.length])
-        self.ceiling = fidelity.psnr(material.heldout_vae[0], material.heldout[0])
+        self.ceiling = material.still_vae if isinstance(material.still_vae, str) else measured(
+            fidelity.psnr, material.still_vae, material.still)
 
     def __call__(self, frames: np.ndarray, name: str, part_of: str = "") -> dict[str, float | str]:
-        """metric -> value or reason. part_of: "real" or "train" where the frames are some of these."""
+        """metric -> value or reason. part_of: "real" or "train" where the frames are some of these, "vae" where they
+        are the real ones through the VAE."""
         own = alone(frames)
         row = own | beside(frames, own, self.real, self.real_row) | nearest(frames, self.material.train)
-        row |= start(frames[0], self.material.still, self.ceiling, self.lpips)
+        still = self.material.still if not part_of or self.material.starts_real else (
+            "these frames are real and do not start from the still")
+        row |= start(frames[0], still, self.ceiling, self.lpips)
         row["detail_kept"] = Measured(own["detail"].parts / self.detail_vae, "frame") if self.detail_vae else (
             "the reconstructed clip has no detail")
         row |= self.clip(frames, name, part_of == "real") | self.inception(frames, name, part_of)
@@ -158,29 +189,30 @@ def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict)
     measured in time is compared."""
     from tqdm.auto import tqdm
 
-    clip, films = score.material.clip, score.material.films
+    material = score.material
+    clip, films = material.clip, material.films
     methods = {}
     for name, versions in tqdm(sets.items(), desc=f"evaluate {settings['video']}", unit="method"):
-        part_of = "real" if name in ("heldout", "shuffled") else ""
+        part_of = "real" if name in ("heldout", "shuffled") else "vae" if name == "heldout_vae" else ""
         per_film = [score(frames, name, part_of) for frames in versions]
         if name in films["methods"] and films["fps"] != clip["fps"]:
             reason = f"the films play at {films['fps']:g} fps, the clip at {clip['fps']:g}: not comparable"
             for row in per_film:
                 row |= {metric: reason for metric in row if metric.startswith(IN_TIME)}
         methods[name] = {
-            metric: summarise([row[metric] for row in per_film], UNITS[metric], settings["bootstrap"], settings["seed"])
+            metric: summarise([row[metric] for row in per_film], UNITS[metric], material.clusters(name, len(versions)))
             for metric in UNITS
         }
     return rounded(methods)  # before anything is compared: the last bits differ between machines
 
 
 def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
-    """Scores the films under `results` (results/<video>) and writes metrics.json, summary.json and sheet.png into
-    `out`. Returns what metrics.json holds.
+    """Scores the films under `results` (results/<video>) and writes metrics.json, summary.json, sheet.png and clip.json
+    (`ClipMetrics.vectors`, for prompts of other videos) into `out`. Returns what metrics.json holds.
 
-    settings: video, seed (of bootstrap and noise), clip (an open_clip name, folder or null), fid, bootstrap
-    (resamples), device; optional baselines {path under the root: hash}, noise_control ("matched", or a standard
-    deviation in [0, 1]) and images (a folder of natural images under the root; else the held-out frames).
+    settings: video, seed (of the noise), clip (an open_clip name, folder or null), fid, device; optional
+    baselines {path under the root: hash}, noise_control ("matched", or a standard deviation in [0, 1]) and images
+    (a folder of natural images under the root; else the held-out frames).
     """
     material = Material.read(results)
     noise, energy = settings.get("noise_control", "matched"), motion.motion_energy(material.real)
@@ -199,37 +231,55 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "fps": material.clip["fps"],
         "size": list(material.real.shape[1:3]),
         "n_seeds": len(material.films["seeds"]),
-        "interval": {
-            "level": 0.95, "method": "percentile bootstrap of the mean", "resampled": "seed",
-            "resamples": settings["bootstrap"], "seed": settings["seed"],
-            "note": "no interval under 2 films; of 2 films it is no wider than the two values",
-        },
+        "seed": settings["seed"],
+        "interval": unit_of(material.films),
+        "sizes": {name: f"{material.size[0]}x{material.size[1]}" for name in sets} | {
+            Path(path).parent.name: size_of(root() / path) for path in settings.get("baselines", {})},
         "backend": score.backend,
         "labels": {name: LABELS.get(name, name) for name in sets},
         "sheet": sheet,
         "controls": control_names,
         "methods": methods,
         "flags": flags(methods, control_names, "heldout", alike),
-        "differences": differences(methods, settings["bootstrap"], settings["seed"]),
-        "reference": _reference(score, methods, energy, noise, settings["seed"])
+        "differences": differences(methods, _real(methods, alike), material.clusters("ours", len(sets["ours"]))),
+        "reference": _reference(score, methods, energy, noise)
         | {"train_window": alike},  # the last frames trained on, as many: real frames compared with held-out ones
     })
     _write(metrics, sets, material.length, out)
+    candidates = [candidate["prompt"] for candidate in score.contest.get("candidates", [])]
+    write_json(out / "clip.json", rounded({"prompt": material.films["prompt"], "candidates": candidates}
+                                          | score.clip.vectors()))
     return metrics
 
 
-def _reference(score: Scorer, methods: dict, energy: float, noise: float, seed: int) -> dict:
+def unit_of(films: dict) -> dict:
+    """What is counted where films are summarised, how, and what the number does not cover. films: sample/films.json."""
+    names = films.get("clusters", {}).get("ours", [])
+    unit = f"what a film was made from ({', '.join(dict.fromkeys(names))})" if names else "film"
+    fixed = "one clip" if names else "one still, one clip and one fine-tune"
+    return {"level": LEVEL, "fewest": FEWEST, "unit": unit, "not_covered": fixed,
+            "method": f"Student's t from {FEWEST} on; of fewer the points and their range, no interval",
+            "note": f"all films share {fixed}: another would differ by more than these films do from each other"}
+
+
+def _real(methods: dict, alike: dict) -> dict[str, float]:
+    """metric -> what real frames get, where they get anything."""
+    found = {metric: real_value(metric, methods["heldout"], alike) for metric in UNITS}
+    return {metric: value for metric, value in found.items() if value is not None}
+
+
+def _reference(score: Scorer, methods: dict, energy: float, noise: float) -> dict:
     """What the numbers of a film are read beside: the real clip's own, the VAE's, and how many frames of each."""
     material = score.material
     flow = {name: methods["heldout"][metric].get("value") for name, metric in
             (("error", "flow_warp"), ("visible", "flow_visible"), ("speed", "flow_speed"))}
-    num_frames = material.films["num_frames"]
     return {
-        "motion_energy": energy, "flow": flow, "detail_vae": score.detail_vae, "ceiling_db": score.ceiling,
-        "frames_compared": material.length, "frames_film": num_frames,
+        "motion_energy": energy, "flow": flow, "detail_vae": score.detail_vae,
+        "ceiling_db": None if isinstance(score.ceiling, str) else score.ceiling,
+        "frames_compared": material.length, "frames_film": material.films["num_frames"],
         "frames_heldout": len(material.heldout), "frames_train": len(material.train), "noise_sigma": noise,
-        "still_is_first_heldout": bool(np.array_equal(material.still, material.heldout[0])),
-        "fid": score.inception.floors(num_frames, seed),
+        "still_is_first_heldout": material.starts_real,
+        "fid": score.inception.floors(), "fvd": score.video.floor(),
     }
 
 
@@ -246,9 +296,14 @@ def _write(metrics: dict, sets: dict[str, list[np.ndarray]], length: int, out: P
     video.contact_sheet(rows, columns=8, path=out / "sheet.png")
 
 
-def other_prompts(path: Path, prompt: str) -> list[str]:
-    """The prompts that prepare's prompts.json lists for the video and that were not chosen: the mismatched control."""
-    if not path.is_file():
-        return []
-    candidates = json.loads(path.read_text(encoding="utf-8"))["candidates"]
-    return [candidate["prompt"] for candidate in candidates if candidate["prompt"] != prompt]
+def _contest(path: Path) -> dict:
+    """prepare/prompts.json: the prompts that stood for choice, which CLIP chose, and how; {} where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _choice(contest: dict, clip: str) -> dict:
+    """{"chosen_by", "circular"}: which CLIP chose the prompt, and whether it is the one that scores; {} where there was
+    no other prompt to choose."""
+    if len(contest.get("candidates", [])) < 2 or not contest.get("clip"):
+        return {}
+    return {"chosen_by": contest["clip"], "circular": contest["clip"] == clip}

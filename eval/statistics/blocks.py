@@ -76,10 +76,9 @@ def window_floor(metric: Callable[[np.ndarray, np.ndarray], float], pool: np.nda
     """What `metric` gives for n consecutive real frames beside n_reference others: its floor for a film of n frames.
 
     pool: features (total, ...) of the real clip in order of time. gap: parts between the two (windows of frames that
-    overlap need some). Returns {"value" (the mean), "low", "high" (the least and the largest), "n", "n_reference",
-    "windows"}.
+    overlap need some). Returns {"value" (the mean), "least", "most", "n", "n_reference", "windows" (how many)}.
     """
     places = windows(len(pool), n, n_reference, gap)
     values = [metric(pool[window], pool[reference]) for window, reference in places]
-    return {"value": float(np.mean(values)), "low": min(values), "high": max(values), "n": n,
+    return {"value": float(np.mean(values)), "least": min(values), "most": max(values), "n": n,
             "n_reference": places[0][1].stop - places[0][1].start, "windows": len(places)}

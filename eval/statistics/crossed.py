@@ -54,6 +54,22 @@ def share(wins: np.ndarray, observer: np.ndarray, video: np.ndarray, level: floa
     return entry | {"low": float(low), "high": float(high), "votes_worth": worth}
 
 
+def percent(entry: dict) -> str:
+    """`79% [70, 86]`: a share and its clustered interval; `79% of 14 votes` where the observers are too few for one."""
+    if entry["low"] is None:
+        return f"{100 * entry['share']:.0f}% of {entry['n']} votes"
+    return f"{100 * entry['share']:.0f}% [{100 * entry['low']:.0f}, {100 * entry['high']:.0f}]"
+
+
+def seen_from(pair: dict, method: str) -> dict:
+    """A pair's share, low and high as those of `method`, its first or its second."""
+    if method == pair["first"]:
+        return pair
+    turned = {end: None if pair[other] is None else 1 - pair[other]
+              for end, other in (("low", "high"), ("high", "low"))}
+    return pair | turned | {"share": 1 - pair["share"]}
+
+
 def _variance(residuals: np.ndarray, cluster: np.ndarray) -> float:
     """Of a mean (n,), by sums over clusters, with the usual correction for their number."""
     _, place = np.unique(cluster, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Values with the intervals that belong to them: over the parts of one film, and over films or videos.
+"""A metric of one film, with the interval that its parts carry.
 
 Whatever cannot be measured is a str in the number's place: the reason.
 """
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.statistics import blocks
 from lnm.errors import UserError
-
-GROUPS = 20  # of the jackknife: bounds its cost, and keeps neighbouring frames together
 
 
 @dataclass
@@ -22,28 +21,15 @@ class Measured:
     parts: np.ndarray
     unit: str
     statistic: Callable[[np.ndarray], float] = np.mean
-    jackknife: bool = False  # where a bootstrap's repeated parts would bias the statistic
 
     @property
     def value(self) -> float:
         return float(self.statistic(self.parts))
 
-    def interval(self, resamples: int, seed: int) -> tuple[float, float] | None:
-        """A 95% interval that takes the parts for independent: percentile bootstrap, or the normal interval of the
-        delete-a-group jackknife (at most GROUPS runs of neighbours). None with too few parts for either."""
-        from scipy.stats import bootstrap
-
-        n = len(self.parts)
-        if n < (3 if self.jackknife else 2):
-            return None
-        if not self.jackknife:
-            drawn = bootstrap((np.arange(n),), lambda rows: self.statistic(self.parts[rows]), vectorized=False,
-                              n_resamples=resamples, method="percentile", rng=np.random.default_rng(seed))
-            return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
-        groups = np.array_split(np.arange(n), min(n, GROUPS))
-        without = np.array([self.statistic(np.delete(self.parts, group, axis=0)) for group in groups])
-        error = np.sqrt((len(groups) - 1) * without.var())
-        return self.value - 1.96 * error, self.value + 1.96 * error
+    def interval(self) -> tuple[float, float] | str:
+        """A 95% interval over the film's parts, which are neighbours in time and so not independent, by leaving out
+        stretches of them; or the reason (str) why they carry none (`blocks.jackknife`)."""
+        return blocks.jackknife(self.statistic, self.parts)
 
 
 Row = dict[str, "Measured | str"]
@@ -55,22 +41,6 @@ def measured(function, *args):
         return function(*args)
     except UserError as error:
         return str(error)
-
-
-def summarise(values: list[float | str], unit: str, resamples: int, seed: int) -> dict:
-    """Mean over films with a 95% percentile bootstrap interval where there are 2 or more: {"value", "low", "high",
-    "n", "unit", "values"}; or {"refused": reason} where any film has a reason (str) instead of a value."""
-    from scipy.stats import bootstrap
-
-    refused = [value for value in values if isinstance(value, str)]
-    if refused or not values:
-        return {"refused": refused[0] if refused else "no films"}
-    low = high = None
-    if len(values) > 1:
-        interval = bootstrap((values,), np.mean, n_resamples=resamples, method="percentile",
-                             rng=np.random.default_rng(seed)).confidence_interval
-        low, high = interval.low, interval.high
-    return {"value": np.mean(values), "low": low, "high": high, "n": len(values), "unit": unit, "values": values}
 
 
 def rounded(value):

@@ -1,17 +1,31 @@
-"""Differences of films that belong together in pairs."""
+"""Differences of films that belong together in pairs, and whether ours are nearer to what is good."""
 
 from __future__ import annotations
 
-from eval.registry import UNITS
-from eval.statistics.intervals import summarise
+from collections.abc import Hashable, Sequence
 
-MIN_PAIRS = 6  # 2 x 0.5^6 < 0.05 < 2 x 0.5^5: the sign test's own limit
+from eval.registry import DIRECTIONS, UNITS
+from eval.statistics.permutation import sign_flip
+from eval.statistics.small import means, summarise
 
 
-def differences(methods: dict, resamples: int, seed: int) -> dict:
+def badness(metric: str, value: float, real: float) -> float:
+    """How far a value is from what a reader of `metric` takes for good: less is better, within one metric. real: what
+    real frames get."""
+    direction = DIRECTIONS[metric]
+    if direction in ("high", "low"):
+        return value if direction == "low" else -value
+    return abs(value - (real if direction == "real" else direction))
+
+
+def differences(methods: dict, real: dict[str, float], clusters: Sequence[Hashable] | None = None) -> dict:
     """Ours minus each other set of films, metric by metric: method -> metric -> entry as of `summarise`.
 
     Film k is paired with film k (ours and the checkpoint's start from one seed); a set of one film is paired with each.
+    real: metric -> what real frames get, where there is such a value. clusters: of our films, as for `summarise`.
+    Where the metric has a reading the entry also has "gain", by how much each film of ours is less bad than its pair
+    (`badness`: a distance from the real value, not the raw difference), "p" of the sign-flip test that this is 0, and
+    "pairs", of how many (clusters).
     """
     ours, out = methods["ours"], {}
     for name, row in methods.items():
@@ -23,6 +37,19 @@ def differences(methods: dict, resamples: int, seed: int) -> dict:
             a, b = (entry.get("values", []) for entry in (ours[metric], row[metric]))
             if not refused and len(a) != len(b) and len(b) > 1:
                 refused = [f"{len(a)} films against {len(b)}: no pairs"]
-            out[name][metric] = {"refused": refused[0]} if refused else summarise(
-                [x - y for x, y in zip(a, b if len(b) > 1 else b * len(a))], UNITS[metric], resamples, seed)
+            if refused:
+                out[name][metric] = {"refused": refused[0]}
+                continue
+            pairs = list(zip(a, b if len(b) > 1 else b * len(a)))
+            entry = summarise([x - y for x, y in pairs], UNITS[metric], clusters)
+            if DIRECTIONS[metric] is not None and metric in real:
+                entry |= tested([badness(metric, y, real[metric]) - badness(metric, x, real[metric]) for x, y in pairs],
+                                clusters)
+            out[name][metric] = entry
     return out
+
+
+def tested(gain: list[float], clusters: Sequence[Hashable] | None = None) -> dict:
+    """{"gain", "p", "pairs"} of gains, one a pair, as `differences` has them."""
+    units = means(gain, clusters)
+    return {"gain": gain, "p": sign_flip(units), "pairs": len(units)}

@@ -1,8 +1,7 @@
-"""Shares of votes, with intervals over votes and over whole clusters of them."""
+"""Shares of independent votes, one an observer: what a published percentage could say. Votes of a study of ours are not
+independent: `crossed`."""
 
 from __future__ import annotations
-
-import numpy as np
 
 
 def share(wins: int, n: int) -> dict:
@@ -14,19 +13,3 @@ def share(wins: int, n: int) -> dict:
     intervals = {name: list(map(float, test.proportion_ci(0.95, method)))
                  for name, method in (("wilson", "wilson"), ("clopper_pearson", "exact"))}
     return {"wins": int(wins), "n": int(n), "share": wins / n, **intervals, "p_value": float(test.pvalue)}
-
-
-def cluster_bootstrap(wins: np.ndarray, n: np.ndarray, resamples: int, seed: int) -> dict:
-    """95% percentile interval of sum(wins) / sum(n) when whole clusters (observers, videos) are drawn anew.
-
-    wins, n: (clusters,), n >= 1. Of few clusters it is no wider than their values; of one there is none.
-    """
-    if len(n) < 2:
-        return {"refused": "one cluster only", "clusters": len(n)}
-    rng = np.random.default_rng(seed)
-    shares = np.empty(resamples)
-    for r in range(resamples):
-        drawn = rng.integers(0, len(n), len(n))
-        shares[r] = wins[drawn].sum() / n[drawn].sum()
-    low, high = np.quantile(shares, (0.025, 0.975))
-    return {"low": float(low), "high": float(high), "clusters": len(n)}

@@ -7,7 +7,7 @@ n >= 2, but of 2 to 4 values it rests on the assumption alone, so it is not prin
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -43,6 +43,15 @@ def summarise(values: Sequence[float | str], unit: str, clusters: Sequence[Hasha
     entry = {"value": float(np.mean(points)), "low": low, "high": high, "least": min(values), "most": max(values),
              "n": len(values), "unit": unit, "values": list(values)}
     return entry if clusters is None else entry | {"clusters": len(points)}
+
+
+def around(entry: dict, number: Callable[[float], str]) -> str:
+    """What stands behind a value of `summarise`: ` [0.91, 0.99]`, its 95% interval, or ` (0.93 to 0.97)`, the least and
+    the largest of values too few for one; nothing where both look the same. number: how one is printed."""
+    if entry.get("low") is not None:
+        return f" [{number(entry['low'])}, {number(entry['high'])}]"
+    least, most = (number(entry.get(end, entry["value"])) for end in ("least", "most"))
+    return "" if least == most else f" ({least} to {most})"
 
 
 def means(values: Sequence, clusters: Sequence[Hashable] | None) -> list[float]:

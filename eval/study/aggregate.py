@@ -8,10 +8,12 @@ import numpy as np
 
 from eval.records.published import PUBLISHED
 from eval.statistics.agreement import agreement
+from eval.statistics.catch import luck
+from eval.statistics.crossed import share
+from eval.statistics.davidson import strengths
 from eval.statistics.intervals import rounded
+from eval.statistics.permutation import sign_flip
 from eval.statistics.power import observers_needed
-from eval.statistics.proportions import cluster_bootstrap, share
-from eval.statistics.strengths import bradley_terry
 from eval.study.form import CATCH, MARK, NO_RESPONSES, QUESTIONS, below_inputs, shown, write_text
 from eval.study.text import markdown
 from eval.study.votes import read_votes
@@ -65,6 +67,7 @@ def _summarise(votes, methods: list[str] | None, resamples: int, seed: int, max_
     failed = sorted(str(name) for name in failed.index[failed > max_failed])
     out = votes["observer"].isin(failed)
     caught = votes[votes["is_catch"]]
+    each = int(caught["observer"].astype(str).value_counts().min()) if len(caught) else 0  # of who saw the fewest
     kept = votes[~out & ~votes["is_catch"]]
     names = {*kept["condition_A"].unique(), *kept["condition_B"].unique()}
     names = sorted(names, key=lambda name: (name != "ours", name))
@@ -82,19 +85,19 @@ def _summarise(votes, methods: list[str] | None, resamples: int, seed: int, max_
     questions = {}
     for question in QUESTIONS:
         asked = kept[kept["question"] == question]
-        pairs = [_pair(group, labels[i], labels[j], resamples, seed)
+        pairs = [_pair(group, labels[i], labels[j], seed)
                  for (i, j), group in asked.groupby(["first", "second"], sort=True)]
         if pairs:
-            questions[question] = {"pairs": pairs, "methods": _methods(asked, labels), "bradley_terry":
-                                   _bradley_terry(asked, labels, resamples, seed)}
+            questions[question] = {"pairs": pairs, "davidson": _strengths(asked, labels, resamples, seed)}
     return {
         "status": MARK if simulated else "responses", "simulated": simulated,
         "votes": len(kept), "observers": int(kept["observer"].nunique()),
         "catch": {"trials": len(caught), "observers_asked": int(caught["observer"].nunique()), "max_failed": max_failed,
-                  "observers_left_out": failed, "votes_left_out": int((out & ~votes["is_catch"]).sum())},
+                  "each": each, "luck": luck(each, max_failed), "observers_left_out": failed,
+                  "votes_left_out": int((out & ~votes["is_catch"]).sum())},
         "observers_of_several_sessions": several,
         "rt_ms_median": float(kept["rt_ms"].median()) if kept["rt_ms"].notna().any() else None,
-        "left_right": share(int(sided["chose_a"].sum()), len(sided)) if len(sided) else
+        "left_right": _share(sided, sided["chose_a"]) if len(sided) else
         {"refused": "no vote says which film was left"},
         "bootstrap": {"resamples": resamples, "seed": seed}, "questions": questions,
     }
@@ -115,18 +118,25 @@ def _simulated(votes) -> bool:
     return True
 
 
-def _pair(votes, first: str, second: str, resamples: int, seed: int) -> dict:
+def _codes(names) -> np.ndarray:
+    """A column's values as whole numbers from 0."""
+    return np.unique(names.astype(str).to_numpy(), return_inverse=True)[1]
+
+
+def _share(votes, wins) -> dict:
+    """`crossed.share` of some votes, of which a Series says which are won."""
+    return share(wins.to_numpy(dtype=bool), _codes(votes["observer"]), _codes(votes["video"]))
+
+
+def _pair(votes, first: str, second: str, seed: int) -> dict:
     """One question about one pair of methods."""
     decided = votes[~votes["tie"]]
-    entry = {"first": first, "second": second, "ties": int(votes["tie"].sum()),
-             "observers": int(votes["observer"].nunique()), "videos": int(votes["video"].nunique())}
-    if decided.empty:
-        entry["refused"] = "every vote is a tie"
-    else:
-        entry |= share(int(decided["win"].sum()), len(decided))
-        for cluster in ("observer", "video"):
-            table = decided.groupby(cluster, observed=True)["win"].agg(["sum", "count"]).to_numpy()
-            entry[f"by_{cluster}"] = cluster_bootstrap(table[:, 0], table[:, 1], resamples, seed)
+    entry = {"refused": "every vote is a tie"}
+    if not decided.empty:
+        by_observer = decided.groupby("observer", observed=True)["win"].mean() - 0.5
+        entry = _share(decided, decided["win"]) | {"p_value": sign_flip(by_observer.to_numpy(), seed)}
+    entry |= {"first": first, "second": second, "ties": int(votes["tie"].sum()),
+              "observers": int(votes["observer"].nunique()), "videos": int(votes["video"].nunique())}
     value = np.where(votes["tie"], 2, np.where(votes["win"], 0, 1))
     scenes = votes["scene"].astype(str).to_numpy()
     units = {scene: i for i, scene in enumerate(sorted(set(scenes)))}
@@ -135,31 +145,20 @@ def _pair(votes, first: str, second: str, resamples: int, seed: int) -> dict:
     return entry | {"agreement": agreement(counts)}
 
 
-def _methods(votes, labels: list[str]) -> dict:
-    """Each method's share of the decided votes it took part in, over all its opponents."""
-    decided = votes[~votes["tie"]]
-    winner = np.where(decided["win"], decided["first"], decided["second"])
-    out = {}
-    for i, name in enumerate(labels):
-        n = int(((decided["first"] == i) | (decided["second"] == i)).sum())
-        if n:
-            out[name] = share(int((winner == i).sum()), n)
-    return out
-
-
-def _bradley_terry(votes, labels: list[str], resamples: int, seed: int) -> dict | None:
-    """Strengths of more than two methods; None for two, whose share says it all."""
+def _strengths(votes, labels: list[str], resamples: int, seed: int) -> dict | None:
+    """Davidson's strengths of more than two methods; None for two, whose share says it all."""
     present = sorted({*votes["first"], *votes["second"]})
     if len(present) < 3:
         return None
     place = {method: i for i, method in enumerate(present)}
     first, second = votes["first"].map(place).to_numpy(), votes["second"].map(place).to_numpy()
-    observer = votes["observer"].cat.remove_unused_categories().cat.codes.to_numpy()
-    win = np.where(votes["tie"], 0.5, votes["win"])
-    games = np.zeros((observer.max() + 1, len(present), len(present)))
-    np.add.at(games, (observer, first, second), win)
-    np.add.at(games, (observer, second, first), 1 - win)
-    return {"methods": [labels[i] for i in present]} | bradley_terry(games, resamples, seed)
+    cell = _codes(votes["observer"]), _codes(votes["video"])
+    wins, ties = (np.zeros((cell[0].max() + 1, cell[1].max() + 1, len(present), len(present))) for _ in range(2))
+    won, tie = votes["win"].to_numpy(dtype=bool), votes["tie"].to_numpy(dtype=bool)
+    for i, j, chosen in ((first, second, won & ~tie), (second, first, ~won & ~tie)):
+        np.add.at(wins, (*cell, i, j), chosen)
+        np.add.at(ties, (*cell, i, j), tie)
+    return {"methods": [labels[i] for i in present]} | strengths(wins, ties, resamples, seed)
 
 
 def _published() -> dict:

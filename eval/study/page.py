@@ -16,13 +16,14 @@ from eval.study.form import CATCH, COLUMNS, MARK, QUESTIONS, write_text
 from lnm.errors import UserError
 
 
-def write_page(scenes: dict[str, dict[str, bytes]], out: Path, catch: int = 2, ties: bool = False, seed: int = 0,
+def write_page(scenes: dict[str, dict[str, bytes]], out: Path, catch: int = 6, ties: bool = False, seed: int = 0,
                consent: str | None = None, title: str = "Which film is better?") -> dict:
     """Writes the study as one HTML file that needs no server and no network; returns what it holds, films apart.
 
     scenes: as from `collect`; every pair of a scene's methods is asked once a question. catch: how many trials show a
-    film beside its broken version, over both questions. seed: of the catch trials; sides and order are drawn anew for
-    each session, from the side_seed in its rows. consent: text instead of ours, blank lines between paragraphs.
+    film beside its broken version, over both questions (of 6, who clicks at random passes all 1 time in 64). seed: of
+    the catch trials; sides and order are drawn anew for each session, from the side_seed in its rows. consent: text
+    instead of ours, blank lines between paragraphs.
     """
     from jinja2 import Environment
     from markupsafe import Markup

@@ -15,7 +15,7 @@ from lnm.errors import UserError
 
 def simulate(path: Path, strengths: dict[str, dict[str, float]], observers: int = 40,
              scenes: tuple[str, ...] = ("scene-1", "scene-2", "scene-3"), observer_sd: float = 0.0,
-             scene_sd: float = 0.0, lapse: float = 0.0, side_bias: float = 0.0, catch: int = 2, seed: int = 0) -> Path:
+             scene_sd: float = 0.0, lapse: float = 0.0, side_bias: float = 0.0, catch: int = 6, seed: int = 0) -> Path:
     """Writes votes from a model, marked SIMULATED in every row's observer and session; returns the path.
 
     strengths: {question: {method: log odds}}. The left film A is chosen with probability

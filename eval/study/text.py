@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from eval.statistics.crossed import percent
+from eval.statistics.small import FEWEST
 from eval.study.form import MARK, NO_RESPONSES, QUESTIONS
 
 PUBLISHED_AS = {"ours": "LateNtMovies (ours)", "cogvideo": "CogVideo"}  # our name -> the paper's row
-
-
-def percent(entry: dict) -> str:
-    """`79% [70, 86]`: a share and its Wilson interval."""
-    low, high = entry["wilson"]
-    return f"{100 * entry['share']:.0f}% [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def cells(summary: dict) -> dict[str, dict[str, str]]:
-    """What Table 1 prints of each method of this run, by question; {} without responses or when simulated."""
-    if summary["simulated"]:
-        return {}
-    table: dict[str, dict[str, str]] = {}
-    for question, entry in summary["questions"].items():
-        for method, one in entry["methods"].items():
-            table.setdefault(method, {})[question] = percent(one)
-    return table
 
 
 def markdown(summary: dict) -> str:
@@ -32,20 +17,24 @@ def markdown(summary: dict) -> str:
     parts = [f"## {mark}Human study"]
     if summary["simulated"]:
         parts.append(f"**{MARK}.** Every vote below comes from a model, none from a person.")
-    rows, run = [], {name: entry["methods"] for name, entry in summary["questions"].items()}
+    rows, pairs = [], {}
     for method, said in summary["published"].items():
         rows.append([f"{method}, published", *(said[question] for question in QUESTIONS)])
-    names = list(dict.fromkeys(name for entry in run.values() for name in entry))
-    for name in names:
-        title = f"{mark}{PUBLISHED_AS.get(name.lower(), name)}, this run"
-        rows.append([title, *(percent(run[q][name]) if name in run.get(q, {}) else "-" for q in QUESTIONS)])
-    if not names:
+    for question, entry in summary["questions"].items():
+        for pair in entry["pairs"]:
+            pairs.setdefault((pair["first"], pair["second"]), {})[question] = pair
+    for (first, second), asked in pairs.items():
+        first, second = (PUBLISHED_AS.get(name.lower(), name) for name in (first, second))
+        title = f"{mark}{first} over {second}, this run"
+        rows.append([title, *(percent(asked[q]) if "share" in asked.get(q, {}) else "-" for q in QUESTIONS)])
+    if not pairs:
         none = NO_RESPONSES if summary["status"] == NO_RESPONSES else "no vote is left"
         rows.append(["this run", *([none] * len(QUESTIONS))])
     parts.append(grid(["Method", *(question.capitalize() for question in QUESTIONS)], rows))
     parts.append("- published: copied from the paper's Table 1; its votes and number of observers were never published")
     if summary["status"] != NO_RESPONSES:
-        parts[-1] += "\n- this run: share of the decided votes, with its 95% Wilson interval"
+        parts[-1] += ("\n- this run: share of the decided votes of one pair; [ ]: 95%, where votes that share an "
+                      "observer or a video count as alike")
         parts += _details(summary, mark)
     needed = [[f"{100 * one['share']:.0f}%", f"{one['power']:g}", str(one["smallest"]), str(one["always_from"])]
               for one in summary["power"]]
@@ -57,11 +46,6 @@ def markdown(summary: dict) -> str:
 
 def _details(summary: dict, mark: str) -> list[str]:
     """The tables of what was answered, and what was left out."""
-    def interval(entry: dict) -> str:
-        if "refused" in entry:
-            return f"- ({entry['clusters']})"
-        return f"[{100 * entry['low']:.0f}, {100 * entry['high']:.0f}] ({entry['clusters']})"
-
     rows, ranks, reasons = [], [], []
     for question, entry in summary["questions"].items():
         for pair in entry["pairs"]:
@@ -70,42 +54,52 @@ def _details(summary: dict, mark: str) -> list[str]:
             if "refused" in alpha:
                 reasons.append(f"alpha of {question}, {title[1]}: {alpha['refused']}")
             if "refused" in pair:
-                rows.append([*title, "-", "0", str(pair["ties"]), *["-"] * 5])
+                rows.append([*title, "-", "0", str(pair["ties"]), *["-"] * 4])
                 continue
-            exact = pair["clopper_pearson"]
-            rows.append([*title, percent(pair), str(pair["n"]), str(pair["ties"]),
-                         f"[{100 * exact[0]:.0f}, {100 * exact[1]:.0f}]", interval(pair["by_observer"]),
-                         interval(pair["by_video"]), f"{pair['p_value']:.2g}",
+            rows.append([*title, percent(pair), str(pair["n"]), str(pair["ties"]), pair["over"] or "-",
+                         f"{pair['votes_worth']:.0f}" if pair["votes_worth"] else "-", f"{pair['p_value']:.2g}",
                          f"{alpha['alpha']:.2f}" if "alpha" in alpha else "-"])
-        ranked = entry["bradley_terry"]
+        ranked = entry["davidson"]
         if ranked and "refused" in ranked:
-            reasons.append(f"Bradley-Terry of {question}: {ranked['refused']}")
+            reasons.append(f"strengths of {question}: {ranked['refused']}")
         elif ranked:
-            for i in np.argsort(ranked["strengths"])[::-1]:
-                low, high = ranked["low"][i], ranked["high"][i]
-                ranks.append([question, ranked["methods"][i], f"{ranked['strengths'][i]:+.2f}",
-                              "-" if low is None else f"[{low:+.2f}, {high:+.2f}]"])
-    parts = [f"### {mark}Pairs", grid(["Question", "Pair", "Share, Wilson", "n", "ties", "Clopper-Pearson",
-                                       "by observer", "by video", "p", "alpha"], rows)]
+            ranks += _strengths(question, ranked)
+    parts = [f"### {mark}Pairs", grid(["Question", "Pair", "Share", "n", "ties", "interval over", "votes worth", "p",
+                                       "alpha"], rows)]
     if ranks:
-        parts += [f"### {mark}Bradley-Terry", grid(["Question", "Method", "log odds", "95%"], ranks)]
+        parts += [f"### {mark}Strengths, Davidson's model",
+                  grid(["Question", "Method", "log odds", "95%", "over"], ranks)]
     catch, side = summary["catch"], summary["left_right"]
     notes = [
-        f"{summary['votes']} votes of {summary['observers']} observers counted; n is without ties. Wilson, Clopper-"
-        "Pearson and p (exact\n  binomial test against 1/2, each pair alone) take votes as independent; by observer "
-        "and by video (how many) draw\n  whole observers or videos anew: 95% bootstrap",
+        f"{summary['votes']} votes of {summary['observers']} observers counted; n is without ties",
+        f"the interval is over whole observers and whole videos; of fewer than {FEWEST} videos over observers, for "
+        f"these videos\n  alone; of fewer than {FEWEST} observers there is none. p: sign flips of observers' shares "
+        "against 1/2, each pair alone",
         "alpha: Krippendorff's, over scenes; near 0 where every scene leans the same way, however strongly",
-        f"catch trials: {catch['trials']}, shown to {catch['observers_asked']} observers; left out for failing more "
+        f"catch trials: {catch['trials']}, {catch['each']} an observer, which one who clicks at random passes with "
+        f"probability {catch['luck']:.2g}; shown to {catch['observers_asked']} observers; left out for failing more "
         f"than {catch['max_failed']}: {len(catch['observers_left_out'])} observers with {catch['votes_left_out']} votes"
         + (f" ({_some(catch['observers_left_out'])})" if catch["observers_left_out"] else ""),
         f"rows left out as malformed or repeated: {summary['rows_left_out']}"
         + (f", listed in {MARK + '_' if mark else ''}malformed.csv" if summary["rows_left_out"] else ""),
         f"left film chosen: {side['refused']}" if "refused" in side else
-        f"left film chosen: {percent(side)} of {side['n']} votes, p {side['p_value']:.2g} against 1/2",
+        f"left film chosen: {percent(side)} of {side['n']} votes",
     ]
     if several := summary["observers_of_several_sessions"]:
         notes.append(f"observers of several sessions: {_some(several)}; all their votes count")
     return [*parts, "\n".join(f"- {note}" for note in notes + reasons + summary["notes"])]
+
+
+def _strengths(question: str, ranked: dict) -> list[list[str]]:
+    """Rows of one question's strengths, strongest first. An end that a bootstrap leaves open is infinite."""
+    rows = []
+    for i in np.argsort(ranked["strengths"])[::-1]:
+        interval = "-"
+        if ranked["over"]:
+            low, high = ranked["low"][i], ranked["high"][i]
+            interval = f"[{'-inf' if low is None else f'{low:+.2f}'}, {'inf' if high is None else f'{high:+.2f}'}]"
+        rows.append([question, ranked["methods"][i], f"{ranked['strengths'][i]:+.2f}", interval, ranked["over"] or "-"])
+    return rows
 
 
 def _some(names: list[str], most: int = 10) -> str:

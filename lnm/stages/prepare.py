@@ -24,8 +24,8 @@ def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], chec
             end: float | None = None, max_frames: int | None = None, holdout: float = 0.25,
             still: str | Path | None = None, revision: str | None = None, clip: str | None = None, device: str = "auto",
             name: str = "clip", about: dict | None = None) -> dict:
-    """Writes into `out` the frames trained on and held out, the held-out ones through the VAE, the still, clip.mp4,
-    latents.safetensors, prompts.json, preflight.json and, last, clip.json.
+    """Writes into `out` the frames trained on and held out, the held-out ones and a still of its own through the VAE,
+    the still, clip.mp4, latents.safetensors, prompts.json, preflight.json and, last, clip.json.
 
     path, fps, crop, start, end, max_frames: as `lnm.video.read` takes them. size: of the film in pixels, the side of a
     square or (width, height), multiples of 8. holdout: share of the clip, its last part, that is never trained on; 0
@@ -58,6 +58,9 @@ def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], chec
         latents["heldout"] = encode(vae, heldout)
         video.write_frames(out / "heldout", heldout)
         video.write_frames(out / "heldout_vae", decode(vae, latents["heldout"], desc=f"decoding {name}, held out"))
+    (out / "still_vae.png").unlink(missing_ok=True)  # of an earlier still
+    if still:  # what the first frame of a film is held against; otherwise it is among the held-out ones
+        _write_picture(out / "still_vae.png", decode(vae, latents["still"]))
     save_file(latents, out / "latents.safetensors")
     _write_pictures(out, film, train, picture)
     chosen = choose_prompt(prompts, train, clip, device)
@@ -74,7 +77,13 @@ def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], chec
 def _write_pictures(out: Path, film: video.Clip, train: np.ndarray, still: np.ndarray) -> None:
     """What a person looks at: frames trained on, the still, the whole clip as mp4."""
     video.write_frames(out / "train", train)
-    video.write_frames(out / "still", still[None])
-    os.replace(out / "still" / "00000.png", out / "still.png")
-    (out / "still").rmdir()
+    _write_picture(out / "still.png", still[None])
     video.write_mp4(out / "clip.mp4", film.frames, film.fps)
+
+
+def _write_picture(path: Path, frames: np.ndarray) -> None:
+    """One frame (1, H, W, 3) as one file."""
+    folder = path.with_suffix("")
+    video.write_frames(folder, frames)
+    os.replace(folder / "00000.png", path)
+    folder.rmdir()

@@ -48,9 +48,8 @@ class Base(Section):
 class Evaluate(Section):
     """How films are measured."""
 
-    seed: Int = 0  # of the bootstrap and the noise control alone: a new film seed reaches a metric only by its frames
+    seed: Int = 0  # of the noise control and the shuffling alone: a new film seed reaches a metric only by its frames
     fid: Flag = True
-    bootstrap: Positive = 1000  # resamples behind each interval
     noise_control: Literal["matched"] | NonNegative = "matched"  # of static + noise: as much motion as real, or a sigma
     images: Text | None = None  # a folder of natural images for image-to-image; null: the held-out frames
 
@@ -60,7 +59,7 @@ class HumanStudy(Section):
 
     methods: Annotated[list[Text], Field(min_length=2)] | None = None  # null: all that have films; also: heldout
     films: Positive = 1  # a method and video
-    catch: Count = 2  # trials that show a film beside its broken version
+    catch: Count = 6  # trials that show a film beside its broken version: by luck one observer in 64 passes all
     ties: Flag = False  # allow "no difference"
     max_failed: Count = 0  # catch trials an observer may fail
     seed: Count = 0  # of the catch trials and the bootstrap

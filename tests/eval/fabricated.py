@@ -57,4 +57,4 @@ def fabricate(results, name, seed, **films):
 
 
 def settings(name, **changes):
-    return {"video": name, "seed": 0, "clip": None, "fid": False, "bootstrap": 200, "device": "cpu"} | changes
+    return {"video": name, "seed": 0, "clip": None, "fid": False, "device": "cpu"} | changes

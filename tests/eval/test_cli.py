@@ -51,6 +51,6 @@ def test_a_film_is_scored_in_any_folder_without_a_project(tmp_path, monkeypatch,
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     frames = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     video.write_frames(tmp_path / "film", frames)
-    assert main(["score", "--frames", "film", "--method", "mine", "--clip", "none", "--bootstrap", "9", "-q"]) == 0
+    assert main(["score", "--frames", "film", "--method", "mine", "--clip", "none", "-q"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("mine: 5 frames of 32 x 32") and "\nIn short: its flow-warp error is " in said

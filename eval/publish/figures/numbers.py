@@ -47,7 +47,8 @@ PANELS = {
 
 @styled
 def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
-    """Each headline metric for every method and control; a marker a video, bars are 95% intervals over seeds."""
+    """Each headline metric for every method and control; a marker a video (the mean of its films), a tick a film; from
+    5 films on a bar, Student's 95% interval, in place of the ticks."""
     from matplotlib.lines import Line2D
 
     tables = {video: read_metrics(results, video) for video in videos}
@@ -81,8 +82,9 @@ def good(direction: str | float | None) -> str:
 
 @styled
 def controls(table: dict, path: Path) -> list[Path]:
-    """Every metric of one video (the dict of metrics.json): ours and the baselines as points with 95% intervals over
-    films, the controls and the real held-out frames as lines. A metric without a value for ours is named below."""
+    """Every metric of one video (the dict of metrics.json): ours and the baselines as points, with a tick a film
+    or from 5 films on a bar (95%), the controls and the real held-out frames as lines. A metric without a value for
+    ours is named below."""
     import textwrap
 
     from matplotlib.lines import Line2D

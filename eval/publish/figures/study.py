@@ -10,27 +10,32 @@ from eval.study.text import PUBLISHED_AS
 
 
 def figure(summary: dict, path: Path) -> list[Path]:
-    """Draws each method's share by question, with Wilson intervals, beside what the paper printed: PNG and PDF."""
+    """Draws the share of each pair of methods by question, with its clustered interval where there is one, beside what
+    the paper printed: PNG and PDF."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for entry in summary["questions"].values() for name in entry["methods"]))
+    pairs = list(dict.fromkeys((pair["first"], pair["second"]) for entry in summary["questions"].values()
+                               for pair in entry["pairs"]))
+    names = [f"{first} over {second}" for first, second in pairs]
     with rc_context(STYLE):
         drawing = Figure(figsize=(7.5, 1.8 + 0.45 * max(len(names), 2)), layout="constrained")
         axes = drawing.subplots(1, len(QUESTIONS), sharey=True, squeeze=False)[0]
         for axis, question in zip(axes, QUESTIONS, strict=True):
-            shares = summary["questions"].get(question, {"methods": {}})["methods"]
+            shares = {(pair["first"], pair["second"]): pair for pair in
+                      summary["questions"].get(question, {"pairs": []})["pairs"] if "share" in pair}
             axis.axvline(50, color="#666666", linewidth=1)
-            for i, name in enumerate(names):
-                said = summary["published"].get(PUBLISHED_AS.get(name.lower()), {}).get(question)
-                if said:
+            for i, (first, second) in enumerate(pairs):
+                if {first.lower(), second.lower()} == set(PUBLISHED_AS):
+                    said = summary["published"][PUBLISHED_AS[first.lower()]][question]
                     axis.plot(float(said.rstrip("%")), i, marker="|", markersize=14, markeredgewidth=2,
                               color="#000000", linestyle="none",
                               label="published in the paper")
-                if name in shares:
-                    low, high = shares[name]["wilson"]
-                    axis.plot([100 * low, 100 * high], [i, i], color=COLOURS.get(name, OTHER), linewidth=3)
-                    axis.plot(100 * shares[name]["share"], i, marker="o", color=COLOURS.get(name, OTHER))
+                if one := shares.get((first, second)):
+                    colour = COLOURS.get(first, OTHER)
+                    if one["low"] is not None:
+                        axis.plot([100 * one["low"], 100 * one["high"]], [i, i], color=colour, linewidth=3)
+                    axis.plot(100 * one["share"], i, marker="o", color=colour)
             axis.set(title=question, xlim=(-2, 102), xlabel="% of decided votes", yticks=range(len(names)),
                      yticklabels=names, ylim=(max(len(names), 1) - 0.5, -0.5))
         handles = {label: handle for axis in axes

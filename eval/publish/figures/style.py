@@ -54,7 +54,8 @@ def styled(function):
 
 
 def dots(axis, table: dict, metric: str, order: list[str], marker: str, colour_of, shift: float = 0.0) -> bool:
-    """One marker a method with its interval; a refused metric leaves its line empty. True if anything was drawn."""
+    """Each method's mean as a marker, with its interval as a bar; without one, each film's value as a tick beside it.
+    A refused metric leaves its line empty. True if anything was drawn."""
     drawn = False
     for line, name in enumerate(order):
         entry = table.get(name, {}).get(metric, {})
@@ -63,6 +64,8 @@ def dots(axis, table: dict, metric: str, order: list[str], marker: str, colour_o
         drawn = True
         if entry["low"] is not None:
             axis.plot([entry["low"], entry["high"]], [line + shift] * 2, color=colour_of(name), linewidth=1.5)
+        elif entry["n"] > 1:
+            axis.plot(entry["values"], [line + shift] * entry["n"], "|", color=colour_of(name), markersize=9)
         axis.plot(entry["value"], line + shift, marker, color=colour_of(name), markersize=6, markeredgecolor="white")
     return drawn
 

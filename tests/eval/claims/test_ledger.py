@@ -56,8 +56,8 @@ def ledger(project):
 
 def entry(value, *more):
     values = [value, *more]
-    low, high = (min(values), max(values)) if more else (None, None)
-    return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values), "values": values}
+    return {"value": sum(values) / len(values), "low": None, "high": None, "least": min(values), "most": max(values),
+            "n": len(values), "values": values}
 
 
 def fabricate(project, video="ocean", checkpoint="checkpoints/lnm-mini", size=128, cogvideo=None, rescaled=True,
@@ -254,7 +254,7 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
     assert (computed["training_frames"], verdicts["training_frames"]) == ("5", REPRODUCED)
     assert (computed["least_cosine_distance"], verdicts["least_cosine_distance"]) == ("1 of 1 videos", REPRODUCED)
     assert computed["perceptual_compression"].startswith("12 times (ocean); 48 times")
-    assert (computed["fid_ours"], verdicts["fid_ours"]) == ("100 [90, 110], ocean, 2 films", INCOMPARABLE)
+    assert (computed["fid_ours"], verdicts["fid_ours"]) == ("100 (90 to 110), ocean, 2 films", INCOMPARABLE)
     for said in ("checkpoints/lnm-mini, not Stable Diffusion", "128x128", "16 frames against 72",
                  "names neither its clips"):
         assert said in table["fid_ours"]["reason"]
@@ -317,17 +317,17 @@ def test_one_video_that_differs_is_named(ledger):
     fabricate(ledger, "rain", steps=100)
     found = row(ledger, "training_steps")
     assert (found["verdict"], found["computed"]) == (DIFFERS, "1800 (ocean), 100 (rain)")
-    assert row(ledger, "fid_ours")["computed"] == "100 [100, 100], mean of 2 videos"
+    assert row(ledger, "fid_ours")["computed"] == "100, mean of 2 videos"
 
 
 def test_votes_are_read_and_simulated_ones_are_not(ledger):
     fabricate(ledger)
     path = ledger / "results" / "human_study" / "summary.json"
-    pair = {"first": "cogvideo", "second": "ours", "share": 0.25, "n": 40, "wilson": [0.14, 0.4]}
+    pair = {"first": "cogvideo", "second": "ours", "share": 0.25, "n": 40, "low": 0.14, "high": 0.4}
     summary = {"simulated": False, "votes": 40, "questions": {"preference": {"pairs": [pair]}}}
     write_json(path, summary)
-    assert row(ledger, "table_preference_ours")["computed"] == "75% [60, 86] of 40 votes"
-    assert row(ledger, "table_preference_cogvideo")["computed"] == "25% [14, 40] of 40 votes"
+    assert row(ledger, "table_preference_ours")["computed"] == "75% [60, 86] (40 votes)"
+    assert row(ledger, "table_preference_cogvideo")["computed"] == "25% [14, 40] (40 votes)"
     assert row(ledger, "table_realism_ours")["computed"] == "no votes"
     write_json(path, summary | {"simulated": True})
     assert row(ledger, "table_preference_ours")["computed"] == "no responses yet"

@@ -1,20 +1,24 @@
 """Baselines without training: one interface, and each does what its name says."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from fabricated import PROMPT, fabricate, settings
+from fabricated import COUNT, PROMPT, fabricate, settings
 from networks import tiny_clip
 from textures import SIZE, noise, texture, translated
 
 from eval import registry
+from eval.features.clip import Clip
 from eval.films import baselines, read
 from eval.metrics import motion
+from eval.metrics.clip import clipsim
 from eval.publish import formats, table1
 from eval.records import run
 from eval.records.video import CONTROLS, evaluate_video
 from eval.statistics import paired
+from eval.statistics.permutation import pairs_needed
 from lnm import video
 from lnm.errors import UserError
 
@@ -81,20 +85,26 @@ def test_an_unknown_baseline_and_a_clip_of_one_frame_are_refused():
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """metrics.json of two fabricated videos with other prompts listed, by a CLIP of random weights."""
+def scored(tmp_path_factory):
+    """The root of a project of two fabricated videos with other prompts listed, scored by a CLIP of random weights."""
     root = tmp_path_factory.mktemp("project")
     (root / "params.yaml").write_text("seed: 0\n")
     tiny_clip(root / "clip")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        for seed, name in enumerate(("ocean", "rapids")):
-            fabricate(root / "results", name, seed)
+        for seed, (name, prompt) in enumerate({"ocean": PROMPT, "rapids": "a river " * 40}.items()):
+            fabricate(root / "results", name, seed, prompt=prompt)
             (root / "results" / name / "prepare" / "prompts.json").write_text(json.dumps(
-                {"prompt": PROMPT, "candidates": [{"prompt": text} for text in ("a cat", PROMPT, "word " * 90)]}))
+                {"prompt": prompt, "clip": "clip", "candidates": [{"prompt": text} for text in ("a cat", prompt)]}))
             evaluate_video(settings(name, clip="clip"), root / "results" / name,
                                  root / "results" / name / "evaluate")
-        yield {name: run.read_metrics(root / "results", name) for name in ("ocean", "rapids")}
+        yield root
+
+
+@pytest.fixture(scope="module")
+def tables(scored):
+    """metrics.json of the two, each with the other's prompt."""
+    return run.read_tables(scored / "results", ["ocean", "rapids"])
 
 
 def test_flow_extrapolation_is_evaluated_as_a_method_and_goes_on_with_the_clip(tables):
@@ -115,7 +125,10 @@ def test_differences_are_paired_by_film(tables):
         expected = np.subtract(ours, theirs if len(theirs) > 1 else theirs * 2)
         np.testing.assert_allclose(entry["values"], expected, rtol=1e-4)
         assert entry["value"] == pytest.approx(expected.mean(), rel=1e-4) and entry["n"] == 2
-        assert entry["low"] <= entry["value"] <= entry["high"]
+        assert entry["low"] is entry["high"] is None and entry["least"] <= entry["value"] <= entry["most"]
+        gain = np.subtract(theirs if len(theirs) > 1 else theirs * 2, ours)  # less flicker is read as better
+        np.testing.assert_allclose(entry["gain"], gain, rtol=1e-4)
+        assert entry["p"] == 0.5 and entry["pairs"] == 2 if (gain[0] > 0) == (gain[1] > 0) else entry["p"] == 1
     assert differences["frame_by_frame"]["fid_train"] == {"refused": "evaluate.fid is false"}
     over = run.difference(tables, "frame_by_frame", "flicker")
     values = [table["differences"]["frame_by_frame"]["flicker"]["value"] for table in tables.values()]
@@ -129,7 +142,7 @@ def test_a_paired_interval_is_narrower_than_what_the_seeds_share_and_covers():
         shared = rng.normal(0, 10, 25)  # what a still or a seed does to both methods alike
         rows = [{metric: {"refused": "not this one"} for metric in registry.UNITS}
                 | {"flicker": {"values": list(shared + shift + rng.normal(0, 1, 25))}} for shift in (2, 0)]
-        entry = paired.differences({"ours": rows[0], "frame_by_frame": rows[1]}, 200, 0)["frame_by_frame"]["flicker"]
+        entry = paired.differences({"ours": rows[0], "frame_by_frame": rows[1]}, {})["frame_by_frame"]["flicker"]
         hits += entry["low"] <= 2 <= entry["high"]
         widths.append(entry["high"] - entry["low"])
     assert 0.86 <= hits / 120 <= 0.99
@@ -140,7 +153,7 @@ def test_films_that_have_no_partner_are_not_paired():
     def row(n):
         return {metric: {"values": [1.0] * n} for metric in registry.UNITS}
 
-    found = paired.differences({"ours": row(3), "cogvideo": row(2), "static": row(1)}, 50, 0)
+    found = paired.differences({"ours": row(3), "cogvideo": row(2), "static": row(1)}, {})
     assert found["cogvideo"]["flicker"] == {"refused": "3 films against 2: no pairs"}
     assert found["static"]["flicker"]["n"] == 3
 
@@ -158,27 +171,59 @@ def test_a_control_above_real_frames_is_flagged_and_has_a_dagger(tables):
     assert any(note.startswith("†") for note in table1.notes(tables))
 
 
-def test_the_mismatched_prompt_stands_beside_each_clip_score(tables):
-    for table in tables.values():
-        wrong, right = (table["methods"]["heldout"][name]["value"] for name in ("clipsim_mismatched", "clipsim"))
+def test_the_mismatched_prompts_are_other_videos_and_no_losers_of_a_contest(scored, tables):
+    """Review, statistics 8: the other prompts of the same contest lost it to the same CLIP on the same clip."""
+    model = Clip("clip", scored)
+    for name, other in (("ocean", "rapids"), ("rapids", "ocean")):
+        table, prompt = tables[name], tables[other]["prompt"]
+        assert table["backend"]["clip"]["other_prompts"] == [prompt]
+        real = table["methods"]["heldout"]
+        frames = video.read_frames(scored / "results" / name / "prepare" / "heldout")[:COUNT]
+        expected = clipsim(model.text(prompt), model(frames))
+        assert real["clipsim_mismatched"]["value"] == pytest.approx(expected, abs=1e-5)
         flagged = [flag for flag in table["flags"] if flag["control"] == "mismatched_prompt"]
-        assert bool(flagged) == (wrong > right)
-        assert table["backend"]["clip"]["other_prompts"] == ["a cat", "word " * 90]
-        assert "end token" in table["backend"]["clip"]["note"]
+        assert bool(flagged) == (real["clipsim_mismatched"]["value"] > real["clipsim"]["value"])
     _, rows = table1.table1(tables)
     mismatched = next(row for row in rows if row[0] == "real, mismatched prompt")
     mean = run.mean_over_videos(tables, "heldout", "clipsim_mismatched")
     assert mismatched[4].removesuffix("†") == formats.cell(mean)
 
 
-def test_table_1c_stars_only_what_enough_pairs_show(tables):
+def test_a_prompt_of_another_video_that_stood_for_choice_here_is_left_out(scored, tmp_path):
+    alone = run.read_tables(scored / "results", ["ocean"])["ocean"]["methods"]["heldout"]["clipsim_mismatched"]
+    assert alone == {"refused": "no other video has a prompt that did not stand for choice here"}
+    shutil.copytree(scored / "results", tmp_path / "results")
+    path = tmp_path / "results" / "ocean" / "evaluate" / "clip.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"candidates": [*said["candidates"], "a river " * 40]}))
+    tables = run.read_tables(tmp_path / "results", ["ocean", "rapids"])
+    assert "refused" in tables["ocean"]["methods"]["heldout"]["clipsim_mismatched"]
+    assert "value" in tables["rapids"]["methods"]["heldout"]["clipsim_mismatched"]
+
+
+def test_which_clip_chose_the_prompt_is_said(tables):
+    """Review, statistics 8."""
+    assert tables["ocean"]["backend"]["clip"]["chosen_by"] == "clip" and tables["ocean"]["backend"]["clip"]["circular"]
+    said = " ".join(table1.notes(tables))
+    assert "The prompt was chosen by clip" in said and "the very CLIP that scores here" in said
+    assert "end token" in tables["rapids"]["backend"]["clip"]["note"]
+
+
+def test_table_1c_prints_a_p_only_where_a_test_of_all_cells_has_one(tables):
+    """Review, statistics 4: in place of stars a sign-flip permutation test with Holm's correction."""
     header, rows = table1.table1c(tables)
     assert [row[0] for row in rows] == ["checkpoint, frame by frame", "flow extrapolation", "static repeat",
                                         "static + noise"]
     assert header[2] == "flow-warp gap ↓" and header[-1] == "CLIPSIM ↑" and {row[1] for row in rows} == {"2"}
-    assert not any("*" in text for row in rows for text in row)  # two videos prove nothing
-    many = {f"v{k}": tables["ocean"] for k in range(paired.MIN_PAIRS)}
-    assert table1.table1c(many)[1][0][2].endswith("*")
+    assert not any("p " in text for row in rows for text in row[1:])  # two videos prove nothing
+    assert "No p is printed: a sign-flip test of 2 pairs has none below 0.5" in " ".join(table1.notes(tables))
+    tests = table1.tests(tables)
+    needed = pairs_needed(len(tests))
+    many = {f"v{k}": tables["ocean"] for k in range(needed)}
+    assert ", p " in table1.table1c(many)[1][0][2]
+    assert table1.tests(many)["frame_by_frame", "flow_warp_gap"] <= 0.05
+    fewer = {f"v{k}": tables["ocean"] for k in range(needed - 1)}  # each cell alone would be significant
+    assert fewer["v0"] and not any(", p " in text for row in table1.table1c(fewer)[1] for text in row)
 
 
 def test_images_of_any_size_are_read_as_squares_and_none_is_an_error(tmp_path):

@@ -40,7 +40,7 @@ def run(*options, capsys):
 
 def scored(films, capsys, *options):
     """What --json holds."""
-    status, out, err = run("--frames", "film", "--method", "mine", "--json", "out.json", "--bootstrap", 100, *options,
+    status, out, err = run("--frames", "film", "--method", "mine", "--json", "out.json", *options,
                            capsys=capsys)
     assert status == 0, err
     return json.loads((films / "out.json").read_text()), out
@@ -77,11 +77,12 @@ def test_beside_a_reference_every_number_has_its_interval_or_one_part(films, cap
         "nearest_inception", "fvd_heldout"}  # no VAE, no AlexNet, no Inception here, and no I3D
     for name, entry in own.items():
         if "value" in entry:
-            assert entry["n"] >= 1 and entry["resampled"]
-            assert (entry["low"] is None) == (entry["n"] == 1), name
-            if entry["n"] > 1:
-                assert entry["low"] <= entry["value"] <= entry["high"], name
-    assert own["motion_energy"]["resampled"] == "frame pair" and own["clipsim"]["resampled"] == "frame"
+            assert entry["n"] >= 1 and entry["parts"]
+            assert (entry["low"] is None) == ("no_interval" in entry), name
+            if entry["low"] is not None:
+                assert entry["low"] <= entry["value"] <= entry["high"] and entry["n"] >= 10, name
+    assert "needs 10 parts in time, there are 7" in own["motion_energy"]["no_interval"]
+    assert own["motion_energy"]["parts"] == "frame pair" and own["clipsim"]["parts"] == "frame"
     assert own["frame0_db"]["n"] == 1
     assert result["methods"]["reference"]["motion_ratio"]["value"] == 1
     assert result["methods"]["static"]["motion_energy"]["value"] == 0
@@ -139,7 +140,6 @@ def test_three_frames_are_scored_and_two_refusals_say_the_number(films, capsys):
     ("film", ["--reference", "nowhere"], "--reference nowhere: no such"),
     ("film", ["--size", "3"], "'--size': input should be greater than or equal to 16"),
     ("film", ["--fps", "0"], "--fps 0: must be above 0"),
-    ("film", ["--bootstrap", "0"], "'--bootstrap': input should be greater than or equal to 1"),
     ("film", ["--json", "film"], "--json film: this is a folder"),
     ("film", ["--images", "empty"], "empty: no images"),
     ("film", ["--still", "no.png"], "no.png: no such file"),
@@ -168,23 +168,12 @@ def test_every_metric_has_a_unit_and_a_reading():
     assert set(registry.TO_HELDOUT) <= set(UNITS)
 
 
-def test_intervals_over_frames_cover_at_about_their_level():
-    rng = np.random.default_rng(1)
-    hits = {False: 0, True: 0}
-    for _ in range(120):
-        parts = rng.normal(3, 1, 25)
-        for jackknife in hits:
-            low, high = Measured(parts, "frame", jackknife=jackknife).interval(200, 0)
-            hits[jackknife] += low <= 3 <= high
-    assert all(0.86 <= count / 120 <= 0.99 for count in hits.values())
-    assert Measured(np.array([1.0]), "film").interval(100, 0) is None
-
-
 def test_an_interval_of_a_gap_is_of_the_gap_and_not_of_its_parts():
-    gap = Measured(np.array([1.0, 3.0, 2.0, 2.0]), "frame pair", lambda parts: abs(parts.mean() - 2))
-    assert gap.value == 0
-    low, high = gap.interval(200, 0)
-    assert low == 0 < high < 1
+    parts = np.random.default_rng(0).normal(5, 1, 40)
+    gap = Measured(parts, "frame pair", lambda parts: abs(parts.mean() - 2))
+    low, high = gap.interval()
+    assert low < gap.value < high < 4 and (low + high) / 2 == pytest.approx(gap.value)
+    assert isinstance(Measured(np.array([1.0]), "film").interval(), str)
 
 
 def test_a_jackknife_of_fid_holds_its_value_where_a_bootstrap_would_not():
@@ -192,7 +181,7 @@ def test_a_jackknife_of_fid_holds_its_value_where_a_bootstrap_would_not():
 
     rng = np.random.default_rng(0)
     film, real = rng.normal(size=(16, 64)), rng.normal(size=(80, 64))
-    low, high = Measured(film, "frame", lambda parts: fid_from_features(parts, real), jackknife=True).interval(1, 0)
+    low, high = Measured(film, "frame", lambda parts: fid_from_features(parts, real)).interval()
     drawn = [fid_from_features(film[rng.integers(0, 16, 16)], real) for _ in range(100)]
     assert low < fid_from_features(film, real) < high
     assert np.percentile(drawn, 2.5) > fid_from_features(film, real)  # repeated frames span fewer dimensions
@@ -269,20 +258,21 @@ def i3d(path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fvd_is_refused_for_few_frames_then_for_weights_and_else_computed(films):
     film, real = noise(14), noise(16, seed=40)
-    missing = frechet.VideoMetrics(films, "cpu", real)
+    missing = frechet.VideoMetrics(films, "cpu", real, 14)
     assert "needs 10 frames" in missing(film[:9])["fvd_heldout"]
     assert "no I3D weights under weights/" in missing(film)["fvd_heldout"]
     i3d(films / "weights" / I3D_FILE)
-    metrics = frechet.VideoMetrics(films, "cpu", real)
+    metrics = frechet.VideoMetrics(films, "cpu", real, 14)
     entry = metrics(film)["fvd_heldout"]
     assert entry.unit == "window" and entry.parts.shape == (5, 400)
     clips = [np.stack([f[i:i + 10] for i in range(len(f) - 9)]) for f in (film, real)]
     features = [metrics.model(c) for c in clips]
     assert entry.value == pytest.approx(frechet.fvd_from_features(*features), rel=1e-6) and entry.value > 0
-    assert "2 windows" in metrics(film[:10])["fvd_heldout"]
-    assert "--reference" in frechet.VideoMetrics(films, "cpu", "no real frames (--reference)")(film)["fvd_heldout"]
+    assert "2 windows" in frechet.VideoMetrics(films, "cpu", real, 10)(film[:10])["fvd_heldout"]
+    assert "10 frames, the others' are of 14" in metrics(film[:10])["fvd_heldout"]
+    assert "--reference" in frechet.VideoMetrics(films, "cpu", "no real frames (--reference)", 14)(film)["fvd_heldout"]
     (films / "weights" / I3D_FILE).write_text("no network")
-    assert "not a TorchScript" in frechet.VideoMetrics(films, "cpu", real)(film)["fvd_heldout"]
+    assert "not a TorchScript" in frechet.VideoMetrics(films, "cpu", real, 14)(film)["fvd_heldout"]
 
 
 def test_lpips_is_torchmetrics_with_the_weights_of_a_file_and_refused_without(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.fid import fid_from_features, kid_from_features
+from eval.metrics.frechet import fid_from_features, kid_from_features
 from eval.statistics.blocks import correlation_time, jackknife, window_floor, windows
 from eval.statistics.small import student
 from lnm.errors import UserError
@@ -91,7 +91,7 @@ def test_the_floor_of_consecutive_frames_is_above_that_of_scattered_ones(metric)
         scattered.append(metric(pool[order[:16]], pool[order[16:88]]))
     assert floor["value"] > np.mean(scattered) + 2 * np.std(scattered)
     assert (floor["n"], floor["n_reference"], floor["windows"]) == (16, 72, 18)
-    assert floor["low"] <= floor["value"] <= floor["high"]
+    assert floor["least"] <= floor["value"] <= floor["most"]
 
 
 def test_the_floor_falls_with_n():

@@ -20,3 +20,15 @@ def test_the_number_of_catch_trials_keeps_luck_at_2_percent():
 def test_luck_is_what_random_clicks_do():
     clicks = np.random.default_rng(0).integers(0, 2, (40_000, 9)).sum(1)
     assert np.mean(clicks <= 1) == pytest.approx(luck(9, 1), abs=0.003)
+
+
+def test_the_defaults_of_the_page_and_of_a_run_keep_luck_at_2_percent():
+    from inspect import signature
+
+    from eval.study.page import write_page
+    from eval.study.simulate import simulate
+    from lnm.workflow.params import HumanStudy
+
+    defaults = [signature(made).parameters["catch"].default for made in (write_page, simulate)]
+    for catch in (HumanStudy().catch, *defaults):
+        assert luck(catch, HumanStudy().max_failed) <= LUCK

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from eval.publish.figures import study
+from eval.publish.votes import cells
+from eval.statistics.davidson import fit
 from eval.statistics.proportions import share
-from eval.study import text
 from eval.study.aggregate import aggregate
 from eval.study.form import COLUMNS
 from eval.study.simulate import simulate
@@ -48,12 +49,11 @@ def test_simulated_shares_are_found_again_within_their_intervals(project):
     for question, truth in (("preference", 0.79), ("realism", 0.6)):
         pair = summary["questions"][question]["pairs"][0]
         assert (pair["first"], pair["second"], pair["n"], pair["observers"]) == ("ours", "cogvideo", 600, 200)
-        for low, high in (pair["wilson"], pair["clopper_pearson"], [pair["by_observer"][k] for k in ("low", "high")]):
-            assert low < truth < high and high - low < 0.1
-    low, high = summary["left_right"]["wilson"]
-    assert low < 0.5 < high
-    assert summary["catch"] == {"trials": 400, "observers_asked": 200, "max_failed": 0, "observers_left_out": [],
-                                "votes_left_out": 0}
+        assert pair["low"] < truth < pair["high"] and pair["high"] - pair["low"] < 0.1
+        assert pair["over"] == "observers" and pair["p_value"] < 0.01  # of 3 videos: for these alone
+    assert summary["left_right"]["low"] < 0.5 < summary["left_right"]["high"]
+    assert summary["catch"] == {"trials": 1200, "observers_asked": 200, "max_failed": 0, "each": 6, "luck": 1 / 64,
+                                "observers_left_out": [], "votes_left_out": 0}
 
 
 def test_of_many_simulations_the_intervals_hold_the_truth_in_about_95_of_100(project):
@@ -82,12 +82,11 @@ def test_simulated_strengths_bias_and_lapses_are_found_again(project):
     # what the model says of the left side, over all pairs and both orders
     pairs = [(a, b) for a in strengths.values() for b in strengths.values() if a != b]
     left = np.mean([0.05 + 0.9 / (1 + np.exp(-(a - b + 0.4))) for a, b in pairs])
-    low, high = summary["left_right"]["wilson"]
-    assert 0.5 < low < left < high
+    assert 0.5 < summary["left_right"]["low"] < left < summary["left_right"]["high"]
 
     path = simulate(project / "clean.csv", {"preference": strengths}, observers=300, seed=1)
     summary = aggregate([path], project / "out", methods=list(strengths), resamples=300)
-    fitted = summary["questions"]["preference"]["bradley_terry"]
+    fitted = summary["questions"]["preference"]["davidson"]
     assert fitted["methods"] == list(strengths)
     for low, truth, high in zip(fitted["low"], strengths.values(), fitted["high"]):
         assert low < truth < high and high - low < 0.4  # the strengths above have mean 0, as the fitted ones
@@ -97,8 +96,39 @@ def test_an_interval_by_observer_is_honest_where_observers_differ(project):
     path = simulate(project / "votes.csv", {"preference": {"ours": 0.5, "cogvideo": 0.0}}, observers=60, observer_sd=2,
                     scenes=tuple(f"s{k}" for k in range(12)), seed=0)
     pair = aggregate([path], project / "out")["questions"]["preference"]["pairs"][0]
-    width = pair["by_observer"]["high"] - pair["by_observer"]["low"]
-    assert width > 1.5 * (pair["wilson"][1] - pair["wilson"][0])
+    low, high = share(pair["wins"], pair["n"])["wilson"]  # as if each vote were another person's
+    assert pair["high"] - pair["low"] > 1.5 * (high - low) and pair["over"] == "observers and videos"
+    assert pair["votes_worth"] < pair["n"] / 2
+
+
+def test_ties_go_to_davidsons_model_and_not_half_to_each(project):
+    """Review, statistics 11."""
+    rows = []
+    for k in range(8):
+        for scene in ("ocean", "rain"):
+            rows += [row(f"p{k}", scene, a="ours", b="cogvideo", choice="tie" if k % 2 else "A"),
+                     row(f"p{k}", scene, a="ours", b="static", choice="A" if k else "B"),
+                     row(f"p{k}", scene, a="cogvideo", b="static", choice="A" if k > 1 else "B")]
+    found = said(write(project / "v.csv", *rows), project)["questions"]["preference"]
+    ranked = found["davidson"]
+    wins, ties = np.zeros((1, 3, 3)), np.zeros((1, 3, 3))
+    wins[0, 0, 1], wins[0, 0, 2], wins[0, 2, 0], wins[0, 1, 2], wins[0, 2, 1] = 8, 14, 2, 12, 4
+    ties[0, 0, 1] = ties[0, 1, 0] = 8
+    expected, nu = fit(wins, ties)
+    assert ranked["methods"] == ["ours", "cogvideo", "static"]
+    assert ranked["strengths"] == pytest.approx(expected[0], abs=1e-5)
+    assert ranked["tie"] == pytest.approx(nu[0], rel=1e-4)
+    assert (ranked["observers"], ranked["videos"], ranked["over"]) == (8, 2, "observers")
+    printed = (project / "out" / "summary.md").read_text()
+    assert "Strengths, Davidson's model" in printed and "for these videos" in printed
+
+
+def test_the_chance_of_passing_the_catch_trials_by_luck_is_said(project):
+    """Review, statistics 11."""
+    votes = [row("p1")] + [row("p1", b=f"catch-{k}", catch=1) for k in range(6)]
+    assert said(write(project / "v.csv", *votes), project)["catch"]["luck"] == pytest.approx(1 / 64, rel=1e-4)
+    printed = (project / "out" / "summary.md").read_text()
+    assert "6 an observer, which one who clicks at random passes with probability 0.016" in printed
 
 
 def test_every_row_and_every_output_of_a_simulation_is_marked(project, monkeypatch):
@@ -109,7 +139,7 @@ def test_every_row_and_every_output_of_a_simulation_is_marked(project, monkeypat
     with path.open("a") as stream:
         stream.write("SIMULATED-1,SIMULATED-1,s,preference,ours,checkpoint,C,1,1,0\n")
     summary = aggregate([path], project / "out")
-    assert summary["simulated"] and summary["status"] == "SIMULATED" and text.cells(summary) == {}
+    assert summary["simulated"] and summary["status"] == "SIMULATED" and cells(summary) == {}
     written = sorted((project / "out").iterdir())
     assert [p.name for p in written] == ["SIMULATED_malformed.csv", "SIMULATED_summary.json", "SIMULATED_summary.md"]
     assert all("SIMULATED" in p.read_text() for p in written[1:])
@@ -157,12 +187,12 @@ def test_a_share_counts_what_was_chosen_whatever_its_side(project):
     pair, = summary["questions"]["preference"]["pairs"]
     assert (pair["first"], pair["wins"], pair["n"], pair["ties"], pair["observers"], pair["videos"]) == (
         "ours", 4, 5, 1, 6, 2)
-    assert pair["by_video"]["clusters"] == 2 and pair["by_observer"]["clusters"] == 5
-    realism = summary["questions"]["realism"]["methods"]
-    assert (realism["ours"]["share"], realism["cogvideo"]["share"]) == (0, 1)
+    realism, = summary["questions"]["realism"]["pairs"]
+    assert (realism["share"], realism["low"]) == (0, None)  # of one observer
     assert (summary["left_right"]["wins"], summary["left_right"]["n"]) == (3, 6)
-    cells = text.cells(summary)
-    assert cells["ours"]["preference"].startswith("80% [") and cells["cogvideo"]["realism"].startswith("100% [")
+    found = cells(summary)
+    assert found["ours"]["preference"].startswith("80% [")
+    assert found["cogvideo"]["realism"] == "100% of 1 votes over LateNtMovies (ours)"
     assert summary == said(path, project)  # the bootstrap is seeded
 
 
@@ -173,7 +203,7 @@ def test_who_fails_a_catch_trial_is_left_out_and_counted(project):
                   row(observer, a="catch-2", b="ours", choice="B", catch=1)]
     path = write(project / "v.csv", *votes, row("unchecked"))
     summary = said(path, project)
-    assert summary["catch"] == {"trials": 6, "observers_asked": 3, "max_failed": 0,
+    assert summary["catch"] == {"trials": 6, "observers_asked": 3, "max_failed": 0, "each": 2, "luck": 0.25,
                                 "observers_left_out": ["bad", "unsure"], "votes_left_out": 4}
     assert summary["questions"]["preference"]["pairs"][0]["n"] == summary["votes"] == 3 and summary["observers"] == 2
     assert "2 observers with 4 votes (bad, unsure)" in (project / "out" / "summary.md").read_text()
@@ -183,7 +213,7 @@ def test_who_fails_a_catch_trial_is_left_out_and_counted(project):
 def test_where_everybody_failed_no_vote_is_left_and_that_is_said(project):
     path = write(project / "v.csv", row(), row(b="catch-1", choice="B", catch=1))
     summary = said(path, project)
-    assert summary["votes"] == summary["observers"] == 0 and text.cells(summary) == {}
+    assert summary["votes"] == summary["observers"] == 0 and cells(summary) == {}
     table = (project / "out" / "summary.md").read_text()
     assert "no vote is left" in table and "1 observers with 1 votes (p1)" in table
 
@@ -191,7 +221,7 @@ def test_where_everybody_failed_no_vote_is_left_and_that_is_said(project):
 def test_films_of_several_seeds_are_one_video_to_the_bootstrap(project):
     path = write(project / "v.csv", row("p1", "ocean/seed_0"), row("p2", "ocean/seed_1"),
                  row("p3", "rain/seed_0", choice="B"))
-    assert said(path, project)["questions"]["preference"]["pairs"][0]["by_video"]["clusters"] == 2
+    assert said(path, project)["questions"]["preference"]["pairs"][0]["videos"] == 2
 
 
 def test_several_sessions_of_one_observer_all_count_and_are_named(project):
@@ -203,7 +233,7 @@ def test_several_sessions_of_one_observer_all_count_and_are_named(project):
 def test_only_ties_give_no_share(project):
     summary = said(write(project / "v.csv", row(choice="tie")), project)
     assert summary["questions"]["preference"]["pairs"][0]["refused"] == "every vote is a tie"
-    assert "refused" in summary["left_right"] and summary["questions"]["preference"]["methods"] == {}
+    assert "refused" in summary["left_right"] and cells(summary) == {}
     assert "100%" not in (project / "out" / "summary.md").read_text()
 
 
@@ -356,7 +386,7 @@ def test_without_responses_it_says_so(project, capsys):
         assert summary["published"]["CogVideo"] == {"preference": "21%", "realism": "24%"}
         table = (project / "results" / "human_study" / "summary.md").read_text()
         assert "| 79%              | 76%              |" in table and "| no responses yet | no responses yet |" in table
-        assert text.cells(summary) == {}
+        assert cells(summary) == {}
     (project / "inputs" / "human_study" / "answers.xlsx").write_bytes(b"PK")
     assert command(["study", "aggregate"]) == 0
     assert "answers.xlsx: not a .csv file, not read" in capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_prepare_finetune_sample_and_evaluate(tmp_path, monkeypatch):
     scored = []
     monkeypatch.setattr(record, "read_baseline", lambda *a: scored.extend(read_baseline(*a)) or scored)
     record.evaluate_video(
-        {"video": "sea", "seed": 0, "clip": None, "fid": False, "bootstrap": 20, "device": "cpu",
+        {"video": "sea", "seed": 0, "clip": None, "fid": False, "device": "cpu",
          "baselines": {"inputs/baselines/theirs/sea": "hash"}}, here, here / "evaluate")
     metrics = json.loads((here / "evaluate" / "metrics.json").read_text())
     assert metrics["size"] == [32, 48] and table1.resolution({"sea": metrics}) == "48x32"

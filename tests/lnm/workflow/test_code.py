@@ -18,25 +18,27 @@ MODEL = f"{UNET} lnm.checkpoint lnm.hub lnm.latents lnm.model lnm.schedulers lnm
 PIPELINE = f"{MODEL} lnm.arguments lnm.decoder lnm.images lnm.pipeline"
 EVAL = f"{EVERY} eval"
 READ = "eval.films eval.films.read"
-INTERVALS = "eval.statistics eval.statistics.intervals"
+INTERVALS = "eval.statistics eval.statistics.blocks eval.statistics.intervals eval.statistics.small"
 NETWORKS = """eval.features eval.features.cache eval.features.clip eval.features.devices eval.features.i3d
               eval.features.inception eval.metrics eval.metrics.clip eval.metrics.copying eval.metrics.frechet
               eval.registry"""
 SCORES = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.films.baselines eval.films.controls eval.metrics.fidelity
              eval.metrics.film eval.metrics.flags eval.metrics.motion eval.records eval.records.video
-             eval.statistics.paired"""
+             eval.statistics.paired eval.statistics.permutation"""
 LOOK = "eval.publish eval.publish.figures eval.publish.figures.style"
 VOTES = f"""{EVAL} {READ} {INTERVALS} eval.records eval.records.published eval.statistics.agreement
-            eval.statistics.power eval.statistics.proportions eval.statistics.strengths eval.study eval.study.aggregate
+            eval.statistics.catch eval.statistics.crossed eval.statistics.davidson eval.statistics.permutation
+            eval.statistics.power eval.study eval.study.aggregate
             eval.study.films eval.study.form eval.study.page eval.study.simulate eval.study.text eval.study.votes"""
 CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} {UNET} eval.claims eval.claims.finding eval.claims.ledger
              eval.claims.measurements eval.claims.method eval.claims.models eval.claims.settings eval.claims.spread
              eval.claims.text eval.claims.training eval.films.baselines eval.records eval.records.run
-             eval.films.controls eval.metrics.motion eval.statistics.proportions lnm.batches lnm.validation"""
+             eval.films.controls eval.metrics.flags eval.metrics.motion eval.statistics.crossed eval.statistics.paired
+             eval.statistics.permutation eval.statistics.proportions lnm.batches lnm.validation"""
 PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.figures.canvas eval.publish.figures.every
             eval.publish.figures.films eval.publish.figures.numbers eval.publish.figures.unet eval.publish.formats
-            eval.publish.ranking eval.publish.report eval.publish.table1 eval.records.published eval.study
-            eval.study.form eval.study.text"""
+            eval.publish.ranking eval.publish.report eval.publish.table1 eval.publish.table1_notes eval.publish.votes
+            eval.records.published eval.study eval.study.form"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",

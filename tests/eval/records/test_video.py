@@ -1,0 +1,149 @@
+"""What metrics.json says of a video's films: how many frames, what they share, what their unit is."""
+
+import json
+
+import numpy as np
+import pytest
+from fabricated import COUNT, HELDOUT, SIZE, clip_frames, fabricate, settings
+
+from eval.metrics import fidelity, frechet
+from eval.publish import table1
+from eval.records.video import evaluate_video
+from eval.statistics.blocks import window_floor
+from lnm import video
+from lnm.errors import UserError
+
+
+class Means:
+    """A network that sees 16 mean colours of a frame."""
+
+    name, sha256 = "means of blocks", "0" * 64
+
+    def __init__(self, *args):
+        pass
+
+    def __call__(self, frames):
+        blocks = frames.reshape(len(frames), 4, SIZE // 4, 4, SIZE // 4, 3).mean((2, 4))
+        return blocks.reshape(len(frames), -1).astype(np.float32)
+
+
+class Windows(Means):
+    def __call__(self, clips):
+        return clips.mean((2, 3)).reshape(len(clips), -1).astype(np.float32)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(frechet, "Inception", Means)
+    fabricate(tmp_path / "results", "ocean", 0)
+    return tmp_path
+
+
+def evaluated(project, **changes):
+    return evaluate_video(settings("ocean", fid=True, **changes), project / "results" / "ocean", project / "out")
+
+
+def test_a_longer_film_is_cut_to_the_others_frames(project):
+    """Review, statistics 5: FID falls with n, so a longer film won by its length alone."""
+    film = clip_frames(9, 3 * COUNT)
+    baselines = {}
+    for name, frames in (("long", film), ("cut", film[:COUNT]), ("short", film[:COUNT - 1])):
+        video.write_frames(project / "inputs" / "baselines" / name / "ocean", frames)
+        baselines[f"inputs/baselines/{name}/ocean"] = "hash"
+    metrics = evaluated(project, baselines=baselines)
+    methods = metrics["methods"]
+    for metric in ("fid_train", "fid_heldout", "kid_heldout"):
+        assert methods["long"][metric] == methods["cut"][metric] and "value" in methods["cut"][metric]
+        assert methods["short"][metric] == {"refused": f"{COUNT - 1} frames, the others' are of {COUNT}: distances of "
+                                                       "another number of frames do not compare"}
+    assert methods["long"] == methods["cut"]  # in all else as well
+    assert metrics["backend"]["inception"]["frames_a_film"] == COUNT
+
+
+def test_films_longer_than_what_was_held_out_have_distances_of_as_many_frames(project):
+    for part in ("heldout", "heldout_vae"):
+        for frame in sorted((project / "results" / "ocean" / "prepare" / part).iterdir())[4:]:
+            frame.unlink()
+    methods, reference = (evaluated(project)[key] for key in ("methods", "reference"))
+    ours = video.read_frames(project / "results" / "ocean" / "sample" / "ours" / "seed_0")
+    train = video.read_frames(project / "results" / "ocean" / "prepare" / "train")
+    expected = frechet.fid_from_features(Means()(ours[:4]), Means()(train))
+    assert methods["ours"]["fid_train"]["values"][0] == pytest.approx(expected, rel=1e-4)
+    assert reference["fid"]["train"]["n"] == 4
+
+
+def test_fid_and_kid_have_floors_of_consecutive_windows_of_the_same_number(project):
+    """Review, statistics 5 and 6."""
+    floors = evaluated(project)["reference"]["fid"]
+    folder = project / "results" / "ocean" / "prepare"
+    pool = Means()(np.concatenate([video.read_frames(folder / part) for part in ("train", "heldout")]))
+    for name, count in (("train", 12), ("heldout", HELDOUT)):
+        for key, metric in (("real_vs_real", frechet.fid_from_features), ("kid", frechet.kid_from_features)):
+            assert floors[name][key]["n"] == COUNT and floors[name][key]["n_reference"] == count
+            expected = window_floor(metric, pool, COUNT, count)["value"]
+            assert floors[name][key]["value"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_fvd_has_a_floor_of_windows_that_share_no_frame(project, monkeypatch):
+    monkeypatch.setattr(frechet, "I3D", Windows)
+    train, real = clip_frames(0, 32)[:18], clip_frames(0, 32)[18:]
+    metrics = frechet.VideoMetrics(project, "cpu", real, 12, train)
+    floor = metrics.floor()
+    features = Windows()(frechet.windows(np.concatenate([train, real])))
+    expected = window_floor(frechet.fvd_from_features, features, 3, 5, gap=9)
+    assert floor["value"] == pytest.approx(expected["value"]) and floor["windows"] == expected["windows"]
+    assert metrics(clip_frames(4, 20))["fvd_heldout"].value == metrics(clip_frames(4, 12))["fvd_heldout"].value
+    assert "11 frames, the others' are of 12" in metrics(clip_frames(4, 11))["fvd_heldout"]
+    assert "needs 10 frames" in frechet.VideoMetrics(project, "cpu", real[:9], 9).floor()["refused"]
+
+
+def test_the_ceiling_is_of_the_still_that_the_film_starts_from(project):
+    """Review, statistics 9: it was that of the first held-out frame even where a video has its own still."""
+    own = clip_frames(7, 1)
+    folder = project / "results" / "ocean" / "prepare"
+    video.write_frames(project / "still", own)
+    (project / "still" / "00000.png").rename(folder / "still.png")
+    unknown = evaluated(project)
+    assert unknown["reference"]["ceiling_db"] is None and not unknown["reference"]["still_is_first_heldout"]
+    assert "still_vae.png is not there" in unknown["methods"]["ours"]["frame0_db_below_ceiling"]["refused"]
+    assert "unknown number of dB" in " ".join(table1.notes({"ocean": unknown}))
+    blurred = np.uint8(np.clip(own[0] * 0.9, 0, 255))
+    video.write_frames(project / "still", blurred[None])
+    (project / "still" / "00000.png").rename(folder / "still_vae.png")
+    known = evaluated(project)
+    ceiling = fidelity.psnr(blurred, own[0])
+    assert known["reference"]["ceiling_db"] == pytest.approx(ceiling, rel=1e-5)
+    ours = known["methods"]["ours"]
+    assert ours["frame0_db_below_ceiling"]["value"] == pytest.approx(ceiling - ours["frame0_db"]["value"], rel=1e-4)
+    for name in ("heldout", "heldout_vae", "shuffled"):  # they start from another picture
+        assert "do not start from the still" in known["methods"][name]["frame0_db"]["refused"]
+
+
+def test_the_unit_is_the_fine_tune_where_films_name_theirs_and_what_is_not_covered_is_said(project):
+    """Review, statistics 2."""
+    alone = evaluated(project)
+    assert alone["interval"]["unit"] == "film" and "clusters" not in alone["methods"]["ours"]["flicker"]
+    assert alone["interval"]["not_covered"] == "one still, one clip and one fine-tune"
+    path = project / "results" / "ocean" / "sample" / "films.json"
+    films = json.loads(path.read_text())
+    path.write_text(json.dumps(films | {"clusters": {"ours": ["fine-tune 0", "fine-tune 0"]}}))
+    named = evaluated(project)
+    assert named["methods"]["ours"]["flicker"]["clusters"] == 1 and named["interval"]["not_covered"] == "one clip"
+    assert "fine-tune 0" in named["interval"]["unit"]
+    assert named["differences"]["frame_by_frame"]["flicker"]["pairs"] == 1
+    assert "clusters" not in named["methods"]["frame_by_frame"]["flicker"]
+    path.write_text(json.dumps(films | {"clusters": {"ours": ["fine-tune 0"]}}))
+    with pytest.raises(UserError, match="clusters.ours names 1 films, there are 2"):
+        evaluated(project)
+
+
+def test_a_row_s_resolution_is_of_its_films(project):
+    """Review, statistics 10: every row had the run's own size."""
+    wide = np.repeat(np.repeat(clip_frames(5, COUNT), 2, 1), 3, 2)
+    video.write_frames(project / "inputs" / "baselines" / "cogvideo" / "ocean", wide)
+    tables = {"ocean": evaluated(project, baselines={"inputs/baselines/cogvideo/ocean": "hash"})}
+    header, rows = table1.table1(tables)
+    of = {row[0]: row[header.index("Resolution")] for row in rows}
+    assert of["cogvideo"] == f"{3 * SIZE}x{2 * SIZE}" and of["LateNtMovies (ours)"] == f"{SIZE}x{SIZE}"
