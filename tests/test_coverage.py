@@ -1,0 +1,26 @@
+"""benchmarks.coverage at few draws: what it counts, and that a line that falls short is told from one that holds."""
+
+import pytest
+
+from benchmarks import coverage
+
+
+def test_it_finds_the_bootstrap_short_at_the_defaults_2_films_and_students_interval_not():
+    lines = {(line.what, line.data): line for line in coverage.means(400, 0)}
+    assert lines["was: percentile bootstrap", "2 films, normal"].measured == pytest.approx(0.5, abs=0.07)
+    assert not lines["was: percentile bootstrap", "3 films, normal"].holds
+    assert lines["Student's t", "6 films, normal"].holds and lines["Student's t", "6 films, normal"].used
+    assert not lines["Student's t (not printed: points and range)", "2 films, normal"].used
+
+
+def test_a_rate_counts_only_the_draws_that_give_an_answer():
+    answers = iter([True, None, False, True])
+    assert coverage.rate(4, None, lambda rng: next(answers)) == (pytest.approx(2 / 3), 0.75)
+
+
+def test_a_test_may_not_exceed_and_an_interval_may_not_fall_short_of_what_it_says():
+    def line(nominal, measured, is_test):
+        return coverage.Line("x", "y", nominal, measured, 1.0, True, is_test)
+
+    assert line(0.95, 0.91, False).holds and not line(0.95, 0.89, False).holds
+    assert line(0.05, 0.01, True).holds and not line(0.05, 0.07, True).holds
