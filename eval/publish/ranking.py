@@ -156,7 +156,8 @@ def _of_films(table: dict, found: dict[str, dict], telling: dict[str, dict]) -> 
     needed = pairs_needed(len(tests))
     if pairs < needed:
         return [*said, f"That is of these films and of no others: {len(tests)} comparisons by sign flips, corrected by "
-                f"Holm, need {needed} films to say more, and here {'is' if pairs == 1 else 'are'} {pairs}."]
+                f"Holm, need {_count(needed, table['interval']['unit'])} to say more, and here "
+                f"{'is' if pairs == 1 else 'are'} {pairs}."]
     sure = [metric for metric in whole if set(telling[metric]["beaten"]) <= set(telling[metric]["sure"])]
     if not sure:
         return [*said, f"No test (sign flips, Holm over {len(tests)} comparisons) says that of every control."]

@@ -30,10 +30,11 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         "Motion and flow-warp error are good when near the real clip's, not when low: a frozen film has none of either."
         " Detail kept is 1 for the VAE's reconstruction of the real clip; noise counts as detail. Frame 0 is PSNR to "
         "the still (100: equal); the VAE itself reaches " + ", ".join(map(_ceiling, tables, tables.values())) + ".",
-        f"( ) is the least and the largest of the films (in a mean: videos), where they are fewer than {FEWEST}: "
-        f"so few carry no interval. [ ] is Student's 95% interval, from {FEWEST} on. All films of a video share "
-        f"{first['interval']['not_covered']}, and nothing here says how far another would differ. '-' is a refusal, "
-        "with its reason in metrics.json, or a method without films for every video.",
+        "( ) is the least and the largest of the films (in a mean: videos), where what is counted, "
+        f"{first['interval']['unit']}s (in a mean: videos), are fewer than {FEWEST}: so few carry no interval. [ ] is "
+        f"Student's 95% interval, from {FEWEST} on. All films of a video share {first['interval']['not_covered']}, and "
+        "nothing here says how far another would differ. '-' is a refusal, with its reason in metrics.json, or a "
+        "method without films for every video.",
     ]
     if any(table["flags"] for table in tables.values()):
         said.append(f"{DAGGER}: this metric, read as is usual, ranks this control above real held-out frames, in at "

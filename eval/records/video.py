@@ -253,12 +253,14 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
 
 
 def unit_of(films: dict) -> dict:
-    """What is counted where films are summarised, how, and what the number does not cover. films: sample/films.json."""
-    names = films.get("clusters", {}).get("ours", [])
-    unit = f"what a film was made from ({', '.join(dict.fromkeys(names))})" if names else "film"
-    fixed = "one clip" if names else "one still, one clip and one fine-tune"
-    return {"level": LEVEL, "fewest": FEWEST, "unit": unit, "not_covered": fixed,
-            "method": f"Student's t from {FEWEST} on; of fewer the points and their range, no interval",
+    """What is counted where films are summarised, how, and what the number does not cover. films: sample/films.json; of
+    its names ("fine-tune 1, still 2") each part that takes more than one value is covered."""
+    parts = {part for name in films.get("clusters", {}).get("ours", []) for part in name.split(", ")}
+    values = {what: sum(part.startswith(what) for part in parts) for what in ("fine-tune", "still")}
+    *fixed, last = [f"one {what}" for what in ("still", "clip", "fine-tune") if values.get(what, 0) < 2]
+    fixed = f"{', '.join(fixed)} and {last}" if fixed else last
+    return {"level": LEVEL, "fewest": FEWEST, "unit": " and ".join(what for what in values if values[what]) or "film",
+            "not_covered": fixed, "method": f"Student's t from {FEWEST} on; of fewer the points and their range",
             "note": f"all films share {fixed}: another would differ by more than these films do from each other"}
 
 

@@ -29,7 +29,7 @@ def constructed(films=2, **changes):
         "methods": methods,
         "differences": paired.differences(methods, {"motion_ratio": 0.9, "flow_warp": 0.02, "clipsim": 0.3}),
         "reference": {"train_window": {"motion_ratio": 0.9}},
-        "interval": {"not_covered": "one still"},
+        "interval": {"not_covered": "one still", "unit": "film"},
     }
 
 

@@ -8,7 +8,7 @@ from fabricated import COUNT, HELDOUT, SIZE, clip_frames, fabricate, settings
 
 from eval.metrics import fidelity, frechet
 from eval.publish import table1
-from eval.records.video import evaluate_video
+from eval.records.video import evaluate_video, unit_of
 from eval.statistics.blocks import window_floor
 from lnm import video
 from lnm.errors import UserError
@@ -130,13 +130,23 @@ def test_the_unit_is_the_fine_tune_where_films_name_theirs_and_what_is_not_cover
     films = json.loads(path.read_text())
     path.write_text(json.dumps(films | {"clusters": {"ours": ["fine-tune 0", "fine-tune 0"]}}))
     named = evaluated(project)
-    assert named["methods"]["ours"]["flicker"]["clusters"] == 1 and named["interval"]["not_covered"] == "one clip"
-    assert "fine-tune 0" in named["interval"]["unit"]
+    assert named["methods"]["ours"]["flicker"]["clusters"] == 1 and named["interval"]["unit"] == "fine-tune"
     assert named["differences"]["frame_by_frame"]["flicker"]["pairs"] == 1
     assert "clusters" not in named["methods"]["frame_by_frame"]["flicker"]
     path.write_text(json.dumps(films | {"clusters": {"ours": ["fine-tune 0"]}}))
     with pytest.raises(UserError, match="clusters.ours names 1 films, there are 2"):
         evaluated(project)
+
+
+@pytest.mark.parametrize("names, unit, shared", [
+    ([], "film", "one still, one clip and one fine-tune"),
+    (["fine-tune 1", "fine-tune 1"], "fine-tune", "one still, one clip and one fine-tune"),
+    (["fine-tune 1", "fine-tune 2"], "fine-tune", "one still and one clip"),
+    (["fine-tune 1, still 1", "fine-tune 2, still 2"], "fine-tune and still", "one clip"),
+])
+def test_what_films_share_follows_from_what_they_were_made_from(names, unit, shared):
+    found = unit_of({"clusters": {"ours": names}})
+    assert (found["unit"], found["not_covered"]) == (unit, shared) and shared in found["note"]
 
 
 def test_a_row_s_resolution_is_of_its_films(project):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from eval.statistics.small import FEWEST, means, student, summarise
+from eval.statistics.small import means, student, summarise
 
 
 def coverage(n, interval, draws=2000):
@@ -33,7 +33,7 @@ def test_a_percentile_bootstrap_of_2_and_3_films_does_not_cover():
     assert coverage(3, interval, 400) == pytest.approx(0.73, abs=0.07)
 
 
-@pytest.mark.parametrize("n", range(1, FEWEST))
+@pytest.mark.parametrize("n", (1, 2, 3, 4))
 def test_fewer_than_5_films_give_points_and_a_range_and_no_interval(n):
     values = [float(k * k) for k in range(n)]
     entry = summarise(values, "dB")
