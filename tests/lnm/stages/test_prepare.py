@@ -65,6 +65,8 @@ def test_nothing_held_out_trains_on_the_whole_clip(tiny, clip, tmp_path):
     assert not (out / "heldout").exists() and not (out / "heldout_vae").exists()
     assert json.loads((out / "preflight.json").read_text())["frames"] == 16
     assert (video.read_image(out / "still.png") == 99).all()
+    through = latents.decode(open_checkpoint(str(tiny)).vae, load_latents(out)["still"])
+    assert np.array_equal(video.read_image(out / "still_vae.png"), through[0])
     with pytest.raises(UserError, match="sea.still: with nothing held out a still is needed"):
         prepare(clip, out, fps=8, prompts=["waves"], checkpoint=str(tiny), size=SIZE, holdout=0, name="sea")
 
