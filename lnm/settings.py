@@ -122,23 +122,22 @@ class Motion(Finetune):
 class Decoder(Section):
     """How a decoder in time is trained on many clips (`lnm.decoder_training`)."""
 
-    steps: Positive = 3000
+    steps: Positive = 1200
     frames: Annotated[int, Field(strict=True, ge=2)] = 8  # consecutive frames a step
     strides: Annotated[list[Positive], Field(min_length=1)] = [1, 2]  # drawn at random
     crop: Positive = 64  # pixels, the side of the square that a step sees
     noise: NonNegative = 0.1  # deviation on the scaled latents, times |N(0, 1)|: what a U-Net gets wrong
     gradient_weight: NonNegative = 0.5  # of differences in space
     time_weight: NonNegative = 1.0  # of differences in time
-    learning_rate: Rate = 1e-3
+    learning_rate: Rate = 1e-4  # ten times as much makes the decoder worse than it was for thousands of steps
     warmup_steps: Count = 100
     lr_floor: Fraction = 0.02  # where the cosine ends, a share of the rate
     max_grad_norm: Rate = 1.0
-    ema: Fraction = 0.998  # decay of the average that is kept
+    ema: Fraction = 0.99  # decay of the average that is kept
     checkpoint_every: Positive = 500
     validate_every: Positive = 500
     validation_clips: Positive = 8
     holdout: Fraction = 0.1  # share of the clips that is never trained on; a folder validation/ goes before it
-
 
     @property
     def lr_schedule(self) -> Literal["cosine"]:

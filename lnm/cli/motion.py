@@ -84,7 +84,7 @@ def decoder(
     clips: Annotated[Path, typer.Option(metavar="FOLDER", help="Videos, and folders of images, at any depth; those in "
                                                                 "validation/ are never trained on.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The decoder file to write; its log lies beside it.")],
-    steps: Annotated[int | None, typer.Option(min=1, help="Of training. (default: 3000)")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of training. (default: 1200)")] = None,
     half: Annotated[bool, typer.Option("--half", help="Write half precision, half the size.")] = False,
     size: Size = None, seed: Seed = None, checkpoint: Base = None, revision: Revision = None, device: Device = None,
     setting: Set = None, quiet: Quiet = False,
