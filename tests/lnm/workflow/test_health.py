@@ -1,5 +1,6 @@
 """`lnm doctor`: a sound tree has nothing that fails; of a broken one each fault is named, with its fix."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -24,8 +25,11 @@ def tree(project, monkeypatch):
              for name, data in files.items()}
     monkeypatch.setattr(footage, "CATALOGUE", clips)
     monkeypatch.setattr(footage, "INCEPTION_SHA256", sha(b"inception"))
+    networks = [dataclasses.replace(network, sha256=sha(b"weights")) for network in health.networks.NETWORKS]
+    monkeypatch.setattr(health.networks, "NETWORKS", networks)
     for name, data in {"footage/rapids.mp4": files["rapids"], "footage/waves.mp4": files["waves"],
                        "weights/" + footage.INCEPTION_FILE: b"inception", "data/ocean.mp4": b"rendered",
+                       **{f"weights/{network.file}": b"weights" for network in networks},
                        "dvcstore/files/md5/00/11": b"x", "requirements.txt": b"pytest==" + pytest.__version__.encode(),
                        ".dvc/config": b"[core]\n    remote = r\n['remote \"r\"']\n    url = ../dvcstore\n"}.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
