@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from eval.registry import DETAIL_SIGMA, EQUAL_DB
 from lnm.errors import UserError
-from lnm.files import sha256
-
-ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
 
 
 def details(frames: np.ndarray) -> np.ndarray:
@@ -45,45 +40,6 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     if min(a.shape[:2]) < 11:
         raise UserError(f"SSIM needs images of 11 pixels a side, got {a.shape[1]}x{a.shape[0]}")
     return float(structural_similarity_index_measure(_tensor(a), _tensor(b), data_range=1.0))
-
-
-class Lpips:
-    """LPIPS (Zhang et al., "The Unreasonable Effectiveness of Deep Features", 2018) with AlexNet, by torchmetrics.
-
-    The linear heads come with torchmetrics; the AlexNet is torchvision's, from `weights`/ or from the cache of
-    torch.hub. Nothing is downloaded: where the file is not, UserError.
-    """
-
-    def __init__(self, weights: Path):
-        import torch
-
-        places = [weights / ALEXNET_FILE, Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE]
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            raise UserError(f"no AlexNet weights, so no LPIPS: put torchvision's {ALEXNET_FILE} into weights/")
-        from torchmetrics.functional.image.lpips import _LPIPS
-
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.network = _LPIPS(net="alex", pnet_rand=True)  # its heads; the random AlexNet is replaced here
-            own = {f"net.{name}": state["features." + name.split(".", 1)[1]]
-                   for name in self.network.net.state_dict()}  # slice2.3.weight is features.3.weight
-            self.network.load_state_dict(own, strict=False)
-        except Exception as error:  # unpickling lets through whatever the file provokes
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(f"{path}: not torchvision's AlexNet ({reason[0][:120]}): fetch it again") from None
-        self.sha256 = sha256(path)
-        self.name = "LPIPS, AlexNet"
-
-    def __call__(self, a: np.ndarray, b: np.ndarray) -> float:
-        """Distance of two uint8 images (H, W, 3): 0 where they are equal."""
-        import torch
-
-        _alike(a, b, "LPIPS")
-        if min(a.shape[:2]) < 32:
-            raise UserError(f"LPIPS needs images of 32 pixels a side, got {a.shape[1]}x{a.shape[0]}")
-        with torch.no_grad():
-            return float(self.network(_tensor(a), _tensor(b), normalize=True))
 
 
 def _alike(a: np.ndarray, b: np.ndarray, what: str) -> None:

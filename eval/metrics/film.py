@@ -82,7 +82,7 @@ def _gap(own: Measured | str, real: Measured | str, distance: Callable) -> Measu
 def start(frame: np.ndarray, still: np.ndarray | str, ceiling: float | str, lpips: Callable | str) -> Row:
     """First-frame fidelity of a film to the still it starts from, each a reason where `still` is one.
 
-    ceiling: the VAE's own PSNR; lpips: a `fidelity.Lpips`; either may be the reason why there is none.
+    ceiling: the VAE's own PSNR; lpips: an `eval.features.lpips.Lpips`; either may be the reason why there is none.
     """
     if isinstance(still, str):
         return dict.fromkeys(("frame0_db", "frame0_db_below_ceiling", "frame0_ssim", "frame0_lpips"), still)

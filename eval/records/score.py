@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.devices import pick_device, version
+from eval.features.lpips import Lpips
 from eval.films import controls
 from eval.films.read import read, read_images
-from eval.metrics import fidelity, motion
+from eval.metrics import motion
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside, nearest, start
 from eval.metrics.flags import flags
@@ -97,7 +98,7 @@ class Scorer:
         length = len(given.frames) if isinstance(self.real, str) else len(self.real)
         self.inception = InceptionMetrics(True, home, device, given.train, given.reference, length)
         self.video = VideoMetrics(home, device, given.reference, length)
-        self.lpips = measured(fidelity.Lpips, home / "weights")
+        self.lpips = measured(Lpips, home / "weights")
         self.real_row = {} if isinstance(self.real, str) else alone(self.real)
 
     def __call__(self, film: np.ndarray, label: str, part_of: str = "") -> Row:

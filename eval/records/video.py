@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.devices import pick_device, version
+from eval.features.lpips import Lpips
 from eval.films import baselines, controls
 from eval.films.read import read_baseline, read_images, size_of
 from eval.metrics import fidelity, motion
@@ -152,7 +153,7 @@ class Scorer:
         self.inception = InceptionMetrics(settings["fid"], root(), device, material.train, material.heldout,
                                           material.length, contiguous=True)
         self.video = VideoMetrics(root(), device, material.heldout, material.length, material.train)
-        self.lpips = measured(fidelity.Lpips, root() / "weights")
+        self.lpips = measured(Lpips, root() / "weights")
         self.real_row = alone(self.real)
         self.detail_vae = fidelity.detail(material.heldout_vae[:material.length])
         self.ceiling = material.still_vae if isinstance(material.still_vae, str) else measured(

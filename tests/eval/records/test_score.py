@@ -275,30 +275,6 @@ def test_fvd_is_refused_for_few_frames_then_for_weights_and_else_computed(films)
     assert "not a TorchScript" in frechet.VideoMetrics(films, "cpu", real, 14)(film)["fvd_heldout"]
 
 
-def test_lpips_is_torchmetrics_with_the_weights_of_a_file_and_refused_without(tmp_path, monkeypatch):
-    import torch
-    import torchvision
-    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    with pytest.raises(UserError, match="alexnet-owt-7be5be79.pth"):
-        fidelity.Lpips(tmp_path)
-    torch.manual_seed(0)
-    network = torchvision.models.alexnet(weights=None)
-    network.classifier = torch.nn.Sequential()  # LPIPS uses the convolutions alone, and the file stays small
-    torch.save(network.state_dict(), tmp_path / fidelity.ALEXNET_FILE)
-    a, b = noise(2)
-    value = fidelity.Lpips(tmp_path)(a, b)
-    monkeypatch.setattr(torchvision.models, "alexnet", lambda weights: network)  # instead of the published weights
-    images = [torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (a, b)]
-    theirs = learned_perceptual_image_patch_similarity(*images, net_type="alex", normalize=True)
-    assert value == pytest.approx(theirs.item(), rel=1e-4) and value > 0
-    assert fidelity.Lpips(tmp_path)(a, a) == 0
-    (tmp_path / fidelity.ALEXNET_FILE).write_bytes(b"no weights")
-    with pytest.raises(UserError, match="not torchvision's AlexNet"):
-        fidelity.Lpips(tmp_path)
-
-
 def test_without_a_device_of_that_name_it_says_so():
     with pytest.raises(UserError, match="device mps"):
         devices.pick_device("mps")
