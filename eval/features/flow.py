@@ -16,7 +16,7 @@ from lnm.files import sha256
 
 RIFE_FILE = "rife-hdv3.safetensors"
 STEP = 32  # RIFE halves a picture five times at its coarsest scale: sides are padded to a multiple
-PAIRS = 8  # of frames a batch
+PAIRS = 16  # of frames a batch
 SCALES = (4, 2, 1)  # at which RIFE's three blocks look at the picture
 
 
@@ -49,6 +49,7 @@ class Rife:
     """
 
     def __init__(self, path: Path, device: str = "cpu"):
+        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -60,7 +61,7 @@ class Rife:
             self.network.load_state_dict(load_file(path))
         except (SafetensorError, RuntimeError):
             raise UserError(f"{path}: not RIFE's tensors: delete it and run `lnm footage --networks`") from None
-        self.network.eval().to(device)
+        self.network.eval().to(device, memory_format=torch.channels_last)  # a fifth faster on a CPU
         self.device, self.sha256 = device, sha256(path)
         self.name = "RIFE HDv3 flow to the middle of two frames"
 

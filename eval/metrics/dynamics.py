@@ -54,7 +54,7 @@ def dynamic_degree(frames: np.ndarray, fps: float | None = None) -> float:
 
 
 def tracks(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Velocities and accelerations of points tracked by DIS flow, as vectors (N, 2) in pixels a step and a step squared.
+    """Velocities and accelerations of points tracked by DIS flow: vectors (N, 2) in pixels a step and a step squared.
 
     FVMD follows 400 points by a network through 16 frames. Here a track is three frames long and starts anew on a grid
     in every frame, so that nothing drifts: its velocity is the flow at the point, its acceleration the flow where that

@@ -20,6 +20,8 @@ from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside, nearest, start
 from eval.metrics.flags import flags, real_value
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
+from eval.metrics.reference import Reference
+from eval.metrics.suite import Suite, disagreements
 from eval.registry import IN_TIME, MISMATCHED, TO_HELDOUT, UNITS
 from eval.statistics.intervals import Measured, measured, rounded
 from eval.statistics.paired import differences
@@ -42,6 +44,8 @@ LABELS = {
 }
 CONTROLS = ("heldout", "heldout_vae", "static", "static_noise", "shuffled")
 SHEET = ("heldout", "heldout_vae", "ours", "identity", "frame_by_frame", "flow_extrapolation", "static_noise")
+SCHEMA = "latentmovies metrics 2"  # 2: measures of public benchmarks, and everything beside the autoencoder's ceiling
+FLOWS = {"speed": ("flow_speed", "flow_speed_rife"), "warp": ("flow_warp", "flow_warp_rife")}  # by DIS and by RIFE
 SUMMARY = {  # headline name -> metric of ours, for `dvc metrics`
     "motion_ratio": "motion_ratio", "flow_warp": "flow_warp", "detail_kept": "detail_kept",
     "frame0_db_below_ceiling": "frame0_db_below_ceiling", "fid_heldout": "fid_heldout", "clipsim": "clipsim",
@@ -154,6 +158,10 @@ class Scorer:
                                           material.length, contiguous=True)
         self.video = VideoMetrics(root(), device, material.heldout, material.length, material.train)
         self.lpips = measured(Lpips, root() / "weights")
+        self.suite = Suite(root(), device, material.clip["fps"], material.train, self.inception, self.clip)
+        self.heldout, self.vae = (Reference(frames, material.length, self.inception, self.clip)
+                                  for frames in (material.heldout, material.heldout_vae))
+        self.video_vae = VideoMetrics(root(), device, material.heldout_vae, material.length)
         self.real_row = alone(self.real)
         self.detail_vae = fidelity.detail(material.heldout_vae[:material.length])
         self.ceiling = material.still_vae if isinstance(material.still_vae, str) else measured(
@@ -170,8 +178,14 @@ class Scorer:
         row["detail_kept"] = Measured(own["detail"].parts / self.detail_vae, "frame") if self.detail_vae else (
             "the reconstructed clip has no detail")
         row |= self.clip(frames, name, part_of == "real") | self.inception(frames, name, part_of)
-        row |= self.video(frames, name, part_of == "real")
+        row |= self.video(frames, name, part_of == "real") | self.suite(frames, name)
+        row |= self.heldout.added(frames, name, part_of == "real")
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in UNITS}
+
+    def against_vae(self, frames: np.ndarray, name: str) -> dict[str, float | str]:
+        """metric -> value or reason, of those that compare with real frames, beside them through the autoencoder."""
+        row = self.vae.all(frames, alone(frames), self.video_vae, name, name == "heldout_vae")
+        return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
     @property
     def backend(self) -> dict:
@@ -180,7 +194,7 @@ class Scorer:
         return {
             "inception": self.inception.backend, "clip": self.clip.backend, "i3d": self.video.backend,
             "lpips": {"refused": lpips} if isinstance(lpips, str) else {"name": lpips.name, "sha256": lpips.sha256},
-            "flow": f"OpenCV {version('cv2')} DIS, medium preset",
+            "flow": f"OpenCV {version('cv2')} DIS, medium preset", **self.suite.backend,
             "temporal_sha256": films.get("temporal_sha256"), "checkpoint": films.get("checkpoint"),
         }
 
@@ -207,6 +221,22 @@ def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict)
     return rounded(methods)  # before anything is compared: the last bits differ between machines
 
 
+def against_vae(sets: dict[str, list[np.ndarray]], score: Scorer) -> dict[str, dict[str, dict]]:
+    """name -> metric -> entry of every metric that compares with real frames, beside these through the autoencoder: the
+    ceiling of a latent method. Films at another rate than the clip's are refused where time is compared."""
+    material = score.material
+    clip, films = material.clip, material.films
+    found = {}
+    for name, versions in sets.items():
+        per_film = [score.against_vae(frames, name) for frames in versions]
+        if name in films["methods"] and films["fps"] != clip["fps"]:
+            for row in per_film:
+                row |= {metric: "other frame rates: not comparable" for metric in row if metric.startswith(IN_TIME)}
+        found[name] = {metric: summarise([row[metric] for row in per_film], UNITS[metric],
+                                         material.clusters(name, len(versions))) for metric in TO_HELDOUT}
+    return rounded(found)
+
+
 def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     """Scores the films under `results` (results/<video>) and writes metrics.json, summary.json, sheet.png and clip.json
     (`ClipMetrics.vectors`, for prompts of other videos) into `out`. Returns what metrics.json holds.
@@ -227,6 +257,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     control_names = [name for name in sets if name in CONTROLS]
     sheet = [name for name in SHEET if name in sets] + [name for name in sets if name not in LABELS]
     metrics = rounded({
+        "schema": SCHEMA,
         "video": settings["video"],
         "prompt": material.films["prompt"],
         "fps": material.clip["fps"],
@@ -241,7 +272,9 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "sheet": sheet,
         "controls": control_names,
         "methods": methods,
+        "against_vae": against_vae(sets, score),
         "flags": flags(methods, control_names, "heldout", alike),
+        "flow_disagreements": {name: disagreements(methods, pair) for name, pair in FLOWS.items()},
         "differences": differences(methods, _real(methods, alike), material.clusters("ours", len(sets["ours"]))),
         "reference": _reference(score, methods, energy, noise)
         | {"train_window": alike},  # the last frames trained on, as many: real frames compared with held-out ones

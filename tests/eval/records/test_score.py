@@ -12,7 +12,7 @@ from eval import registry
 from eval.features import devices
 from eval.features.clip import Clip
 from eval.features.i3d import I3D_FILE
-from eval.metrics import clip, copying, fidelity, flags, frechet, motion
+from eval.metrics import clip, copying, flags, frechet, motion
 from eval.records import score
 from eval.registry import DIRECTIONS, UNITS
 from eval.statistics.intervals import Measured

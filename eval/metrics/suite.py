@@ -1,0 +1,102 @@
+"""The measures of public benchmarks in one call, each a reason where what it needs is not there.
+
+What is compared with a reference, such as velocities and precision, is in `eval.metrics.reference`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eval.features.flow import RIFE_FILE, Rife
+from eval.metrics import dynamics
+from eval.metrics.clip import ClipMetrics
+from eval.metrics.frechet import InceptionMetrics
+from eval.metrics.patches import ROUNDS, SHORTER, STRIDE, Patches
+from eval.statistics.intervals import Measured, Row, measured
+
+
+class Suite:
+    """Dynamic degree, a second optical flow and smoothness by RIFE, consistency, and nearest patches of a film.
+
+    root: the folder that holds weights/. fps: of the films, None where nothing says it. train: the frames that were
+    trained on, or the reason why there are none. inception, clip: whose features consistency is measured in.
+    """
+
+    NAMES = ("dynamic_degree", "dynamic_margin", "flow_warp_rife", "flow_speed_rife", "smoothness_rife",
+             "subject_inception", "background_clip", "nnf_distance", "nnf_diversity")
+
+    def __init__(self, root: Path, device: str, fps: float | None, train: np.ndarray | str,
+                 inception: InceptionMetrics, clip: ClipMetrics):
+        self.fps, self.inception, self.clip = fps, inception, clip
+        self.rife = measured(Rife, root / "weights" / RIFE_FILE, device)
+        self.patches = train if isinstance(train, str) else measured(Patches, train)
+
+    @property
+    def backend(self) -> dict:
+        """What stands behind the numbers: names, weights' hashes, or why there is none."""
+        rife = self.rife
+        return {
+            "rife": {"refused": rife} if isinstance(rife, str) else {"name": rife.name, "sha256": rife.sha256},
+            "patches": f"PatchMatch, {ROUNDS} rounds, every {STRIDE}nd 3x3x3 patch, shorter side {SHORTER} pixels",
+        }
+
+    def __call__(self, frames: np.ndarray, label: str = "frames") -> Row:
+        """metric -> measured or reason, of a film uint8 (F, H, W, 3); `label` names it in a progress bar."""
+        return self._dynamic(frames) | self._rife(frames) | self._consistency(frames, label) | self._patches(frames)
+
+    def _dynamic(self, frames: np.ndarray) -> Row:
+        margin = measured(dynamics.dynamic_margin, frames, self.fps)
+        if isinstance(margin, str):
+            return {"dynamic_degree": margin, "dynamic_margin": margin}
+        return {"dynamic_degree": _one(float(margin > 1)), "dynamic_margin": _one(margin)}
+
+    def _rife(self, frames: np.ndarray) -> Row:
+        if isinstance(self.rife, str) or len(frames) < 3:
+            reason = self.rife if isinstance(self.rife, str) else (
+                f"flow and smoothness by RIFE need 3 frames, got {len(frames)}: sample more frames")
+            return dict.fromkeys(("flow_warp_rife", "flow_speed_rife", "smoothness_rife"), reason)
+        steps = self.rife.between(frames[:-1], frames[1:])
+        smooth = dynamics.smoothnesses(frames, lambda a, b: self.rife.between(a, b)["middle"])
+        return {
+            "flow_warp_rife": Measured(steps["error"].mean(axis=(1, 2), dtype=np.float64), "frame pair"),
+            "flow_speed_rife": Measured(np.linalg.norm(steps["flow"], axis=-1).mean(axis=(1, 2), dtype=np.float64),
+                                        "frame pair"),
+            "smoothness_rife": Measured(smooth, "frame"),
+        }
+
+    def _consistency(self, frames: np.ndarray, label: str) -> Row:
+        row: Row = {}
+        for name, of in (("subject_inception", self.inception), ("background_clip", self.clip)):
+            features = of.backend.get("refused") or measured(of.features, frames, label)
+            found = features if isinstance(features, str) else measured(dynamics.consistencies, features)
+            row[name] = found if isinstance(found, str) else Measured(found, "frame")
+        return row
+
+    def _patches(self, frames: np.ndarray) -> Row:
+        field = self.patches if isinstance(self.patches, str) else measured(self.patches.field, frames)
+        if isinstance(field, str):
+            return {"nnf_distance": field, "nnf_diversity": field}
+        return {"nnf_distance": Measured(field.distances.mean(axis=(1, 2), dtype=np.float64), "frame"),
+                "nnf_diversity": _one(field.diversity)}
+
+
+def _one(value: float) -> Measured:
+    """A metric of one part: a value without an interval."""
+    return Measured(np.array([value]), "film")
+
+
+def disagreements(methods: dict, metrics: tuple[str, str]) -> list[dict]:
+    """Every pair of methods that two measures of the same thing rank differently: [{"methods": [a, b], metric: [its
+    values of a and b], ...}]. methods: name -> metric -> entry. A tie of either is no disagreement."""
+    found, names = [], [name for name, row in methods.items() if all("value" in row[m] for m in metrics)]
+    for i, a in enumerate(names):
+        for b in names[i + 1:]:
+            values = {m: [methods[a][m]["value"], methods[b][m]["value"]] for m in metrics}
+            if any(np.isclose(*pair, rtol=0.05, atol=1e-9) for pair in values.values()):
+                continue
+            signs = {np.sign(one - other) for one, other in values.values()}
+            if len(signs) > 1:
+                found.append({"methods": [a, b], **values})
+    return found
