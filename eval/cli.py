@@ -7,16 +7,16 @@ command computes with is imported inside it: the help must answer at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated
 
 import typer
 
 from lnm.cli.style import App, Quiet, calm, say
 from lnm.errors import UserError
-from lnm.files import builtin, write_json
+from lnm.files import write_json
 from lnm.workflow.params import NAME, load, root
 
 score = App()
@@ -34,10 +34,16 @@ def commas(given: list[str] | None) -> list[str] | None:
 
 @score.add('lnm score --frames film/ --method mine --reference real.mp4 --fps 8 --prompt "ocean waves"', name="score")
 def score_(
-    frames: Annotated[str, typer.Option(metavar="DIR_OR_VIDEO", help="The film: a folder of images or a video file.")],
-    method: Annotated[str, typer.Option(metavar="NAME", help="What to call it: letters, digits, _ and -.")],
-    reference: Annotated[str | None, typer.Option(metavar="DIR_OR_VIDEO",
-                                                  help="Real frames to compare with.")] = None,
+    frames: Annotated[list[str] | None, typer.Option(metavar="DIR_OR_VIDEO", help="A film: a folder of images or a "
+                                                     "video file; or a folder of such. May be repeated.")] = None,
+    method: Annotated[str | None, typer.Option(metavar="NAME",
+                                               help="What to call it: letters, digits, _ and -.")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="DIR", help="Many methods at once: a folder of folders of "
+                                                "films, by the methods' names.")] = None,
+    reference: Annotated[str | None, typer.Option(metavar="DIR_OR_VIDEO", help="Real frames to compare with, or a file "
+                                                  "of --cache-reference.")] = None,
+    vae_reference: Annotated[str | None, typer.Option(metavar="DIR_OR_VIDEO", help="The same frames through an "
+                                                      "autoencoder: the ceiling of a latent method.")] = None,
     train: Annotated[str | None, typer.Option(metavar="DIR_OR_VIDEO", help="Frames the method was "
                                               "trained on: FID to them, memorisation.")] = None,
     still: Annotated[str | None, typer.Option(metavar="IMAGE", help="What the film starts from. "
@@ -56,80 +62,71 @@ def score_(
                                                                        "taken to be at it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and the shuffling.")] = 0,
-    json_: Annotated[str | None, typer.Option("--json", metavar="FILE",
-                                              help="Write everything there.")] = None,
+    json_: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write everything there.")] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page with the films playing.")] = None,
+    cache_reference: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the reference's Inception features "
+                                                        "(.safetensors) for another --reference.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Say what every metric is.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score anybody's frames: every metric with its interval, controls beside it, refusals with their reasons.
+    """Score anybody's films: every metric with its interval, controls beside it, refusals with their reasons.
 
-    The metrics are those of the pipeline; nothing is known of the method but its frames. Ten seconds to a minute for a
-    short film on a CPU; FID takes most of it.
+    The metrics are those of the pipeline; nothing is known of a method but its frames, and no project is needed. Twenty
+    seconds to two minutes for a short film on a CPU; FID takes most of it. In Python: `from eval import score`.
     """
-    request = SimpleNamespace(frames=frames, method=method, reference=reference, train=train, still=still,
-                              prompt=prompt, other_prompt=other_prompt or [], images=images, clip=_clip(clip),
-                              size=size, fps=fps, device=device, seed=seed)
-    _check(request, json_)
-    from eval.records.score import score as score_film
-    from eval.records.score_text import table
+    if list_:
+        from eval.records.score_text import metrics
+
+        print(metrics())
+        return
+    if (frames is None) == (methods is None) or (method is None) == (methods is None):
+        raise UserError("give either --frames with --method NAME, or --methods DIR")
+    for option, path in (("--json", json_), ("--html", html), ("--cache-reference", cache_reference)):
+        _writable(option, path)
+    if cache_reference and not cache_reference.endswith(".safetensors"):
+        raise UserError(f"--cache-reference {cache_reference}: the name must end in .safetensors")
+    from eval.records.given import methods_in
+    from eval.records.score import score as score_films
+    from eval.records.score_text import in_short, table
 
     calm()
-    result = score_film(request)
+    given = methods_in(methods) if methods else {method: frames}
+    result = score_films(given, reference, train=train, vae_reference=vae_reference, still=still, prompt=prompt,
+                         other_prompts=other_prompt, images=images, clip=clip, size=size, fps=fps, device=device,
+                         seed=seed, cache_reference=cache_reference, progress=not quiet)
     print(table(result))
-    print(f"\nIn short: {in_short(result)}")
-    if json_:
-        try:
-            write_json(Path(json_), result)
-        except OSError as error:
-            raise UserError(f"--json {json_}: {error.strerror}: choose another file") from None
-        say(f"\nwritten: {json_}")
+    print("\n" + "\n".join(f"In short: {line}" for line in in_short(result)))
+    for option, path in (("--json", json_), ("--html", html)):
+        if path:
+            _write(option, path, result, given, reference)
 
 
-def in_short(result: dict) -> str:
-    """One sentence of a score's telling numbers, each beside what it is to be compared with."""
-    own, real = result["methods"][result["method"]], result["methods"].get("reference", {})
+def _write(option: str, path: str, result: dict, given: dict, reference: str | None) -> None:
+    """The score's JSON, or its page."""
+    from eval.records.score_page import write_page
 
-    def value(row: dict, metric: str) -> float | None:
-        return row.get(metric, {}).get("value")
-
-    says = []
-    if (motion := value(own, "motion_ratio")) is not None:
-        says.append(f"it moves {motion:.2f} times as far as the reference")
-    if (error := value(own, "flow_warp")) is not None:
-        beside = value(real, "flow_warp")
-        says.append(f"its flow-warp error is {error:.4f}" + (f", the reference's {beside:.4f}" if beside else ""))
-    if (fid := value(own, "fid_heldout")) is not None:
-        says.append(f"its FID to the reference is {fid:.0f}")
-    if (words := value(own, "clipsim")) is not None:
-        other = value(own, "clipsim_mismatched")
-        says.append(f"its CLIPSIM is {words:.2f}" + (f", {other:.2f} with other prompts" if other is not None else ""))
-    return "; ".join(says) + "." if says else "nothing could be measured; the reasons are above."
-
-
-def _clip(name: str | None) -> str | None:
-    """The CLIP that was asked for, the project's, or outside of one the built-in."""
-    if name is not None:
-        return name
     try:
-        root()
-    except UserError:
-        return str(builtin("lnm-mini-clip") or "none")
-    return None
+        if option == "--json":
+            write_json(Path(path), result)
+        else:
+            write_page(Path(path), result, given, reference)
+    except OSError as error:  # a full disk, say: what can be known before is asked before
+        raise UserError(f"{option} {path}: {error.strerror}: choose another file") from None
+    say(f"\nwritten: {path}")
 
 
-def _check(request: SimpleNamespace, json_: str | None) -> None:
-    from eval.records.score import LABELS
-
-    if not NAME.fullmatch(request.method):
-        raise UserError(f"--method {request.method!r}: a name may hold only letters, digits, _ and -")
-    if request.method in LABELS:
-        raise UserError(f"--method {request.method}: a control is called so; choose another name")
-    for option, texts in (("--prompt", [request.prompt]), ("--other-prompt", request.other_prompt)):
-        if any(text is not None and not text.strip() for text in texts):
-            raise UserError(f"{option}: the text is empty; give what the film should show, or leave {option} out")
-    if request.fps is not None and not request.fps > 0:
-        raise UserError(f"--fps {request.fps:g}: must be above 0")
-    if json_ and Path(json_).is_dir():
-        raise UserError(f"--json {json_}: this is a folder; name a file")
+def _writable(option: str, path: str | None) -> None:
+    """Whether a file can be written there, asked before the long work and without leaving one."""
+    if path is None:
+        return
+    target = Path(path).absolute()
+    folder = next(parent for parent in target.parents if parent.exists())
+    if target.is_dir():
+        raise UserError(f"{option} {path}: this is a folder; name a file")
+    if not folder.is_dir():
+        raise UserError(f"{option} {path}: {folder.name} is a file, not a folder; choose another place")
+    if not os.access(target if target.exists() else folder, os.W_OK):
+        raise UserError(f"{option} {path}: not allowed to write there; choose another place")
 
 
 # --- study --------------------------------------------------------------------------------------------------------

@@ -50,17 +50,3 @@ def read_images(folder: Path | None, size: int | tuple[int, int]) -> np.ndarray 
     if not files:
         raise UserError(f"{folder}: no images ({', '.join(video.IMAGES)}) in this folder")
     return np.stack([video.read_image(path, size) for path in files])
-
-
-def read(option: str, path: str | None, fps: float | None, size: int | None) -> tuple[np.ndarray, float | None] | None:
-    """(frames uint8 (F, H, W, 3), their fps or None where nothing says it); None for no path. A wrong file is a
-    UserError that names the option."""
-    from lnm import video
-
-    if path is None:
-        return None
-    try:
-        clip = video.read(path, fps=fps or (1 if Path(path).is_dir() else None), size=size)
-    except UserError as error:
-        raise UserError(f"{option} {error}") from None
-    return clip.frames, fps if Path(path).is_dir() else clip.fps

@@ -12,20 +12,28 @@ from eval.metrics import clip as clips
 from eval.metrics import coverage, dynamics
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside
-from eval.metrics.frechet import InceptionMetrics, VideoMetrics, fid_from_features, kid_from_features
+from eval.metrics.frechet import (
+    OWN,
+    InceptionMetrics,
+    VideoMetrics,
+    fid_from_features,
+    kid_from_features,
+    too_short,
+)
 from eval.statistics.intervals import Measured, Row, measured
 
-PART = "these frames are part of the reference"
 ADDED = ("velocity_gap", "acceleration_gap", "precision_inception", "recall_inception", "kid_subsets",
          "kid_subsets_deviation")
 
 
 class Reference:
     """One set of real frames: `frames` uint8 (N, H, W, 3), of which the first `length` are compared step by step, or
-    the reason why there are none. inception, clip: whose features are compared."""
+    the reason why there are none. inception, clip: whose features are compared; features: the frames' Inception
+    features where they are known though the frames are not."""
 
-    def __init__(self, frames: np.ndarray | str, length: int, inception: InceptionMetrics, clip: ClipMetrics):
-        self.frames, self.inception, self.clip = frames, inception, clip
+    def __init__(self, frames: np.ndarray | str, length: int, inception: InceptionMetrics, clip: ClipMetrics,
+                 features: np.ndarray | str | None = None):
+        self.frames, self.inception, self.clip, self.known = frames, inception, clip, features
         self.real = frames if isinstance(frames, str) else frames[:length]
         self.vectors = self.real if isinstance(self.real, str) else measured(dynamics.tracks, self.real)
 
@@ -44,17 +52,27 @@ class Reference:
 
     def _features(self, is_real: bool) -> np.ndarray | str:
         """The reference's Inception features, or why a film is not compared with them."""
+        if isinstance(self.known, np.ndarray):
+            return self.known
         if isinstance(self.frames, str) or is_real:
-            return self.frames if isinstance(self.frames, str) else PART
+            return self.frames if isinstance(self.frames, str) else OWN
         return self.inception.backend.get("refused") or self.inception.features(self.frames, "reference")
+
+    def _images(self, frames: np.ndarray, label: str) -> np.ndarray | str:
+        """A film's Inception features, of as many frames as every film's, or why there are too few: what is compared
+        depends on their number."""
+        length = self.inception.length
+        if len(frames) < length:
+            return too_short(len(frames), length)
+        return self.inception.features(frames, label)[:length]
 
     def _coverage(self, frames: np.ndarray, label: str, is_real: bool) -> Row:
         real, names = self._features(is_real), ADDED[2:]
         if isinstance(real, str):
             return dict.fromkeys(names, real)
-        images, row = self.inception.features(frames, label), {}
+        images, row = self._images(frames, label), {}
         for pair, function in ((names[:2], coverage.precision_recall), (names[2:], coverage.kid_subsets)):
-            found = measured(function, images, real)
+            found = images if isinstance(images, str) else measured(function, images, real)
             row |= dict.fromkeys(pair, found) if isinstance(found, str) else {
                 name: Measured(np.array([value]), "film") for name, value in zip(pair, found)}
         return row
@@ -68,12 +86,14 @@ class Reference:
         """
         if is_real:
             return dict.fromkeys((*ADDED, "motion_ratio", "flow_warp_gap", "flow_speed_ratio", "flow_direction_gap",
-                                  "spectrum_gap", "image_image", "fid_heldout", "kid_heldout", "fvd_heldout"), PART)
+                                  "spectrum_gap", "image_image", "fid_heldout", "kid_heldout", "fvd_heldout"), OWN)
         row = beside(frames, own, self.real, {} if isinstance(self.real, str) else alone(self.real))
         row |= self.added(frames, label) | video(frames, label)
         real = self._features(is_real)
+        images = real if isinstance(real, str) else self._images(frames, label)
         for name, metric in (("fid_heldout", fid_from_features), ("kid_heldout", kid_from_features)):
-            found = real if isinstance(real, str) else measured(metric, self.inception.features(frames, label), real)
+            found = next((known for known in (real, images) if isinstance(known, str)), None) or measured(
+                metric, images, real)
             row[name] = found if isinstance(found, str) else Measured(np.array([found]), "film")
         refused = self.clip.backend.get("refused") or (self.real if isinstance(self.real, str) else "")
         row["image_image"] = refused or Measured(clips.image_cosines(

@@ -5,58 +5,108 @@ from __future__ import annotations
 import textwrap
 
 from eval.records.score import NOTE
-from eval.registry import DIRECTIONS, MISMATCHED, UNITS
+from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS
 from eval.statistics.small import around
 
 
 def table(result: dict) -> str:
     """What is printed: a line a metric, then reasons of refusals, then what stands behind the numbers."""
-    methods, labels = result["methods"], result["labels"]
-    own, flagged = methods[result["method"]], {(flag["metric"], flag["control"]) for flag in result["flags"]}
-    shown = [metric for metric in UNITS if "value" in own[metric]]
-    rows = [["metric", *labels.values(), "good", "parts"]]
-    for metric in shown:
-        cells = []
-        for name in labels:
-            entry = methods[name][metric]
-            text = "-" if "refused" in entry else f"{entry['value']:.4g}"
-            if name == result["method"] and entry["low"] is not None:
-                text += f" [{entry['low']:.4g}, {entry['high']:.4g}]"
-            cells.append(text + ("†" if (metric, name) in flagged else ""))
-        good = DIRECTIONS[metric]
-        rows.append([metric, *cells, "" if good is None else f"near {good:g}" if isinstance(good, float) else good,
-                     f"{own[metric]['n']} {own[metric]['parts']}{'s' if own[metric]['n'] > 1 else ''}"])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
-    lines.insert(1, "-" * len(lines[0]))
-    film, reference = result["frames"], result["reference"]
-    head = f"{result['method']}: {film['n']} frames of {film['size'][1]} x {film['size'][0]}"
-    head += f" at {film['fps']:g} fps" if film["fps"] else ""
-    head += f", beside {reference['n']} of {reference['path']}" if reference else ", no reference"
-    refused: dict[str, list[str]] = {}
-    for metric in UNITS:
-        if "refused" in own[metric]:
-            refused.setdefault(own[metric]["refused"], []).append(metric)
-    said = textwrap.wrap(f"[95% interval]. {NOTE}", 110)
-    lines = [head, *said, "", *lines]
+    shown = [metric for metric in UNITS if any("value" in result["methods"][name][metric] for name in result["films"])]
+    lines = [*_head(result), "", *columns(_rows(result, result["methods"], shown))]
     if result["flags"]:
         lines += ["", "† a control ranks above the real reference: this metric alone does not tell a good film."]
     lines += [f"clipsim: the reference scores {flag['value']:.4g} with other prompts, {flag['real']:.4g} with its own"
               for flag in result["flags"] if flag["control"] == MISMATCHED]
-    if refused:
-        lines += ["", "refused:", *(f"  {', '.join(names)}: {reason}" for reason, names in refused.items())]
+    if result["against_vae"]:
+        compared = [metric for metric in TO_HELDOUT
+                    if any("value" in result["against_vae"][name][metric] for name in result["films"])]
+        lines += ["", "beside the reference through the VAE, the ceiling of a latent method:",
+                  *columns(_rows(result, result["against_vae"], compared))]
+    lines += _disagreements(result) + _refused(result)
     lines += ["", "units:"]
     for metric in shown:
         unit = UNITS[metric].replace("held-out's", "the reference's").replace("held-out", "reference")
         lines.append(f"  {metric}: {unit}")
-    lines += ["", "backend:"]
+    return "\n".join(lines + _behind(result))
+
+
+def columns(rows: list[list[str]]) -> list[str]:
+    """Rows of cells as lines of equal columns, with a rule under the first."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]
+
+
+def cell_of(entry: dict, interval: bool) -> str:
+    """A value with its interval or range, if that is wanted and there is one; "-" for a refusal."""
+    if "refused" in entry:
+        return "-"
+    return f"{entry['value']:.4g}" + (around(entry, lambda x: f"{x:.4g}") if interval else "")
+
+
+def reading(metric: str) -> str:
+    """What is good: "high", "low", "near 1", "real" or nothing."""
+    good = DIRECTIONS[metric]
+    return "" if good is None else f"near {good:g}" if isinstance(good, float) else good
+
+
+def _head(result: dict) -> list[str]:
+    lines, reference = [], result["reference"]
+    for method, films in result["films"].items():
+        film = result["frames"] if method == result["method"] else films[0]
+        many = f"{len(films)} films, the first " if len(films) > 1 else ""
+        rate = f" at {films[0]['fps']:g} fps" if films[0]["fps"] else ""
+        size = result["frames"]["size"]
+        lines.append(f"{method}: {many}{film['n']} frames of {size[1]} x {size[0]}{rate}")
+    lines[-1] += f", beside {reference['n']} of {reference['path']}" if reference else ", no reference"
+    return lines + textwrap.wrap(f"[95% interval]. {NOTE}", 110)
+
+
+def _rows(result: dict, methods: dict, shown: list[str]) -> list[list[str]]:
+    flagged = {(flag["metric"], flag["control"]) for flag in result["flags"]}
+    rows = [["metric", *result["labels"].values(), "good", "parts"]]
+    for metric in shown:
+        cells = [cell_of(methods[name][metric], name in result["films"]) + ("†" if (metric, name) in flagged else "")
+                 for name in result["labels"]]
+        over = {f"{entry['n']} {entry['parts']}{'s' if entry['n'] > 1 else ''}"
+                for entry in (methods[name][metric] for name in result["films"]) if "value" in entry}
+        rows.append([metric, *cells, reading(metric), ", ".join(sorted(over))])
+    return rows
+
+
+def _disagreements(result: dict) -> list[str]:
+    """Where DIS and RIFE rank two sets of films differently."""
+    lines = []
+    for what, found in result["flow_disagreements"].items():
+        for case in found:
+            a, b = (result["labels"][name] for name in case["methods"])
+            dis, rife = (values for name, values in case.items() if name != "methods")
+            lines.append(f"  {what}: {a} and {b}: by DIS {dis[0]:.4g} and {dis[1]:.4g}, by RIFE {rife[0]:.4g} and "
+                         f"{rife[1]:.4g}")
+    head = ["", "two optical flows rank these differently, so neither ranking is to be trusted:"]
+    return head + lines if lines else []
+
+
+def _refused(result: dict) -> list[str]:
+    refused: dict[str, list[str]] = {}
+    for metric in UNITS:
+        for name in result["films"]:
+            entry = result["methods"][name][metric]
+            if "refused" in entry and metric not in refused.get(entry["refused"], []):
+                refused.setdefault(entry["refused"], []).append(metric)
+    lines = [f"  {', '.join(names)}: {reason}" for reason, names in refused.items()]
+    return ["", "refused:", *lines] if lines else []
+
+
+def _behind(result: dict) -> list[str]:
+    lines = ["", "backend:"]
     for kind, backend in result["backend"].items():
         if isinstance(backend, str):
             lines.append(f"  {kind}: {backend}")
         elif "refused" not in backend:
             lines.append(f"  {kind}: {backend['name']}, weights {backend['sha256'][:12]}"
                          + (f"; {backend['note']}" if "note" in backend else ""))
-    return "\n".join([*lines, *_floors(result)])
+    return lines + _floors(result)
 
 
 def _floors(result: dict) -> list[str]:
@@ -73,3 +123,35 @@ def _floors(result: dict) -> list[str]:
             f"{alike['value']:.4g}{around(alike, lambda x: f'{x:.4g}')}")
         lines.append(f"  {name}: real against real {said}{more}")
     return lines
+
+
+def in_short(result: dict) -> list[str]:
+    """A sentence a method of its telling numbers, each beside what it is to be compared with."""
+    real = result["methods"].get("reference", {})
+
+    def value(row: dict, metric: str) -> float | None:
+        return row.get(metric, {}).get("value")
+
+    lines = []
+    for name in result["films"]:
+        own, says = result["methods"][name], []
+        if (moves := value(own, "motion_ratio")) is not None:
+            says.append(f"it moves {moves:.2f} times as far as the reference")
+        if (error := value(own, "flow_warp")) is not None:
+            beside = value(real, "flow_warp")
+            says.append(f"its flow-warp error is {error:.4f}" + (f", the reference's {beside:.4f}" if beside else ""))
+        if (distance := value(own, "fid_heldout")) is not None:
+            says.append(f"its FID to the reference is {distance:.0f}")
+        if (words := value(own, "clipsim")) is not None:
+            other = value(own, "clipsim_mismatched")
+            beside = f", {other:.2f} with other prompts" if other is not None else ""
+            says.append(f"its CLIPSIM is {words:.2f}{beside}")
+        of = f"{name}: " if len(result["films"]) > 1 else ""
+        lines.append(of + ("; ".join(says) + "." if says else "nothing could be measured; the reasons are above."))
+    return lines
+
+
+def metrics() -> str:
+    """Every metric: its unit, and what a reader takes for good."""
+    rows = [["metric", "good", "unit"], *([name, reading(name), unit] for name, unit in UNITS.items())]
+    return "\n".join(columns(rows))

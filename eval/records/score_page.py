@@ -1,0 +1,63 @@
+"""A score as one HTML file that opens offline: the films playing, every number, every reason."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from eval.records.given import read, sources_of
+from eval.records.score_text import cell_of, reading
+from eval.registry import TO_HELDOUT, UNITS
+
+FPS = 8.0  # where nothing says how fast frames are to be shown
+
+
+def write_page(path: Path, result: dict, methods: dict[str, list], reference) -> Path:
+    """Write the page of a result of `score`. methods, reference: what was scored, as `score` takes it."""
+    fps, size = result["read_at"]["fps"], result["read_at"]["size"]
+    films = {name: [read("--frames", source, fps, size).frames for source in sources_of(films)]
+             for name, films in methods.items()}
+    if result["reference"]:
+        films["reference"] = [read("--reference", reference, fps, size).frames[:result["reference"]["compared"]]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(page(result, films), encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def page(result: dict, films: dict[str, list[np.ndarray]]) -> str:
+    """The page of a result of `score`. films: name -> films uint8 (F, H, W, 3) to show, in order; the film of a method
+    plays at the rate it was scored at."""
+    from jinja2 import Environment
+
+    template = (Path(__file__).parent / "score.html").read_text(encoding="utf-8")
+    fps = result["frames"]["fps"] or FPS
+    flagged = {(flag["metric"], flag["control"]) for flag in result["flags"]}
+
+    def rows(methods: dict, metrics) -> list[dict]:
+        return [{"metric": metric, "unit": UNITS[metric].replace("held-out", "reference"), "good": reading(metric),
+                 "cells": [{"text": cell_of(methods[name][metric], name in result["films"]),
+                            "why": methods[name][metric].get("refused", ""), "flag": (metric, name) in flagged}
+                           for name in result["labels"]]} for metric in metrics]
+
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(
+        result=result, labels=list(result["labels"].values()), rows=rows(result["methods"], UNITS),
+        against=rows(result["against_vae"], TO_HELDOUT) if result["against_vae"] else [],
+        films={result["labels"].get(name, name): [_mp4(film, fps) for film in some] for name, some in films.items()},
+        fps=fps)
+
+
+def _mp4(frames: np.ndarray, fps: float) -> str:
+    """A film as H.264 in base64."""
+    from lnm import video
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an odd side is padded by a column, which nobody sees here
+        path = video.write_mp4(Path(folder) / "film.mp4", frames, fps)
+        return base64.b64encode(path.read_bytes()).decode()

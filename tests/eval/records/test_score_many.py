@@ -1,0 +1,220 @@
+"""Many methods and films at once, as a Python function, with the autoencoder's ceiling, kept features and a page."""
+
+import base64
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+from networks import tiny_clip
+from textures import translated
+
+import eval as harness
+from eval.metrics import fidelity, frechet
+from eval.metrics.suite import disagreements
+from eval.records import kept, score_page, score_text
+from eval.records.given import Given, methods_in, sources_of
+from eval.records.score import SCHEMA, score
+from eval.registry import TO_HELDOUT, UNITS
+from lnm import video
+from lnm.cli import main
+from lnm.errors import UserError
+
+
+class Colours:
+    """An extractor in Inception's place: each frame's colour at 16 places."""
+
+    name, sha256 = "colours", hashlib.sha256(b"colours").hexdigest()
+
+    def __init__(self, path, device="cpu"):
+        pass
+
+    def __call__(self, frames):
+        return frames[:, 4::16, 4::16].reshape(len(frames), -1).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty folder that is no project, a cache without weights, and colours in Inception's place."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(frechet, "Inception", Colours)
+    return tmp_path
+
+
+MOVING = translated(count=30)
+REAL = MOVING[14:26]
+
+
+def test_the_function_takes_frames_and_gives_what_the_command_writes(folder, capsys):
+    video.write_frames("film", MOVING[:8])
+    video.write_frames("real", REAL)
+    assert harness.score is score
+    result = harness.score(MOVING[:8], REAL, method="mine", clip="none", fps=8, bootstrap=50)
+    options = ["--frames", "film", "--method", "mine", "--reference", "real", "--clip", "none", "--fps", "8",
+               "--bootstrap", "50", "--json", "o.json"]
+    assert main(["score", *options]) == 0
+    written = json.loads((folder / "o.json").read_text())
+    assert written["schema"] == result["schema"] == SCHEMA
+    assert written["methods"] == json.loads(json.dumps(result["methods"]))
+    assert "score" in capsys.readouterr().err  # a bar
+    assert main(["score", *options, "--quiet"]) == 0 and "film/s" not in capsys.readouterr().err
+
+
+def test_the_harness_has_no_other_name_and_imports_nothing_until_asked():
+    with pytest.raises(AttributeError, match="no attribute 'scores'"):
+        harness.scores  # noqa: B018
+
+
+def test_many_films_of_many_methods_have_their_mean_over_films(folder):
+    films = {"slow": [MOVING[:8], MOVING[8:16]], "still": MOVING[:1].repeat(8, 0)}
+    result = score(films, REAL, clip="none", bootstrap=50)
+    entry = result["methods"]["slow"]["motion_energy"]
+    alone = [score(film, clip="none", bootstrap=50)["methods"]["film"]["motion_energy"]["value"]
+             for film in films["slow"]]
+    assert entry["n"] == 2 and entry["resampled"] == "film" and entry["values"] == pytest.approx(alone, rel=1e-4)
+    assert entry["value"] == pytest.approx(np.mean(alone), rel=1e-4)
+    assert result["methods"]["still"]["motion_energy"]["value"] == 0
+    assert [len(found) for found in result["films"].values()] == [2, 1]
+    text = score_text.table(result)
+    assert "slow: 2 films, the first 8 frames" in text and "2 films, 7 frame pairs" in text
+    assert len(score_text.in_short(result)) == 2
+
+
+def test_films_of_several_lengths_are_each_beside_as_much_of_the_real_ones(folder):
+    result = score({"a": MOVING[:5], "b": MOVING[:12]}, REAL, clip="none", bootstrap=20)
+    for name, length in (("a", 5), ("b", 12)):
+        own = score(MOVING[:length], REAL[:length], clip="none", bootstrap=20)["methods"]["film"]
+        for metric in ("motion_ratio", "spectrum_gap", "velocity_gap"):
+            assert result["methods"][name][metric]["value"] == own[metric]["value"], (name, metric)
+
+
+def test_a_folder_of_methods_holds_files_folders_and_folders_of_films(folder):
+    video.write_mp4(folder / "m" / "one.mp4", MOVING[:8], 8)
+    video.write_frames(folder / "m" / "two", MOVING[:8])
+    for seed in (2, 10, 1):
+        video.write_frames(folder / "m" / "three" / f"seed_{seed}", MOVING[:4])
+    video.write_mp4(folder / "m" / "three" / "more.mp4", MOVING[:8], 8)
+    (folder / "m" / "notes.txt").write_text("no film")
+    found = methods_in("m")
+    assert set(found) == {"one", "two", "three"}
+    assert [path.name for path in found["three"]] == ["more.mp4", "seed_1", "seed_2", "seed_10"]
+    assert main(["score", "--methods", "m", "--clip", "none", "--json", "o.json", "--bootstrap", "9", "--quiet"]) == 0
+    films = json.loads((folder / "o.json").read_text())["films"]
+    assert {name: len(one) for name, one in films.items()} == {"one": 1, "two": 1, "three": 4}
+    (folder / "none").mkdir()
+    for wrong, said in (("none", "neither a folder nor a video"), ("nowhere", "no such folder")):
+        with pytest.raises(UserError, match=said):
+            methods_in(wrong)
+    assert sources_of([MOVING, "m/one.mp4"])[1] == "m/one.mp4"
+
+
+def test_beside_the_autoencoders_frames_stands_the_ceiling(folder):
+    blurred = np.uint8((REAL.astype(int) + np.roll(REAL, 1, 1) + np.roll(REAL, 1, 2)) // 3)
+    result = score(MOVING[:8], REAL, vae_reference=blurred, clip="none", bootstrap=20)
+    own, ceiling = result["methods"]["film"], result["methods"]["reference_vae"]
+    assert ceiling["detail_kept"]["value"] == 1
+    share = fidelity.detail(MOVING[:8]) / fidelity.detail(blurred[:8])
+    assert own["detail_kept"]["value"] == pytest.approx(share, rel=1e-4)
+    assert ceiling["frame0_db_below_ceiling"]["value"] == 0
+    against = result["against_vae"]
+    assert set(against["film"]) == set(TO_HELDOUT)
+    assert "part of the reference" in against["reference_vae"]["fid_heldout"]["refused"]
+    expected = score(MOVING[:8], blurred, clip="none", bootstrap=20)["methods"]["film"]
+    for metric in ("motion_ratio", "flow_warp_gap", "velocity_gap", "fid_heldout", "kid_heldout", "kid_subsets",
+                   "precision_inception", "recall_inception", "spectrum_gap"):
+        assert against["film"][metric]["value"] == pytest.approx(expected[metric]["value"], rel=1e-4), metric
+    assert "ceiling of a latent method" in score_text.table(result)
+    with pytest.raises(UserError, match="3 frames, the reference has 12"):
+        score(MOVING[:8], REAL, vae_reference=REAL[:3], clip="none")
+
+
+def test_without_one_the_ceiling_is_refused_with_its_reason(folder):
+    result = score(MOVING[:8], REAL, clip="none", bootstrap=20)
+    assert not result["against_vae"] and "reference_vae" not in result["methods"]
+    assert "--vae-reference" in result["methods"]["film"]["detail_kept"]["refused"]
+    assert "--vae-reference" in result["methods"]["film"]["frame0_db_below_ceiling"]["refused"]
+
+
+def test_kept_features_give_the_same_distances_without_the_frames(folder):
+    whole = score(MOVING[:8], REAL, clip="none", bootstrap=20, cache_reference="ref.safetensors")
+    again = score(MOVING[:8], "ref.safetensors", clip="none", bootstrap=20)
+    own = again["methods"]["film"]
+    for metric in ("fid_heldout", "kid_heldout", "kid_subsets", "precision_inception", "recall_inception"):
+        assert own[metric] == whole["methods"]["film"][metric], metric
+    assert "kept features" in own["motion_ratio"]["refused"] and "kept features" in own["spectrum_gap"]["refused"]
+    with pytest.raises(UserError, match="of frames of 64 x 64, these are 48 x 48"):
+        score(MOVING[:8, :48, :48], "ref.safetensors", clip="none")
+    kept.keep("other.safetensors", np.zeros((3, 48)), "0" * 64, (64, 64))
+    with pytest.raises(UserError, match="other Inception weights"):
+        score(MOVING[:8], "other.safetensors", clip="none")
+    (folder / "bad.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(UserError, match="not a safetensors file"):
+        score(MOVING[:8], "bad.safetensors", clip="none")
+
+
+def test_the_page_plays_the_films_and_says_every_reason_and_nothing_is_run(folder):
+    video.write_frames("film", MOVING[:8])
+    video.write_frames("<b>real", REAL)
+    assert main(["score", "--frames", "film", "--method", "mine", "--reference", "<b>real", "--clip", "none", "--fps",
+                 "5", "--bootstrap", "9", "--html", "deep/o.html", "--quiet", "--prompt", "<script>x"]) == 0
+    page = (folder / "deep" / "o.html").read_text(encoding="utf-8")
+    assert "<b>" not in page and "<script" not in page and "http" not in page.replace("http-equiv", "")
+    films = re.findall(r'data:video/mp4;base64,([^"]+)" autoplay loop muted', page)
+    assert len(films) == 2  # the method's and the reference, as many frames as are compared
+    (folder / "shown.mp4").write_bytes(base64.b64decode(films[1]))
+    shown = video.read("shown.mp4")
+    assert len(shown) == 8 and shown.fps == 5
+    assert np.abs(shown.frames.astype(int) - REAL[:8]).mean() < 6
+    for metric in UNITS:
+        assert f'<th scope="row">{metric}</th>' in page
+    assert "no AlexNet weights" in page and "†" in page
+
+
+def test_a_page_has_films_of_odd_sides_too(folder):
+    result = score(MOVING[:4, :33, :47], clip="none", bootstrap=9)
+    assert "data:video/mp4" in score_page.page(result, {"film": [MOVING[:4, :33, :47]]})
+
+
+@pytest.mark.parametrize("frames, said", [
+    (np.zeros((3, 8, 8)), "frames must be uint8"), (np.zeros((8, 8, 3), np.uint8), "must be uint8 (F, H, W, 3)"),
+    ({}, "no films were given"), ({"a b": MOVING}, "may hold only letters"),
+    ({"static": MOVING}, "a control is called so"),
+    ({"a": []}, "a: no films"), ("nowhere", "nowhere: no such"),
+])
+def test_what_is_no_film_is_one_line(frames, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        score(frames, clip="none")
+
+
+def test_two_flows_disagree_where_they_rank_a_pair_differently():
+    def row(dis, rife):
+        return {"flow_speed": {"value": dis}, "flow_speed_rife": {"value": rife}}
+
+    methods = {"a": row(1, 4), "b": row(2, 3), "c": row(5, 5.1), "d": {"flow_speed": {"refused": "x"},
+                                                                      "flow_speed_rife": {"value": 1}}}
+    found = disagreements(methods, ("flow_speed", "flow_speed_rife"))
+    assert found == [{"methods": ["a", "b"], "flow_speed": [1, 2], "flow_speed_rife": [4, 3]}]
+    methods["b"] = row(1.01, 3)  # a tie of one is none
+    assert not disagreements(methods, ("flow_speed", "flow_speed_rife"))
+
+
+def test_the_list_names_every_metric_with_its_unit(capsys):
+    assert main(["score", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said and unit in said for name, unit in UNITS.items())
+
+
+def test_consistency_and_background_are_measured_by_what_is_at_hand(folder):
+    tiny_clip(folder / "clip")
+    result = score(MOVING[:8], REAL, clip=str(folder / "clip"), bootstrap=20)
+    own = result["methods"]["film"]
+    assert 0 < own["subject_inception"]["value"] <= 1 and 0 < own["background_clip"]["value"] <= 1
+    assert result["methods"]["static"]["subject_inception"]["value"] == pytest.approx(1)
+
+
+def test_sizes_that_differ_become_squares_of_the_smallest():
+    given = Given.read({"a": [MOVING[:4]], "b": [MOVING[:4, :40, :50]]}, REAL, None, None, None, None, None)
+    assert given.size == 40 and {film.frames.shape[1:3] for films in given.films.values() for film in films} == {
+        (40, 40)} and given.still.shape == (40, 40, 3)
