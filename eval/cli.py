@@ -79,12 +79,9 @@ def score_(
 
         print(metrics())
         return
-    if (frames is None) == (methods is None) or (method is None) == (methods is None):
-        raise UserError("give either --frames with --method NAME, or --methods DIR")
+    _check(frames, method, methods, cache_reference)
     for option, path in (("--json", json_), ("--html", html), ("--cache-reference", cache_reference)):
         _writable(option, path)
-    if cache_reference and not cache_reference.endswith(".safetensors"):
-        raise UserError(f"--cache-reference {cache_reference}: the name must end in .safetensors")
     from eval.records.given import methods_in
     from eval.records.score import score as score_films
     from eval.records.score_text import in_short, table
@@ -113,6 +110,14 @@ def _write(option: str, path: str, result: dict, given: dict, reference: str | N
     except OSError as error:  # a full disk, say: what can be known before is asked before
         raise UserError(f"{option} {path}: {error.strerror}: choose another file") from None
     say(f"\nwritten: {path}")
+
+
+def _check(frames: list[str] | None, method: str | None, methods: str | None, cache_reference: str | None) -> None:
+    """What can be known to be wrong before anything is read."""
+    if (frames is None) == (methods is None) or (method is None) == (methods is None):
+        raise UserError("give either --frames with --method NAME, or --methods DIR")
+    if cache_reference and not cache_reference.endswith(".safetensors"):
+        raise UserError(f"--cache-reference {cache_reference}: the name must end in .safetensors")
 
 
 def _writable(option: str, path: str | None) -> None:
