@@ -37,9 +37,9 @@ from lnm.files import builtin, cache_folder
 from lnm.workflow import params
 
 SCHEMA = "latentmovies score 2"  # 2: many methods and films; `films` and `against_vae`
-NOTE = ("Of one film, intervals leave out stretches of time (jackknife), and are left out where the frames are too alike "
-        "to carry one; another film of the method, another still, another fine-tune differ by more. Of several films "
-        f"they are Student's from {FEWEST} on; of fewer the range stands in round brackets.")
+NOTE = ("Of one film, intervals leave out stretches of time (jackknife), and are left out where the frames are too "
+        "alike to carry one; another film of the method, another still, another fine-tune differ by more. Of several "
+        f"films they are Student's from {FEWEST} on; of fewer the range stands in round brackets.")
 LABELS = {"static": "static", "static_noise": "static + noise", "shuffled": "shuffled",
           "reference": "reference", "reference_vae": "reference through the VAE"}
 FLOWS = {"speed": ("flow_speed", "flow_speed_rife"), "warp": ("flow_warp", "flow_warp_rife")}  # by DIS and by RIFE
