@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from fabricated import COUNT, HELDOUT, SIZE, clip_frames, fabricate, settings
 
-from eval.metrics import fidelity, frechet
+from eval.metrics import dynamics, fidelity, frechet
+from eval.metrics.patches import Patches
 from eval.publish import table1
-from eval.records.video import evaluate_video, unit_of
+from eval.records.video import SCHEMA, evaluate_video, unit_of
 from eval.statistics.blocks import window_floor
 from lnm import video
 from lnm.errors import UserError
@@ -157,3 +158,23 @@ def test_a_row_s_resolution_is_of_its_films(project):
     header, rows = table1.table1(tables)
     of = {row[0]: row[header.index("Resolution")] for row in rows}
     assert of["cogvideo"] == f"{3 * SIZE}x{2 * SIZE}" and of["LateNtMovies (ours)"] == f"{SIZE}x{SIZE}"
+
+
+def test_everything_that_compares_with_real_frames_stands_beside_the_autoencoders_too(project):
+    metrics = evaluated(project)
+    prepared = {name: video.read_frames(project / "results" / "ocean" / "prepare" / name)
+                for name in ("heldout", "heldout_vae", "train")}
+    ours = video.read_frames(project / "results" / "ocean" / "sample" / "ours" / "seed_0")
+    assert metrics["schema"] == SCHEMA
+    assert set(metrics["against_vae"]) == set(metrics["methods"])
+    for references, real in ((metrics["methods"], "heldout"), (metrics["against_vae"], "heldout_vae")):
+        row, frames = references["ours"], prepared[real]
+        assert row["fid_heldout"]["values"][0] == pytest.approx(
+            frechet.fid_from_features(Means()(ours), Means()(frames)), rel=1e-4)
+        gaps = [dynamics.vector_gap(a, b) for a, b in zip(dynamics.tracks(ours), dynamics.tracks(frames[:COUNT]))]
+        assert [row[name]["values"][0] for name in ("velocity_gap", "acceleration_gap")] == pytest.approx(gaps, rel=1e-4)
+        assert "part of the reference" in references[real]["fid_heldout"]["refused"]
+    field = Patches(prepared["train"]).field(ours)
+    assert metrics["methods"]["ours"]["nnf_distance"]["values"][0] == pytest.approx(field.distance, rel=1e-4)
+    assert "no RIFE weights" in metrics["methods"]["ours"]["flow_warp_rife"]["refused"]
+    assert metrics["flow_disagreements"] == {"speed": [], "warp": []}
