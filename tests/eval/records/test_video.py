@@ -172,7 +172,8 @@ def test_everything_that_compares_with_real_frames_stands_beside_the_autoencoder
         assert row["fid_heldout"]["values"][0] == pytest.approx(
             frechet.fid_from_features(Means()(ours), Means()(frames)), rel=1e-4)
         gaps = [dynamics.vector_gap(a, b) for a, b in zip(dynamics.tracks(ours), dynamics.tracks(frames[:COUNT]))]
-        assert [row[name]["values"][0] for name in ("velocity_gap", "acceleration_gap")] == pytest.approx(gaps, rel=1e-4)
+        found = [row[name]["values"][0] for name in ("velocity_gap", "acceleration_gap")]
+        assert found == pytest.approx(gaps, rel=1e-4)
         assert "part of the reference" in references[real]["fid_heldout"]["refused"]
     field = Patches(prepared["train"]).field(ours)
     assert metrics["methods"]["ours"]["nnf_distance"]["values"][0] == pytest.approx(field.distance, rel=1e-4)
