@@ -32,6 +32,14 @@ def commas(given: list[str] | None) -> list[str] | None:
 # --- score --------------------------------------------------------------------------------------------------------
 
 
+def _list(asked: bool) -> None:
+    if asked:
+        from eval.records.score_text import measures
+
+        print(measures())
+        raise typer.Exit
+
+
 @score.add('lnm score --frames film/ --method mine --reference real.mp4 --fps 8 --prompt "ocean waves"', name="score")
 def score_(
     frames: Annotated[list[str] | None, typer.Option(metavar="DIR_OR_VIDEO", help="A film: a folder of images or a "
@@ -66,7 +74,8 @@ def score_(
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page with the films playing.")] = None,
     cache_reference: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the reference's Inception features "
                                                         "(.safetensors) for another --reference.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Say what every metric is.")] = False,
+    list_: Annotated[bool, typer.Option("--list", callback=_list, is_eager=True,
+                                        help="Say what is measured, how and against what, and end.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Score anybody's films: every metric with its interval, controls beside it, refusals with their reasons.
@@ -74,11 +83,6 @@ def score_(
     The metrics are those of the pipeline; nothing is known of a method but its frames, and no project is needed. Twenty
     seconds to two minutes for a short film on a CPU; FID takes most of it. In Python: `from eval import score`.
     """
-    if list_:
-        from eval.records.score_text import metrics
-
-        print(metrics())
-        return
     _check(frames, method, methods, cache_reference)
     for option, path in (("--json", json_), ("--html", html), ("--cache-reference", cache_reference)):
         _writable(option, path)

@@ -12,6 +12,7 @@ import numpy as np
 from eval.features.cache import Features
 from eval.features.clip import Clip
 from eval.features.devices import version
+from eval.registry import NEEDS
 from eval.statistics.intervals import Measured, Row
 from lnm.errors import UserError
 
@@ -58,11 +59,11 @@ class ClipMetrics:
 
     def __init__(self, clip: str | None, root: Path, device: str, prompt: str, others: list[str],
                  images: np.ndarray | None, real: np.ndarray | str, no_prompt: str = "",
-                 no_others: str = "no other prompt was given to compare with"):
+                 no_others: str = NEEDS["other prompts"]):
         self.refused, self.others, self.no_others = "", [], no_others
         try:
             if not clip:
-                raise UserError("no CLIP is set (checkpoint.clip is null)")
+                raise UserError(NEEDS["CLIP"])
             model = Clip(clip, root, device)
         except UserError as error:
             self.refused = str(error)

@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.films.read import VIDEO_SUFFIXES
+from eval.registry import NEEDS
 from lnm.errors import UserError
 from lnm.workflow.params import NAME
-
-NO_REFERENCE, NO_TRAIN = "no real frames to compare with (--reference)", "no training frames (--train)"
-NO_VAE = "the VAE is not known here (--vae-reference)"
 
 
 @dataclass
@@ -115,8 +113,8 @@ class Given:
              fps: float | None) -> Given:
         """Raises UserError for what cannot be read, a still of another size, or a VAE's frames that are not as many."""
         wanted = [(f"{name}", source) for name, films in methods.items() for source in films]
-        others = {"--reference": (reference, NO_REFERENCE), "--train": (train, NO_TRAIN),
-                  "--vae-reference": (vae, NO_VAE)}
+        others = {"--reference": (reference, NEEDS["reference"]), "--train": (train, NEEDS["train"]),
+                  "--vae-reference": (vae, NEEDS["VAE"])}
 
         def everything(side):
             own = [read("--frames", source, fps, side) for _, source in wanted]
@@ -158,7 +156,7 @@ def _still(still, real: Film | str, frames: np.ndarray, size: int | None) -> np.
     from lnm import video
 
     if still is None:
-        return real.frames[0] if isinstance(real, Film) else "no still to compare with (--still, or --reference)"
+        return real.frames[0] if isinstance(real, Film) else NEEDS["still"]
     square = size or (frames.shape[1] if frames.shape[1] == frames.shape[2] else None)
     image = still if isinstance(still, np.ndarray) else video.read_image(still, square)
     if image.shape != frames[0].shape:

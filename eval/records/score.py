@@ -29,7 +29,7 @@ from eval.metrics.reference import Reference
 from eval.metrics.suite import Suite, disagreements
 from eval.records.given import Film, Given, Missing, named
 from eval.records.kept import is_kept, keep, load
-from eval.registry import IN_TIME, TO_HELDOUT, UNITS
+from eval.registry import IN_TIME, NEEDS, TO_HELDOUT, UNITS
 from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.small import FEWEST, LEVEL, summarise
 from lnm.errors import UserError
@@ -111,7 +111,7 @@ class Scorer:
         self.clip = ClipMetrics(
             None if clip == "none" else clip, home, device, options.prompt or "", options.other_prompts, images,
             self.reference if isinstance(self.reference, str) else self.reference[:len(first)],
-            "" if options.prompt else "no prompt was given (--prompt)")
+            "" if options.prompt else NEEDS["prompt"])
         length = min(len(film.frames) for films in given.films.values() for film in films)
         self.length = length if isinstance(self.reference, str) else min(length, len(self.reference))
         self.inception = InceptionMetrics(True, home, device, self.train, first if kept else self.reference,
@@ -150,7 +150,7 @@ class Scorer:
         row |= self.video(frames, label, part_of == "real") | self.suite(frames, label)
         row |= held_out.added(frames, label, part_of == "real")
         if self.given.out_of_step(film) and part_of != "real":
-            row |= dict.fromkeys([metric for metric in TO_HELDOUT if metric.startswith(IN_TIME)],
+            row |= dict.fromkeys([metric for metric in TO_HELDOUT if metric in IN_TIME],
                                  self._out_of_step(film))
         return {metric: row[metric] for metric in UNITS}
 
@@ -159,7 +159,7 @@ class Scorer:
         row = self._real(len(film.frames))[3].all(film.frames, alone(film.frames), self.video_vae, label,
                                                   label == "reference_vae")
         if self.given.out_of_step(film):
-            row |= {metric: self._out_of_step(film) for metric in row if metric.startswith(IN_TIME)}
+            row |= {metric: self._out_of_step(film) for metric in row if metric in IN_TIME}
         return {metric: row[metric] for metric in TO_HELDOUT}
 
     def _out_of_step(self, film: Film) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from eval.records.score import NOTE
-from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS
+from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS, listing, reading
 from eval.statistics.small import around
 
 
@@ -44,12 +44,6 @@ def cell_of(entry: dict, interval: bool) -> str:
     return f"{entry['value']:.4g}" + (around(entry, lambda x: f"{x:.4g}") if interval else "")
 
 
-def reading(metric: str) -> str:
-    """What is good: "high", "low", "near 1", "real" or nothing."""
-    good = DIRECTIONS[metric]
-    return "" if good is None else f"near {good:g}" if isinstance(good, float) else good
-
-
 def _head(result: dict) -> list[str]:
     lines, reference = [], result["reference"]
     for method, films in result["films"].items():
@@ -70,7 +64,7 @@ def _rows(result: dict, methods: dict, shown: list[str]) -> list[list[str]]:
                  for name in result["labels"]]
         over = {f"{entry['n']} {entry['parts']}{'s' if entry['n'] > 1 else ''}"
                 for entry in (methods[name][metric] for name in result["films"]) if "value" in entry}
-        rows.append([metric, *cells, reading(metric), ", ".join(sorted(over))])
+        rows.append([metric, *cells, reading(DIRECTIONS[metric]), ", ".join(sorted(over))])
     return rows
 
 
@@ -151,7 +145,11 @@ def in_short(result: dict) -> list[str]:
     return lines
 
 
-def metrics() -> str:
-    """Every metric: its unit, and what a reader takes for good."""
-    rows = [["metric", "good", "unit"], *([name, reading(name), unit] for name, unit in UNITS.items())]
-    return "\n".join(columns(rows))
+def measures() -> str:
+    """What `lnm score --list` prints: every measure with its unit, what is good, what it needs and who defined it."""
+    lines = []
+    for name, label, unit, good, needs, about, source in listing():
+        lines.append(f"{name}: {label}")
+        lines += textwrap.wrap(f"{about}. Value: {unit}. Good: {good}. Needs: {needs}. Defined by: {source}.", 110,
+                               initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)

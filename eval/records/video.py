@@ -213,7 +213,7 @@ def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict)
         if name in films["methods"] and films["fps"] != clip["fps"]:
             reason = f"the films play at {films['fps']:g} fps, the clip at {clip['fps']:g}: not comparable"
             for row in per_film:
-                row |= {metric: reason for metric in row if metric.startswith(IN_TIME)}
+                row |= {metric: reason for metric in row if metric in IN_TIME}
         methods[name] = {
             metric: summarise([row[metric] for row in per_film], UNITS[metric], material.clusters(name, len(versions)))
             for metric in UNITS
@@ -231,7 +231,7 @@ def against_vae(sets: dict[str, list[np.ndarray]], score: Scorer) -> dict[str, d
         per_film = [score.against_vae(frames, name) for frames in versions]
         if name in films["methods"] and films["fps"] != clip["fps"]:
             for row in per_film:
-                row |= {metric: "other frame rates: not comparable" for metric in row if metric.startswith(IN_TIME)}
+                row |= {metric: "other frame rates: not comparable" for metric in row if metric in IN_TIME}
         found[name] = {metric: summarise([row[metric] for row in per_film], UNITS[metric],
                                          material.clusters(name, len(versions))) for metric in TO_HELDOUT}
     return rounded(found)

@@ -203,7 +203,7 @@ def test_two_flows_disagree_where_they_rank_a_pair_differently():
 
 def test_the_list_names_every_metric_with_its_unit(capsys):
     assert main(["score", "--list"]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert all(name in said and unit in said for name, unit in UNITS.items())
 
 

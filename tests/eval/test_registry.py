@@ -1,0 +1,68 @@
+"""The one list of measures: whole, true of what a score refuses, and what the docs and the command show."""
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from networks import tiny_clip
+from textures import translated
+
+from eval import registry
+from eval.registry import METRICS, NEEDS
+from lnm import video
+from lnm.cli import main
+
+WEIGHTS = {"Inception", "LPIPS", "RIFE", "I3D"}  # none lies in an empty folder
+
+
+def test_every_measure_says_what_it_is():
+    assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+    for name, metric in METRICS.items():
+        assert metric.unit and metric.about and not metric.about.endswith("."), name
+        assert set(metric.needs) <= set(NEEDS) and len(set(metric.needs)) == len(metric.needs), name
+        assert metric.good in ("high", "low", "real", None) or isinstance(metric.good, float), name
+        assert not metric.compares or "reference" in metric.needs, name
+
+
+@pytest.mark.parametrize("given", [
+    {"train"}, {"CLIP", "prompt"}, {"reference", "still", "CLIP", "prompt", "other prompts"}])
+def test_a_score_refuses_what_needs_something_that_is_not_given_and_nothing_else(project, given):
+    from eval.records.score import score
+
+    moving = translated(count=26)
+    for name, part in (("film", moving[6:14]), ("real", moving[14:26]), ("train", moving[:6])):
+        video.write_frames(project / name, part)
+    tiny_clip(project / "clip")
+    result = score(
+        "film", "real" if "reference" in given else None, method="mine", train="train" if "train" in given else None,
+        prompt="waves" if "prompt" in given else None, other_prompts=["rain"] if "other prompts" in given else [],
+        clip="clip" if "CLIP" in given else "none", device="cpu")
+    row = result["methods"]["mine"]
+    assert {name for name in METRICS if "value" in row[name]} == {
+        name for name, metric in METRICS.items() if set(metric.needs) <= given | {"fps"}}
+    for name, metric in METRICS.items():
+        lacking = [need for need in metric.needs if need not in given | {"fps"}]
+        if lacking and not set(lacking) & WEIGHTS:
+            assert row[name]["refused"] in [NEEDS[need] for need in lacking] or "CLIP" in lacking, name
+
+
+def test_films_of_another_rate_are_refused_in_time_alone(project):
+    from eval.records.score import score
+
+    for name, fps in (("film", 8), ("real", 4)):
+        video.write_mp4(project / f"{name}.mp4", np.asarray(translated(count=12)), fps)
+    result = score("film.mp4", "real.mp4", method="mine", clip="none", device="cpu")
+    refused = {name for name, entry in result["methods"]["mine"].items() if "fps" in entry.get("refused", "")}
+    assert refused == {name for name, metric in METRICS.items() if metric.compares and "fps" in metric.needs}
+
+
+def test_the_docs_have_the_registry_s_table():
+    page = (REPOSITORY / "docs" / "report.md").read_text(encoding="utf-8")
+    table = page.split("<!-- eval/registry.py -->\n")[1].split("\n<!-- end of eval/registry.py -->")[0]
+    assert table == registry.markdown(), "python -m eval.registry prints it"
+
+
+def test_the_command_lists_every_measure(project, capsys):
+    assert main(["score", "--list"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for name, label, *rest in registry.listing():
+        assert f"{name}: {label}" in said and all(text in said for text in rest)
