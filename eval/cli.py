@@ -286,19 +286,26 @@ def claims_(
                                                                     "the results)")] = None,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE",
                                                help="A second copy of claims.json.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="First check the method on small models: tests/conformance/, "
+                                                        "half a minute.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Compute every number and checkable claim of the paper, and print the verdict on each.
 
-    Half a minute; some claims take a look at a run's results, where there are any.
+    Settings and scores are those of the run that left the results; claims of the method are as `--check` or `make test`
+    last found them.
     """
     home = results or root() / "results"
     if results and not results.is_dir():
         raise UserError(f"--results {results}: there is no such folder")
-    from eval.claims import ledger
+    from eval.claims import conformance, ledger
 
     target = out or home / "paper"
-    table = ledger.run(home, target, params)
+    if check:
+        say("checking the method on small models")
+        if failed := conformance.run():
+            say(f"warning: {conformance.TESTS.as_posix()}: {failed}")
+    table = ledger.run(home, target, params, strict=True)
     if json_:
         write_json(json_, json.loads((target / "claims.json").read_text(encoding="utf-8")))
     print(ledger.short(table))

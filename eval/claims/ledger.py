@@ -1,11 +1,15 @@
 """The ledger: every number and checkable claim of the paper beside what this code and this run give, with a verdict.
 
     lnm claims                 the table, and results/paper/claims.json and claims.md
+    lnm claims --check         first the checks of the method (tests/conformance/)
     lnm claims --json FILE     the rows into a file of your own as well
 
-`claims.yaml` says what the paper says, in its words, and which function computes it. A function takes what it names
-of `run` (settings and results), `quotes` (the paper's words, from which it reads its numbers), `published` and the
-claim's own `with`; it gives a value, which the tolerance judges, or a Finding that says why there is nothing to judge.
+`claims.yaml` says what the paper says, in its words, what it is about (`kind`) and which function computes it. A
+function takes what it names of `run` (settings and results), `quotes` (the paper's words, from which it reads its
+numbers), `published` and the claim's own `with`; it gives a value, which the tolerance judges, or a Finding that says
+why there is nothing to judge. What fits is called by the claim's kind: a method is implemented as described, a setting
+is set as in the paper, and only a number that an experiment gave is a result reproduced. Where words stand against
+words, no function can judge: such a verdict is a reader's (`reading`), and the row says so.
 """
 
 from __future__ import annotations
@@ -14,21 +18,25 @@ import difflib
 import importlib
 import inspect
 import os
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from eval.claims import measurements, method, settings, text, training
-from eval.claims.finding import CONTRADICTS, DIFFERS, INCOMPARABLE, REPRODUCED, VERDICTS, Finding, Run, show
+from eval.claims import conformance, measurements, settings, text
+from eval.claims.finding import CONTRADICTS, DIFFERS, FITS, INCOMPARABLE, VERDICTS, Finding, Run, show
+from eval.claims.records import read_json
 from lnm.errors import UserError
 from lnm.files import write_json
 from lnm.workflow.params import root
 
-Verdict = Literal["reproduced", "differs", "not comparable here", "the paper contradicts itself"]
+Verdict = Literal["implemented as described", "set as in the paper", "result reproduced", "differs",
+                  "not comparable here", "the paper contradicts itself"]
 # where the functions that claims.yaml names stand; imported, because a stage's hash follows imports
-COMPUTED_IN = (measurements, method, settings, text, training)
-COLUMNS = ("id", "section", "quote", "published", "computed", "verdict", "reason", "function", "notebook")
+COMPUTED_IN = (conformance, measurements, settings, text)
+CHECKED = "eval.claims.conformance:checked"
+COLUMNS = ("id", "kind", "section", "quote", "published", "computed", "verdict", "reason", "function", "notebook")
 
 
 class Range(BaseModel):
@@ -41,12 +49,22 @@ class Range(BaseModel):
         return f"{self.low:g} to {self.high:g}"
 
 
+class Reading(BaseModel):
+    """A verdict that a reader gave, because words stand against words, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verdict: Verdict
+    why: Annotated[str, Field(min_length=1)]
+
+
 class Claim(BaseModel):
     """One entry of claims.yaml."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    kind: Literal["method", "setting", "result", "text"]  # what it is about; text: the paper's numbers among themselves
     section: Annotated[str, Field(min_length=1)]
     quote: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]  # the exact words; one or several
     definition: Annotated[str, Field(min_length=1)]  # what is computed, in one sentence
@@ -56,7 +74,7 @@ class Claim(BaseModel):
     published: bool | int | float | str | list[int] | Range | None  # None: the paper gives none
     unit: str = ""
     tolerance: Annotated[float, Field(ge=0)] = 0  # of numbers; everything else is equal or is not
-    verdicts: Annotated[list[Verdict], Field(min_length=1)]  # those that can come out
+    reading: Reading | None = None  # the verdict, where no function can judge
     note: str = ""  # what a reader must know whatever comes out
 
     @field_validator("quote", mode="before")
@@ -67,10 +85,36 @@ class Claim(BaseModel):
 
 def read_ledger(path: Path | None = None) -> list[Claim]:
     """Reads and checks claims.yaml (default: the root's). Raises UserError, one line that names claim and key."""
+    claims, problems = read_claims(path or root() / "claims.yaml")
+    if problems:
+        raise UserError(problems[0])
+    return claims
+
+
+def read_claims(path: Path) -> tuple[list[Claim], list[str]]:
+    """The claims of a file that are sound, and a line on each that is not. Raises UserError for a file that is no list
+    of claims at all."""
+    claims: dict[str, Claim] = {}
+    problems = []
+    for number, entry in enumerate(_entries(path), 1):
+        name = entry.get("id", f"claim {number}") if isinstance(entry, dict) else f"claim {number}"
+        try:
+            claim = Claim.model_validate(entry)
+            if claim.id in claims:
+                raise UserError("the id stands twice; rename one")
+            _arguments(claim, resolve(claim.function), offered=dict.fromkeys(("run", "quotes", "published")))
+            claims[claim.id] = claim
+        except ValidationError as error:
+            problems.append(f"{path.name}: {name}: {_problem(error)}")
+        except UserError as error:
+            problems.append(f"{path.name}: {name}: {error}")
+    return list(claims.values()), problems
+
+
+def _entries(path: Path) -> list:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    path = path or root() / "claims.yaml"
     try:
         data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -82,21 +126,7 @@ def read_ledger(path: Path | None = None) -> list[Claim]:
         raise UserError(f"{path.name}:{line} {problem}; correct it there") from None
     if not isinstance(data, list):
         raise UserError(f"{path.name}: should be a list of claims, each with an id; restore it from git")
-    claims: dict[str, Claim] = {}
-    for number, entry in enumerate(data, 1):
-        name = entry.get("id", f"claim {number}") if isinstance(entry, dict) else f"claim {number}"
-        try:
-            claim = Claim.model_validate(entry)
-        except ValidationError as error:
-            raise UserError(f"{path.name}: {name}: {_problem(error)}") from None
-        if claim.id in claims:
-            raise UserError(f"{path.name}: {name}: the id stands twice; rename one")
-        try:
-            _arguments(claim, resolve(claim.function), offered=dict.fromkeys(("run", "quotes", "published")))
-        except UserError as error:
-            raise UserError(f"{path.name}: {name}: {error}") from None
-        claims[claim.id] = claim
-    return list(claims.values())
+    return data
 
 
 def _problem(error: ValidationError) -> str:
@@ -150,17 +180,19 @@ def judge(claim: Claim, run: Run) -> dict:
     function = resolve(claim.function)
     found = function(**_arguments(claim, function, offered))
     found = found if isinstance(found, Finding) else Finding(found)
-    fits = INCOMPARABLE if found.promised else REPRODUCED
+    fits = INCOMPARABLE if found.promised else FITS[claim.kind]
     verdict = found.verdict or (fits if within(claim.published, found.value, claim.tolerance) else DIFFERS)
-    if verdict not in claim.verdicts:
-        raise UserError(f"claims.yaml: {claim.id}: came out as {verdict!r}, which its verdicts do not hold; add it "
-                        f"there or mend {claim.function}")
+    reasons = [found.reason, claim.note]
+    if claim.reading:
+        verdict, reasons = claim.reading.verdict, [f"by reading: {claim.reading.why}", *reasons]
+    elif verdict == INCOMPARABLE and claim.kind == "text" and not found.reason:
+        reasons = ["the paper agrees with itself here, which reproduces nothing", claim.note]
     return {
-        "id": claim.id, "section": claim.section, "quote": " … ".join(offered["quotes"]),
+        "id": claim.id, "kind": claim.kind, "section": claim.section, "quote": " … ".join(offered["quotes"]),
         "published": show(claim.published) + (claim.unit if claim.published is not None else ""),
         "computed": found.text or _rough(claim.published, found.value) or show(found.value) + claim.unit,
-        "verdict": verdict, "reason": "; ".join(part for part in (found.reason, claim.note) if part),
-        "definition": claim.definition, "function": claim.function, "notebook": claim.notebook,
+        "verdict": verdict, "reason": "; ".join(filter(None, reasons)),
+        "definition": claim.definition, "function": _where(claim), "notebook": claim.notebook,
     }
 
 
@@ -169,20 +201,51 @@ def _rough(published: Any, value: Any) -> str:
     return f"{value:.0e}" if published == 0 and isinstance(value, float) and 0 < abs(value) < 1e-3 else ""
 
 
+def _where(claim: Claim) -> str:
+    """What computed a claim: the check of tests/conformance/, or the function."""
+    return f"tests/conformance: {claim.arguments['check']}" if claim.function == CHECKED else claim.function
+
+
 def rows(results: Path, params: Path | None = None, ids: list[str] | None = None) -> list[dict]:
     """The ledger's rows, in its order; ids: only these claims."""
     run = Run.read(results, params)
     return [judge(claim, run) for claim in read_ledger() if ids is None or claim.id in ids]
 
 
-def run(results: Path, out: Path, params: Path | None = None) -> list[dict]:
-    """Computes every claim, writes out/claims.json and out/claims.md whole or not at all, and returns the rows."""
-    table = rows(results, params)
-    write_json(out / "claims.json", {"counts": counts(table), "counts_line": counts_line(table), "claims": table})
+def run(results: Path, out: Path, params: Path | None = None, strict: bool = False) -> list[dict]:
+    """Computes every claim, writes out/claims.json and out/claims.md whole or not at all, and returns the rows. A claim
+    that is malformed, or whose results cannot be read, is left out and said in both; strict: it raises UserError."""
+    if strict:
+        table, problems = rows(results, params), []
+    else:
+        table, problems = _sound(results, params)
+    write_json(out / "claims.json", {"counts": counts(table), "counts_line": counts_line(table), "problems": problems,
+                                     "claims": table})
     part = out / "claims.md.part"
-    part.write_text(markdown(table), encoding="utf-8")
+    part.write_text(markdown(table, problems), encoding="utf-8")
     os.replace(part, out / "claims.md")
     return table
+
+
+def left_out(out: Path) -> list[str]:
+    """What the last run of the ledger left out, and why."""
+    return (read_json(out / "claims.json") or {}).get("problems", [])
+
+
+def _sound(results: Path, params: Path | None) -> tuple[list[dict], list[str]]:
+    """The rows that can be had, and a line on each claim that cannot."""
+    table: list[dict] = []
+    try:
+        claims, problems = read_claims(root() / "claims.yaml")
+        looked_at = Run.read(results, params)
+    except UserError as error:
+        return [], [str(error)]
+    for claim in claims:
+        try:
+            table.append(judge(claim, looked_at))
+        except Exception as error:  # one claim, whatever is wrong with it, does not cost the report
+            problems.append(f"{claim.id}: {error if isinstance(error, UserError) else repr(error)}")
+    return table, problems
 
 
 def counts(table: list[dict]) -> dict[str, int]:
@@ -191,21 +254,26 @@ def counts(table: list[dict]) -> dict[str, int]:
 
 
 def counts_line(table: list[dict]) -> str:
-    """"12 reproduced, 3 differ, 14 not comparable here, 6 where the paper contradicts itself"."""
+    """"12 implemented as described, 4 set as in the paper, 0 results reproduced, 3 differ, 14 not comparable here, 6
+    where the paper contradicts itself"."""
     number = counts(table)
-    return (f"{number[REPRODUCED]} reproduced, {number[DIFFERS]} differ{'s' if number[DIFFERS] == 1 else ''}, "
-            f"{number[INCOMPARABLE]} not comparable here, {number[CONTRADICTS]} where the paper contradicts itself")
+    said = [f"{count} {verdict}" for verdict, count in number.items()]
+    said[2] = f"{number[VERDICTS[2]]} result{'' if number[VERDICTS[2]] == 1 else 's'} reproduced"
+    said[3] = f"{number[DIFFERS]} differ{'s' if number[DIFFERS] == 1 else ''}"
+    said[5] = f"{number[CONTRADICTS]} where the paper contradicts itself"
+    return ", ".join(said)
 
 
-def markdown(table: list[dict]) -> str:
-    """The rows as a markdown table under a line of counts."""
-    head = ["claim", "section", "the paper's words", "published", "computed here", "verdict", "why", "function",
-            "notebook"]
-    lines = [f"{len(table)} claims: {counts_line(table)}.", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+def markdown(table: list[dict], problems: list[str]) -> str:
+    """The rows as a markdown table under a line of counts and what could not be judged."""
+    head = ["claim", "about", "section", "the paper's words", "published", "computed here", "verdict", "why",
+            "function", "notebook"]
+    lines = [f"{len(table)} claims: {counts_line(table)}.", "", *(f"Left out: {problem}\n" for problem in problems)]
+    lines += [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for row in table:
-        cells = [str(row[key]).replace("|", r"\|") for key in COLUMNS]
-        cells[2] = f"“{cells[2]}”"
-        cells[7], cells[8] = f"`{cells[7]}`", f"`{cells[8]}`"
+        cells = [escape(str(row[key]), quote=False).replace("|", r"\|") for key in COLUMNS]
+        cells[3] = f"“{cells[3]}”"
+        cells[8], cells[9] = f"`{cells[8]}`", f"`{cells[9]}`"
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from eval.claims import spread
-from eval.claims.finding import INCOMPARABLE, NOT_RUN, Finding, Run, read_json
-from eval.claims.settings import is_sd, settled
+from eval.claims.finding import INCOMPARABLE, NOT_RUN, Finding, Run
+from eval.claims.records import is_sd, read_json
 from eval.films.read import size_of
 from eval.records.run import mean_over_videos
 from eval.statistics.crossed import percent, seen_from
 from eval.statistics.small import around
 from lnm.workflow.params import root
 
+PAPER_FILM = "512x512"  # figure 3, Table 1
+PAPER_CLIP = {"frames": 1060, "size": [1920, 1029]}  # section 5.2: all that tells the paper's clip from others
+FID_FRAMES = (5, 1060)  # section 5.2: of a film, of the clip
+ALPHA = 0.05  # of "significantly", and of the intervals that a published share is held against
+
 
 def unlike(run: Run, what: str) -> list[str]:
-    """Why this run's number of `what` (clip, fid, films) cannot be read beside the published one."""
-    table = next(iter(run.metrics.values()))
-    checkpoint = table["backend"]["checkpoint"] or "an unnamed checkpoint"
-    said = [] if is_sd(checkpoint) else [f"made with {checkpoint}, not Stable Diffusion"]
-    sizes = sorted({f"{width}x{height}" for height, width in (t["size"] for t in run.metrics.values())})
-    said += [] if sizes == ["512x512"] else [f"at {', '.join(sizes)} pixels, not 512x512"]
-    name = table["backend"]["clip"].get("name", "")
-    if what == "clip" and not name.endswith("/openai"):
-        said.append(f"by {name}, not OpenAI's CLIP")
-    if what == "fid" and "train" in table["reference"]["fid"]:
-        floor = table["reference"]["fid"]["train"]
-        if (floor["n"], floor["n_reference"]) != (5, 1060):
-            said.append(f"{floor['n']} frames against {floor['n_reference']}, not 5 against 1060")
+    """Why this run's number of `what` (clip, fid, films) cannot be read beside the published one: checkpoint, sizes,
+    networks, counts; and the clip, of which the paper gives only how many frames it had, of which size."""
+    said = []
+    for name in dict.fromkeys(table["backend"]["checkpoint"] for table in run.metrics.values()):
+        if not is_sd(name, root()):
+            said.append(f"made with {name or 'an unnamed checkpoint'}, not Stable Diffusion")
+    sizes = sorted({"{}x{}".format(*film) for film in run.of_run("film").values()} or
+                   {f"{width}x{height}" for height, width in (table["size"] for table in run.metrics.values())})
+    said += [] if sizes == [PAPER_FILM] else [f"at {', '.join(sizes)} pixels, not {PAPER_FILM}"]
+    names = sorted({table["backend"]["clip"].get("name", "no CLIP") for table in run.metrics.values()})
+    if what == "clip" and not all(name.endswith("/openai") for name in names):
+        said.append(f"by {', '.join(names)}, not OpenAI's CLIP")
+    if what == "fid":
+        floors = [table["reference"]["fid"].get("train") for table in run.metrics.values()]
+        pairs = sorted({(floor["n"], floor["n_reference"]) for floor in floors if floor})
+        if pairs and pairs != [FID_FRAMES]:
+            said.append(", ".join(f"{n} frames against {reference}" for n, reference in pairs) + ", not 5 against 1060")
+    clips = run.of_run("source").values()
+    if not clips or any(clip != PAPER_CLIP for clip in clips):
+        said.append("of other clips: the paper names neither its clips nor its prompts; one had 1060 frames of "
+                    "1920x1029")
     return said
+
+
+def _values(run: Run, metric: str, method: str) -> dict[str, float]:
+    """video -> a method's mean over its films, of the videos where it was measured."""
+    entries = {video: table["methods"].get(method, {}).get(metric, {}) for video, table in run.metrics.items()}
+    return {video: entry["value"] for video, entry in entries.items() if "value" in entry}
 
 
 def _cell(run: Run, metric: str, method: str) -> Finding | dict:
@@ -48,31 +69,45 @@ def _cell(run: Run, metric: str, method: str) -> Finding | dict:
 
 
 def measured(run: Run, metric: str, what: str, method: str = "ours") -> Finding:
-    """A cell of Table 1 as this run measures it. The paper names neither its clips nor its prompts, so that no run can
-    be held against it; what else stands between is said too."""
+    """A cell of Table 1 as this run measures it; judged where nothing stands between it and the published one."""
     entry = _cell(run, metric, method)
     if isinstance(entry, Finding):
         return entry
-    reason = "; ".join([*unlike(run, what), "the paper names neither its clips nor its prompts"])
-    return Finding(entry["value"], entry["text"], INCOMPARABLE, reason)
+    said = unlike(run, what)
+    return Finding(entry["value"], entry["text"], INCOMPARABLE if said else None, "; ".join(said))
 
 
-def ahead(run: Run, metric: str, what: str, less: bool = False) -> Finding:
-    """Whether ours is ahead of CogVideo in a metric of one and the same run (less: the smaller value is ahead)."""
-    ours, theirs = (_cell(run, metric, method) for method in ("ours", "cogvideo"))
-    for entry in (ours, theirs):
+def ahead(run: Run, metric: str, what: str, less: bool = False, significantly: bool = False) -> Finding:
+    """Whether ours is ahead of CogVideo in a metric, on the videos that both have films of (less: the smaller value is
+    ahead). significantly: by a sign-flip permutation test of the differences, a video each, at 5%."""
+    for method in ("ours", "cogvideo"):
+        entry = _cell(run, metric, method)
         if isinstance(entry, Finding):
             return entry
-    text = f"ours {ours['text']}; CogVideo {theirs['text']}"
-    value = ours["value"] < theirs["value"] if less else ours["value"] > theirs["value"]
-    said = unlike(run, what)
+    ours, theirs = (_values(run, metric, method) for method in ("ours", "cogvideo"))
+    both = [video for video in ours if video in theirs]
+    if not both:
+        return Finding(None, "no video of both", INCOMPARABLE, "CogVideo's films are of none of the videos of ours")
+    a, b = (np.array([values[video] for video in both]) for values in (ours, theirs))
+    p = permutation(b - a if less else a - b)
+    text = f"ours {a.mean():.4g}; CogVideo {b.mean():.4g}; {len(both)} video{'s'[: len(both) > 1]} of both, p = {p:.2g}"
+    value, said = bool(a.mean() < b.mean() if less else a.mean() > b.mean()), unlike(run, what)
+    if significantly:
+        value = value and p <= ALPHA
+        if 2.0 ** -len(both) > ALPHA:
+            said.append(f"{len(both)} videos: no test can tell at 5%, which takes 5")
     return Finding(value, text, INCOMPARABLE if said else None, "; ".join(said))
 
 
-def resolution(run: Run) -> Finding:
-    """Width x height of this run's films."""
-    ours = {video: f"{table['size'][1]}x{table['size'][0]}" for video, table in run.metrics.items()}
-    return settled(run, ours, f"{run.paper.size}x{run.paper.size}")
+def permutation(differences: np.ndarray) -> float:
+    """Probability of a mean difference at least this large if each sign were a coin's: one-sided, exact to 16 pairs."""
+    from scipy.stats import permutation_test
+
+    if len(differences) < 2:
+        return 0.5 if differences.any() else 1.0
+    found = permutation_test((differences,), np.mean, permutation_type="samples", alternative="greater",
+                             n_resamples=2**16, rng=np.random.default_rng(0))
+    return float(found.pvalue)
 
 
 def resolution_of(run: Run, method: str) -> Finding:
@@ -84,32 +119,26 @@ def resolution_of(run: Run, method: str) -> Finding:
     return Finding(tuple(sorted(sizes)))
 
 
-def reference_frames(run: Run) -> Finding:
-    """How many frames of each clip a FID of this run is measured against."""
-    counted = {video: table["reference"]["frames_train"] for video, table in run.metrics.items()}
-    if not counted:
-        return Finding(None, NOT_RUN, INCOMPARABLE, f"{NOT_RUN}: `make repro`")
-    text = ", ".join(f"{count} ({video})" for video, count in counted.items())
-    return Finding(tuple(counted.values()), text, INCOMPARABLE, "other clips: the paper names none of its own")
-
-
-def fid_floor(run: Run, published: float, n: int, n_reference: int) -> Finding:
-    """FID of n frames against n_reference when both come from one distribution, as spread out as a real clip is."""
+def above_floor(run: Run, score: float, n: int, n_reference: int) -> Finding:
+    """Whether a published FID of n frames is above what n frames score when both sides come from one distribution, as
+    spread out as a real clip's features are. If so, how much of it is the floor hangs on the clip."""
     spectra, whose = spread.spectra(root(), run.results, list(run.metrics))
     floors = {name: spread.fid_floor(spread.power_law(*spectrum), n, n_reference)["value"]
               for name, spectrum in spectra.items()}
     widest = max(floors, key=floors.get)
     trace = spectra[widest][0]
     reason = (f"what Gaussians as spread out as the features of {whose} score against themselves, so a part of any FID "
-              f"of {n} frames is there before anything differs; all {published:g} would be at a trace of "
-              f"{published / floors[widest] * trace:.0f}, {widest} has {trace:.0f}; the paper gives neither a same-n "
+              f"of {n} frames is there before anything differs; all {score:g} would be at a trace of "
+              f"{score / floors[widest] * trace:.0f}, {widest} has {trace:.0f}; the paper gives neither a same-n "
               "value nor an interval")
-    text = f"{min(floors.values()):.0f} to {max(floors.values()):.0f} when nothing differs"
-    return Finding(tuple(floors.values()), text, INCOMPARABLE, reason)
+    above = score > floors[widest]
+    return Finding(above, f"{min(floors.values()):.0f} to {floors[widest]:.0f} when nothing differs",
+                   INCOMPARABLE if above else None, reason)
 
 
-def voted(run: Run, question: str, method: str = "ours") -> Finding:
-    """A method's share of the decided votes between ours and CogVideo, from results/human_study/summary.json."""
+def voted(run: Run, published: float, question: str, method: str = "ours") -> Finding:
+    """A method's share of the decided votes between ours and CogVideo, from results/human_study/summary.json; judged,
+    where the films are as the paper's, by whether its interval holds the published share."""
     summary = read_json(run.results / "human_study" / "summary.json")
     if summary is None or summary["simulated"] or not summary["votes"]:
         return Finding(None, "no responses yet", INCOMPARABLE, "nobody has been asked: `lnm study build` "
@@ -120,6 +149,11 @@ def voted(run: Run, question: str, method: str = "ours") -> Finding:
         return Finding(None, "no votes", INCOMPARABLE, pair["refused"] if pair else
                        "nobody was asked about CogVideo: its films go into inputs/baselines/cogvideo/<video>/")
     seen = seen_from(pair, method)
-    said = unlike(run, "films") if run.metrics else []
-    return Finding(100 * seen["share"], f"{percent(seen)} ({pair['n']} votes)", INCOMPARABLE,
-                   "; ".join([*said, "other films and other people than the paper's, which gives neither"]))
+    said = unlike(run, "films")
+    if seen["low"] is None:
+        said.append("too few observers for an interval to hold the published share against")
+    share = 100 * seen["share"]
+    held = seen["low"] is not None and 100 * seen["low"] <= published <= 100 * seen["high"]
+    return Finding(published if held else share, f"{percent(seen)} ({pair['n']} votes)",
+                   INCOMPARABLE if said else None,
+                   "; ".join([*said, "other people than the paper's, which does not say how many they were"]))

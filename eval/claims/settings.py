@@ -1,16 +1,21 @@
-"""Claims of settings: what the paper says that it set, and what the run that is looked at has."""
+"""Claims of settings: what the paper says that it set, and what the run that is looked at had."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from eval.claims.finding import INCOMPARABLE, NOT_RUN, Finding, Run, read_json, show
-from eval.claims.method import layers
-from eval.claims.training import consecutive_share
+import numpy as np
+
+from eval.claims import conformance
+from eval.claims.finding import INCOMPARABLE, NOT_RUN, Finding, Run, show
+from eval.claims.records import is_sd, read_json
 from lnm.video import sides
 from lnm.workflow.params import root
 
 SD_DOWNSAMPLING, SD_CHANNELS = 8, 4
+# Stable Diffusion's betas, by its published scheduler_config.json
+BETA_START, BETA_END, TIMESTEPS = 0.00085, 0.012, 1000
+MIDDLE = 500  # the timestep at which the readings of "linear" are told apart
 
 
 def compression(size: int | list[int], downsampling: int, channels: int) -> float:
@@ -25,11 +30,12 @@ def setting(run: Run, key: str) -> Finding:
 
 
 def settled(run: Run, ours: dict[str, Any], paper: Any) -> Finding:
-    """What a run has for each video; without a run what the paper's settings file has, which then is only a promise."""
+    """What a run had for each video; without one what the paper's settings file has, which then is only a promise."""
     if not ours:
-        return Finding(paper, f"{show(paper)} by {run.paper_file}", reason=f"{NOT_RUN}: `make repro`", promised=True)
+        why = "this run's files do not say it" if run.metrics else f"{NOT_RUN}: `make repro`"
+        return Finding(paper, f"{show(paper)} by {run.paper_file}", reason=why, promised=True)
     reason = f"{show(paper)} by {run.paper_file}"
-    values = tuple(dict.fromkeys(ours.values()))
+    values = tuple(value for i, value in enumerate(ours.values()) if value not in list(ours.values())[:i])
     if len(values) == 1:
         return Finding(values[0], reason=reason)
     return Finding(values, ", ".join(f"{show(value)} ({video})" for video, value in ours.items()), reason=reason)
@@ -43,74 +49,78 @@ def clip_model(run: Run) -> Finding:
         return model.removesuffix("-quickgelu") if weights == "openai" else name or "none"
 
     return settled(run, {video: plain(name) for video, name in run.of_run("checkpoint.clip").items()},
-                    plain(run.of_paper("checkpoint.clip")))
+                   plain(run.of_paper("checkpoint.clip")))
 
 
 def sd_checkpoint(run: Run) -> Finding:
     """Whether VAE and U-Net are Stable Diffusion's inpainting ones."""
-    ours = {video: is_sd(name) for video, name in run.of_run("checkpoint.name").items()}
-    found = settled(run, ours, is_sd(run.of_paper("checkpoint.name")))
+    names = run.of_run("checkpoint.name")
+    found = settled(run, {video: is_sd(name, root()) for video, name in names.items()},
+                    is_sd(run.of_paper("checkpoint.name"), root()))
     paper = f"{run.of_paper('checkpoint.name')} by {run.paper_file}"
-    if ours:
-        return Finding(found.value, ", ".join(dict.fromkeys(run.of_run("checkpoint.name").values())), reason=paper)
+    if names:
+        return Finding(found.value, ", ".join(dict.fromkeys(names.values())), reason=paper)
     return Finding(found.value, paper, reason=found.reason, promised=True)
 
 
-def is_sd(name: str) -> bool:
-    return "stable-diffusion" in name.lower()
+def alphas_bar(kind: str, start: float = BETA_START, end: float = BETA_END, steps: int = TIMESTEPS) -> np.ndarray:
+    """The product of 1 - beta up to each timestep (steps,): "linear" betas, or "scaled_linear" ones, whose square roots
+    are linear; Ho et al. (2020), Rombach et al. (2022)."""
+    betas = np.linspace(start, end, steps) if kind == "linear" else np.linspace(start**0.5, end**0.5, steps) ** 2
+    return np.cumprod(1 - betas)
+
+
+READINGS = {"scaled_linear": "Stable Diffusion's own code", "linear": "diffusers"}
 
 
 def beta_schedule(run: Run) -> Finding:
-    """The schedule of the noise, by diffusers' names, held against the paper's "linear" in the sense of Stable
-    Diffusion's own code, which calls so what diffusers calls scaled_linear; the reason says both readings. The
-    checkpoint's own is read from its scheduler's file."""
-
-    def name(kind, checkpoint):
-        held = read_json(root() / checkpoint / "scheduler" / "scheduler_config.json") or {}
-        kind = held.get("beta_schedule", "the checkpoint's") if kind == "checkpoint" else kind
-        return kind + (", rescaled to no signal at the last step" if held.get("rescale_betas_zero_snr") else "")
-
-    checkpoints = run.of_run("checkpoint.name")
-    ours = {video: name(kind, checkpoints[video]) for video, kind in run.of_run("finetune.beta_schedule").items()}
-    found = settled(run, ours, run.of_paper("finetune.beta_schedule"))
+    """The noise schedule that the films' layers were trained on, under both readings of "linear": Stable Diffusion's
+    own code calls linear what diffusers calls scaled_linear. alpha-bar at t = 500 tells them apart."""
+    schedules = run.of_run("schedule")
+    kinds = {video: one["beta_schedule"] + (", rescaled to no signal at the last step"
+                                            if one.get("rescale_betas_zero_snr") else "")
+             for video, one in schedules.items()}
+    found = settled(run, kinds, run.of_paper("finetune.beta_schedule"))
     found.text = found.text or show(found.value)
-    kinds = found.value if isinstance(found.value, tuple) else (found.value,)
-    found.value = tuple({"scaled_linear": "linear", "linear": "linear in diffusers"}.get(kind, kind) for kind in kinds)
-    said = [f"read as {whose}, “linear” {'is this' if set(kinds) == {kind} else 'is another'}" for whose, kind in
-            (("Stable Diffusion's own code has it", "scaled_linear"), ("diffusers has it", "linear"))]
+    values = found.value if isinstance(found.value, tuple) else (found.value,)
+    said = []
+    for kind, whose in READINGS.items():
+        same = "as here" if set(values) == {kind} else "not as here"
+        said.append(f"read as {whose} has it, “linear” is {kind}, alpha-bar {alphas_bar(kind)[MIDDLE]:.3f} at t = "
+                    f"{MIDDLE}, {same}")
     found.reason = "; ".join([found.reason, *said])
+    found.value = tuple("linear" if value in READINGS else value for value in values)
     return found
 
 
 def predicts(run: Run) -> Finding:
-    """What the checkpoint's network is trained to return, by its scheduler's file."""
-    kinds = {}
-    for video, checkpoint in run.of_run("checkpoint.name").items():
-        held = read_json(root() / checkpoint / "scheduler" / "scheduler_config.json")
-        kinds[video] = held["prediction_type"] if held else "epsilon" if is_sd(checkpoint) else "unknown"
+    """What the network behind the films is trained to return."""
     words = {"epsilon": "noise", "v_prediction": "velocity"}
-    return settled(run, {video: words.get(kind, kind) for video, kind in kinds.items()}, "noise")
+    kinds = {video: one.get("prediction_type") for video, one in run.of_run("schedule").items()}
+    return settled(run, {video: words.get(kind, kind) for video, kind in kinds.items() if kind}, "noise")
 
 
 def consecutive(run: Run) -> Finding:
-    """Share of 200 drawn training clips whose frames follow each other, at the run's strides."""
-    frames, strides = run.of_run("finetune.frames"), run.of_run("finetune.strides")
-    ours = {video: consecutive_share(frames[video], strides[video]) for video in strides}
-    paper = consecutive_share(run.of_paper("finetune.frames"), run.of_paper("finetune.strides"))
-    return settled(run, ours, paper)
+    """Share of the training samples whose frames follow each other: strides are drawn alike often, which
+    tests/conformance/ holds."""
+
+    def share(strides):
+        return sum(stride == 1 for stride in strides) / len(strides)
+
+    ours = {video: share(strides) for video, strides in run.of_run("finetune.strides").items()}
+    return settled(run, ours, share(run.of_paper("finetune.strides")))
 
 
 def conv_share(run: Run) -> Finding:
     """Share of Stable Diffusion's 2D convolutions that get a temporal one, at the run's conv_placement."""
-
-    def share(placement):
-        counted = layers(placement)
-        return counted["convs_1d"] / counted["convs"]
-
+    counted = conformance.numbers("layers")
+    if not counted:
+        return conformance.checked("layers")
+    shares = {placement: one["convs_1d"] / one["convs"] for placement, one in counted.items()}
     placements = run.of_run("finetune.conv_placement")
-    found = settled(run, {video: share(placement) for video, placement in placements.items()},
-                     share(run.of_paper("finetune.conv_placement")))
-    found.reason += f"; of {layers()['convs']} convolutions"
+    found = settled(run, {video: shares[placement] for video, placement in placements.items()},
+                    shares[run.of_paper("finetune.conv_placement")])
+    found.reason += f"; of {counted['all']['convs']} convolutions"
     return found
 
 
@@ -131,13 +141,28 @@ def smaller_latents(run: Run) -> Finding:
 
 
 def prompt_choice(run: Run) -> Finding:
-    """Whether every video's prompt is the one of least cosine distance among those suggested."""
+    """Whether every video's prompt is the one of least cosine distance among two or more that were suggested."""
     chosen = {}
     for video in run.metrics:
         prompts = read_json(run.results / video / "prepare" / "prompts.json")
-        if prompts and prompts["clip"]:
+        if prompts and prompts["clip"] and len(prompts["candidates"]) > 1:
             best = min(prompts["candidates"], key=lambda candidate: candidate["distance"])
             chosen[video] = prompts["prompt"] == best["prompt"]
     if not chosen:
         return Finding(None, NOT_RUN, INCOMPARABLE, "no run with a CLIP to choose by: `make repro`")
     return Finding(all(chosen.values()), f"{sum(chosen.values())} of {len(chosen)} videos")
+
+
+def reference_frames(run: Run) -> Finding:
+    """How many frames of each clip a FID of this run is measured against."""
+    counted = {video: table["reference"]["frames_train"] for video, table in run.metrics.items()}
+    if not counted:
+        return Finding(None, NOT_RUN, INCOMPARABLE, f"{NOT_RUN}: `make repro`")
+    return Finding(tuple(counted.values()), ", ".join(f"{count} ({video})" for video, count in counted.items()),
+                   reason="of other clips: the paper names none of its own")
+
+
+def resolution(run: Run) -> Finding:
+    """Width x height of this run's films, counted on the films."""
+    ours = {video: "{}x{}".format(*film) for video, film in run.of_run("film").items()}
+    return settled(run, ours, f"{run.paper.size}x{run.paper.size}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,15 @@ from eval.metrics.frechet import fid_from_features
 from lnm.errors import UserError
 from lnm.files import sha256
 
-# (trace, exponent) by `fit_power_law` of the Inception features of 63 frames, 12.5 a second, of each piece of real
-# footage in lnm.demo.footage, whole frames: how widely the frames of one shot spread
-SPECTRA = {"cliff": (7.92, 1.272), "waterfall": (11.54, 1.465), "waves": (14.80, 1.206), "rapids": (16.86, 1.082),
-           "ferry": (21.00, 1.203), "sheep": (37.21, 1.272), "pan": (45.81, 1.212)}
+# {clip: {"trace", "exponent", "frames", "sha256"}} by `fit_power_law` of the Inception features of each piece of real
+# footage in lnm.demo.footage: how widely the frames of one shot spread. `python -m benchmarks.spectra` makes it.
+FILE = Path(__file__).parent / "spectra.json"
+
+
+def typical_spectra() -> dict[str, tuple[float, float]]:
+    """{clip: (trace, exponent)} of the real footage."""
+    held = json.loads(FILE.read_text(encoding="utf-8"))["clips"]
+    return {name: (one["trace"], one["exponent"]) for name, one in held.items()}
 
 
 def power_law(trace: float, exponent: float, dimension: int = 2048) -> np.ndarray:
@@ -26,7 +32,7 @@ def power_law(trace: float, exponent: float, dimension: int = 2048) -> np.ndarra
 
 def typical_spectrum() -> tuple[float, float]:
     """(trace, exponent), the medians of the real footage's."""
-    return tuple(float(value) for value in np.median(list(SPECTRA.values()), axis=0))
+    return tuple(float(value) for value in np.median(list(typical_spectra().values()), axis=0))
 
 
 def fit_power_law(features: np.ndarray, leading: int = 40) -> tuple[float, float]:
@@ -58,7 +64,7 @@ def spectra(project: Path, results: Path, videos: list[str]) -> tuple[dict[str, 
             found[video] = fit_power_law(cached_features(project, results, video))
         except UserError:
             continue
-    return (found, "this run's clips") if found else (SPECTRA, "seven pieces of real footage")
+    return (found, "this run's clips") if found else (typical_spectra(), "seven pieces of real footage")
 
 
 def cached_features(project: Path, results: Path, video: str) -> np.ndarray:

@@ -50,19 +50,28 @@ def preference(percent: int, n: int) -> dict:
     return {"percent": percent} | share(min(counts(percent, n), key=lambda k: abs(100 * k / n - percent)), n)
 
 
-def frame_size_refused(width: int, height: int) -> bool:
-    """Whether H.264 at 4:2:0, what video files hold, refuses this frame size: its colour planes are half as high."""
+# Encoders and pixel formats in which video files commonly come: (name, encoder, pixel format)
+STORED = (("H.264 4:2:0", "libx264", "yuv420p"), ("H.264 4:4:4", "libx264", "yuv444p"),
+          ("H.265 4:2:0", "libx265", "yuv420p"), ("VP9 4:2:0", "libvpx-vp9", "yuv420p"),
+          ("MPEG-4 4:2:0", "mpeg4", "yuv420p"), ("FFV1 4:4:4", "ffv1", "yuv444p"))
+
+
+def takes(encoder: str, pixels: str, width: int, height: int) -> bool | None:
+    """Whether a video encoder takes frames of this size in this pixel format; None where it is not installed."""
     from fractions import Fraction
 
     import av
 
     try:
-        codec = av.CodecContext.create("libx264", "w")
-        codec.width, codec.height, codec.pix_fmt, codec.time_base = width, height, "yuv420p", Fraction(1, 25)
+        codec = av.CodecContext.create(encoder, "w")
+    except (av.error.FFmpegError, ValueError):  # unknown here
+        return None
+    try:
+        codec.width, codec.height, codec.pix_fmt, codec.time_base = width, height, pixels, Fraction(1, 25)
         codec.open()
     except (av.error.FFmpegError, ValueError):
-        return True
-    return False
+        return False
+    return True
 
 
 def two_shares(quotes: list[str]) -> Finding:
@@ -95,56 +104,73 @@ def one_score(quotes: list[str]) -> Finding:
                    "the two methods")
 
 
-def opposed(quotes: list[str], words: list[str]) -> Finding:
-    """Two words for one comparison, and the comparison itself from Table 1's rows (quotes 3 and 4)."""
-    ours, theirs = (numbers(quote)[-1] for quote in quotes[2:])
+def difference(quotes: list[str]) -> Finding:
+    """The difference of two scores: Table 1's rows are the last two quotes."""
+    ours, theirs = (numbers(quote)[-1] for quote in quotes[-2:])
     gap = f"{ours:g} - {theirs:g} = {ours - theirs:.4f} ({100 * (ours / theirs - 1):.1f}%)"
-    both = all(word in quote for word, quote in zip(words, quotes, strict=False))
-    return Finding(gap, gap, CONTRADICTS if both else None, f"“{words[0]}” and “{words[1]}” of the same two scores; no "
-                   "interval, no number of films")
+    return Finding(gap, gap)
 
 
 def scale(quotes: list[str]) -> Finding:
-    """The scores of the quotes as cosines, if they are CLIPScores: 2.5 x max(cosine, 0)."""
-    scores = [numbers(quote)[-1] for quote in quotes[2:]]
-    cosines = ", ".join(f"{implied_cosine(score):.4f}" for score in scores)
-    both = "CLIPSIM" in quotes[0] and "[5] CLIP score" in quotes[1]
-    return Finding(cosines, f"cosines {cosines} if divided by 2.5", CONTRADICTS if both else None,
-                   "the column is headed CLIPSIM, a mean cosine, while the text cites CLIPScore [5], 2.5 times that; "
-                   "real videos have mean cosines near 0.24 to 0.30, so only the second can give 0.75")
+    """The scores of the last three quotes as cosines, if they are CLIPScores: 2.5 x max(cosine, 0)."""
+    cosines = ", ".join(f"{implied_cosine(numbers(quote)[-1]):.4f}" for quote in quotes[-3:])
+    return Finding(cosines, f"cosines {cosines} if divided by 2.5")
 
 
-def best_or_all(quotes: list[str], draws: int = 10) -> Finding:
-    """One sample that was chosen, or samples? And what choosing the best of ten draws does when nothing differs."""
-    floor = fid_floor(power_law(*typical_spectrum()), 5, draws=draws)
-    both = "best sample" in quotes[0] and "our samples" in quotes[1]
+def best_of(quotes: list[str], n: int, n_reference: int, draws: int = 10) -> Finding:
+    """What choosing the best of some FIDs does when nothing differs: n frames against n_reference, drawn anew."""
+    floor = fid_floor(power_law(*typical_spectrum()), n, n_reference, draws=draws)
     text = f"best of {draws} {floor['low']:.1f}, mean {floor['value']:.1f}"
-    return Finding(text, text, CONTRADICTS if both else None,
-                   "one chosen sample in the first sentence, samples in the next; and its FID is to the very video "
-                   "that was trained on")
+    return Finding(text, text)
 
 
-def larger(quotes: list[str]) -> Finding:
-    """The largest of its kind, against another of that kind that is named beside it."""
+def larger(quotes: list[str], unlike: str) -> Finding:
+    """The largest of its kind (quote 1) against another of that kind that is larger (quote 2): no contradiction where
+    the second is said to be of another kind, by the words `unlike`."""
     largest, other = numbers(quotes[0])[-1], numbers(quotes[1])[-1]
     other *= 1e6 if "million" in quotes[1] else 1
-    return Finding(largest, f"{other:,.0f} against {largest:,.0f}", CONTRADICTS if other > largest else None,
-                   f"the other is {other / largest:.0f} times as large, though not public")
+    apart = unlike in quotes[1]
+    reason = f"the other is {other / largest:.0f} times as large"
+    if other > largest and apart:
+        reason += f", but “{unlike}”: the first is the largest that one can have"
+    return Finding(largest, f"{other:,.0f} against {largest:,.0f}",
+                   CONTRADICTS if other > largest and not apart else None, reason)
 
 
 def observers(quotes: list[str]) -> Finding:
-    """The least number of evaluators in which each percentage of the quotes is a whole number of people."""
-    percents = sorted({int(number) for quote in quotes for number in numbers(quote) if number < 100})
+    """The least number of evaluators in which each percentage of the quotes is a whole number of people; against the
+    number of people, where a quote gives one."""
+    percents = sorted({int(number) for quote in quotes for number in numbers(quote) if f"{number:g}%" in quote})
     fitting = grim(percents)
-    alone = min(grim([percents[-1]]))
+    given = [int(found) for quote in quotes for found in re.findall(r"of (?:the )?(\d+) (?:evaluators|people)", quote)]
     text = f"at least {fitting[0]} if all answered all ({', '.join(map(str, fitting[:4]))}, ...)"
-    return Finding(fitting[0], text, INCOMPARABLE, "the paper gives no number of evaluators, so no interval can be "
-                   f"had; {percents[-1]}% alone needs no more than {alone}")
+    if given:
+        fits = all(all(counts(percent, n) for percent in percents) for n in given)
+        return Finding(given[0], f"{given[0]} people; {text}", None if fits else CONTRADICTS,
+                       "" if fits else f"no whole number of {given[0]} people prints as each of these percentages")
+    return Finding(None, text, INCOMPARABLE, "the paper gives no number of evaluators, so no interval can be had; "
+                   f"{percents[-1]}% alone needs no more than {min(grim([percents[-1]]))}")
 
 
 def frame_size(quotes: list[str]) -> Finding:
-    """Whether a video encoder takes the frame size of the quote."""
+    """Which common ways to store a video take the frame size of the quote; a contradiction if none does."""
     width, height = map(int, numbers(quotes[0])[:2])
-    refused = frame_size_refused(width, height)
-    return Finding(not refused, f"{width}x{height} {'refused' if refused else 'taken'}",
-                   reason=f"H.264 at 4:2:0 needs even sides, {height} is odd; 16:9 at {width} is {width * 9 // 16}")
+    asked = {name: takes(encoder, pixels, width, height) for name, encoder, pixels in STORED}
+    taken = [name for name, answer in asked.items() if answer]
+    refused = [name for name, answer in asked.items() if answer is False]
+    text = f"{width}x{height} taken by {', '.join(taken) or 'none'}" + (f"; refused by {', '.join(refused)}"
+                                                                       if refused else "")
+    return Finding(bool(taken), text, None if taken else CONTRADICTS,
+                   f"{height} is odd, and 16:9 at {width} is {width * 9 // 16}: unusual, not impossible")
+
+
+def readiness(quotes: list[str]) -> Finding:
+    """What can be said of "inference-ready" without the paper's weights: at the start that the paper describes no frame
+    sees another, which is a fact of that start and not of the weights that the paper shipped."""
+    from eval.claims import conformance
+
+    found = conformance.checked("untrained_motion")
+    if found.verdict:
+        return found
+    return Finding(found.value, found.text, INCOMPARABLE, "of layers at the identity, as the paper starts them; "
+                   "whether those it “ships” had seen other videos it does not say, and they were never published")

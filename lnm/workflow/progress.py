@@ -17,7 +17,7 @@ from lnm.workflow.params import STAGES, Params
 # Seconds on two CPU cores with lnm-mini at 128 pixels, three videos side by side; finetune: a step. A guess until
 # something is measured.
 GUESS = {"prepare": 36.0, "finetune": 0.91, "sample": 78.0, "evaluate": 106.0}
-CLOSING = {"human_study": 7.0, "audit": 23.0, "paper": 49.0}
+CLOSING = {"conformance": 30.0, "human_study": 7.0, "audit": 15.0, "paper": 40.0}
 BAR = re.compile(r"(\d+)/(\d+) \[[\d:]+<((?:\d+:)?\d+:\d+)")
 
 

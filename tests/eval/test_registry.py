@@ -37,8 +37,10 @@ def test_a_score_refuses_what_needs_something_that_is_not_given_and_nothing_else
         prompt="waves" if "prompt" in given else None, other_prompts=["rain"] if "other prompts" in given else [],
         clip="clip" if "CLIP" in given else "none", device="cpu")
     row = result["methods"]["mine"]
-    assert {name for name in METRICS if "value" in row[name]} == {
-        name for name, metric in METRICS.items() if set(metric.needs) <= given | {"fps"}}
+    could = {name for name, metric in METRICS.items() if set(metric.needs) <= given | {"fps"}}
+    if "not above 0" in row["rm"].get("refused", ""):  # a CLIP of random weights may see no likeness at all
+        could.discard("rm")
+    assert {name for name in METRICS if "value" in row[name]} == could
     for name, metric in METRICS.items():
         lacking = [need for need in metric.needs if need not in given | {"fps"}]
         if lacking and not set(lacking) & WEIGHTS:

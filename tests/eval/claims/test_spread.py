@@ -48,7 +48,8 @@ def test_features_that_an_evaluation_left_are_found_and_none_are_computed(tmp_pa
         write_frames(results / "ocean" / "prepare" / part, images)
     with pytest.raises(UserError, match="not computed yet"):
         spread.cached_features(tmp_path, results, "ocean")
-    assert spread.spectra(tmp_path, results, ["ocean"]) == (spread.SPECTRA, "seven pieces of real footage")
+    assert spread.spectra(tmp_path, results, ["ocean"]) == (
+        spread.typical_spectra(), "seven pieces of real footage")
 
     class Network:  # as the evaluate stage uses it: the same weights, the clip's two parts in this order
         from lnm.files import sha256
@@ -64,3 +65,14 @@ def test_features_that_an_evaluation_left_are_found_and_none_are_computed(tmp_pa
     np.testing.assert_array_equal(found, wanted)
     assert spread.spectra(tmp_path, results, ["ocean"])[0] == {"ocean": spread.fit_power_law(found)}
     assert fid_from_features(found[:6], found[6:]) > 0
+
+
+def test_the_typical_spreads_are_of_the_footage_that_there_is():
+    import json
+
+    from lnm.demo.footage import CATALOGUE
+
+    held = json.loads(spread.FILE.read_text(encoding="utf-8"))
+    assert {name: one["sha256"] for name, one in held["clips"].items()} == {
+        name: one.sha256 for name, one in CATALOGUE.items()}
+    assert set(spread.typical_spectra()) == set(CATALOGUE) and all(one["frames"] > 60 for one in held["clips"].values())

@@ -48,5 +48,8 @@ def test_cosines_and_compression():
     assert settings.compression(512, 8, 4) == 48 and settings.compression(128, 8, 16) == 12
 
 
-def test_an_encoder_takes_even_frames_only():
-    assert text.frame_size_refused(1920, 1029) and not text.frame_size_refused(1920, 1028)
+def test_an_odd_height_is_refused_by_some_ways_to_store_a_video_and_taken_by_others():
+    assert text.takes("libx264", "yuv420p", 1920, 1029) is False and text.takes("libx264", "yuv420p", 1920, 1028)
+    assert text.takes("ffv1", "yuv444p", 1920, 1029) and text.takes("none", "yuv420p", 16, 16) is None
+    found = text.frame_size(["a resolution of 1920x1029"])
+    assert found.value and found.verdict is None and "refused by H.264 4:2:0" in found.text

@@ -32,11 +32,11 @@ VOTES = f"""{EVAL} {READ} {INTERVALS} eval.records eval.records.published eval.s
             eval.statistics.catch eval.statistics.crossed eval.statistics.davidson eval.statistics.permutation
             eval.statistics.power eval.study eval.study.aggregate
             eval.study.films eval.study.form eval.study.page eval.study.simulate eval.study.text eval.study.votes"""
-CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} {UNET} eval.claims eval.claims.finding eval.claims.ledger
-             eval.claims.measurements eval.claims.method eval.claims.models eval.claims.settings eval.claims.spread
-             eval.claims.text eval.claims.training eval.films.baselines eval.records eval.records.run
-             eval.films.controls eval.metrics.flags eval.metrics.motion eval.statistics.crossed eval.statistics.paired
-             eval.statistics.permutation eval.statistics.proportions lnm.batches lnm.validation"""
+CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.claims eval.claims.conformance eval.claims.finding
+             eval.claims.ledger eval.claims.measurements eval.claims.records eval.claims.settings eval.claims.spread
+             eval.claims.text eval.films.baselines eval.records eval.records.run eval.films.controls
+             eval.metrics.flags eval.metrics.motion eval.statistics.crossed eval.statistics.paired
+             eval.statistics.permutation eval.statistics.proportions"""
 PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.figures.canvas eval.publish.figures.every
             eval.publish.figures.films eval.publish.figures.numbers eval.publish.figures.unet eval.publish.formats
             eval.publish.ranking eval.publish.report eval.publish.table1 eval.publish.table1_notes eval.publish.votes
@@ -151,7 +151,7 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/stages/sample.py", {"3_sample"}),
         ("lnm/describe.py", {"6_paper"}),
         ("lnm/training.py", {"2_finetune"}),
-        ("lnm/batches.py", {"2_finetune", "6_paper", "audit"}),
+        ("lnm/batches.py", {"2_finetune"}),
         ("lnm/motion.py", set()),
         ("lnm/clips.py", set()),
         ("lnm/decoder.py", {"3_sample", "6_paper"}),  # how films are decoded: no fine-tune runs again

@@ -45,7 +45,7 @@ def test_every_video_has_its_own_stages(pipeline):
     stages, _ = pipeline
     own = {f"{stage}@{video}" for stage in ("resolve", *STAGES) for video in ("ocean", "rain")}
     assert set(stages) == own | {"code", "footage", "lnm-mini", "lnm-mini-motion", "lnm-mini-decoder", "resolve_study",
-                                "human_study", "audit", "paper"}
+                                "conformance", "human_study", "audit", "paper"}
 
 
 def test_the_stages_of_a_video_follow_each_other_and_need_no_other_video(pipeline):

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from eval.claims import training
+from conformance import training
 
 
 def test_a_step_moves_time_alone():
@@ -13,13 +12,34 @@ def test_a_step_moves_time_alone():
 
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear"])
 def test_training_batches_follow_equation_1(schedule, monkeypatch):
-    errors = training.eq1_errors(schedule)
-    assert errors["eq1"] < 1e-5 and errors["x0"] < 1e-4
+    assert training.eq1_error(schedule) < 1e-5
     from diffusers import DDIMScheduler
 
     add_noise = DDIMScheduler.add_noise
     monkeypatch.setattr(DDIMScheduler, "add_noise", lambda self, x, noise, t: 0.9 * add_noise(self, x, noise, t))
-    assert training.eq1_errors(schedule)["eq1"] > 0.01
+    assert training.eq1_error(schedule) > 0.01
+
+
+def test_a_sampler_that_estimates_otherwise_is_seen(monkeypatch):
+    assert training.x0_error() < 1e-5
+    sampler = training.sampler
+    monkeypatch.setattr(training, "sampler", lambda schedule: sampler("linear"))  # other betas than it says
+    assert training.x0_error() > 0.01
+
+
+def test_training_is_conditioned_on_the_clips_first_frame_under_a_full_mask(monkeypatch):
+    assert training.condition_error() < 1e-6
+    from lnm import batches
+
+    noised = batches.noised
+
+    def last(clean, *rest):  # conditioned on the last frame instead
+        batch = noised(clean, *rest)
+        batch["sample"][:, -clean.shape[1]:] = clean[:, :, -1:].expand_as(clean)
+        return batch
+
+    monkeypatch.setattr(batches, "noised", last)
+    assert training.condition_error() > 0.1
 
 
 def test_consecutive_means_stride_one():

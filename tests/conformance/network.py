@@ -1,13 +1,8 @@
-"""Claims of the network, held against references on small models.
-
-This and `eval.claims.training` are the one place of the harness that opens `lnm`'s models, because the paper's claims
-are about them.
-"""
+"""Claims of the network, held against references on small models."""
 
 from __future__ import annotations
 
-from eval.claims.finding import CONTRADICTS, Finding
-from eval.claims.models import B, C, D, F, H, largest_of, small_inputs, small_unet, small_unet2d, wake
+from conformance.models import B, D, F, H, largest_of, small_inputs, small_unet, small_unet2d, wake
 
 # Stable Diffusion 1.5 inpainting: the U-Net of its public unet/config.json, and what Rombach et al. (2022) state of
 # its autoencoder: downsampling 8, 4 channels
@@ -107,11 +102,20 @@ def eq4_error() -> float:
 
 
 def projection_kernel() -> list[int]:
-    """Kernel (frames, height, width) of the temporal attention's output projection."""
+    """Frames, rows and columns that one number reaches through the temporal attention's output projection, whose
+    weights are all 1: what comes out of an impulse, counted."""
+    import torch
+
     from lnm.pseudo3d import FrameCount, TemporalAttention
 
-    frames, position = TemporalAttention(8, 2, FrameCount(F)).to_out.kernel_size
-    return [frames, position, 1]  # positions are flattened: 1 over them is 1 x 1 over height and width
+    rows, columns = 5, 7
+    projection = TemporalAttention(8, 2, FrameCount(F)).to_out
+    torch.nn.init.ones_(projection.weight)
+    impulse = torch.zeros(1, 8, F, rows * columns)
+    impulse[0, 0, F // 2, (rows // 2) * columns + columns // 2] = 1
+    with torch.no_grad():
+        reached = projection(impulse)[0, 0].reshape(F, rows, columns).nonzero()
+    return (reached.amax(0) - reached.amin(0) + 1).tolist()
 
 
 def layers(conv_placement: str = "all") -> dict:
@@ -162,26 +166,64 @@ def frames_given(asked: tuple[int, ...] = (1, 2, 5, 16, 24, 60)) -> list[int]:
 
 
 def effect(of: str, awake: bool = True) -> float:
-    """Largest change of the small U-Net's output when one input changes: `fps` (8 to 24), `words`, `still` (the
-    latents that condition) or `last frame` (seen in the first frame alone). awake: as in `small_unet`."""
+    """Largest change of the small U-Net's output when one input changes: `fps` (8 to 24), or `last frame` (seen in the
+    first frame alone). awake: as in `small_unet`."""
     import torch
 
     unet = small_unet(awake=awake)
     sample, t, words = small_inputs()
-    changed, fps, spoken = sample.clone(), 8, words
+    changed, fps = sample.clone(), 8
     if of == "fps":
         fps = 24
-    elif of == "words":
-        spoken = words + 1
-    elif of == "still":
-        changed[:, C + 1:] += 1
     elif of == "last frame":
         changed[:, :, -1] += 1
     else:
-        raise ValueError(f"{of!r}: choose fps, words, still or last frame")
+        raise ValueError(f"{of!r}: choose fps or last frame")
     with torch.no_grad():
-        difference = unet(sample, t, words, fps=8).sample - unet(changed, t, spoken, fps=fps).sample
+        difference = unet(sample, t, words, fps=8).sample - unet(changed, t, words, fps=fps).sample
     return largest_of(difference[:, :, :1] if of == "last frame" else difference)
+
+
+def words_error(cut: bool = False) -> float:
+    """What another text changes in the inflated U-Net's output against what it changes in its 2D parent's, frame by
+    frame: largest difference of the two, over the larger change. cut: with the cross attention's values at zero in the
+    inflated one, as a network that does not attend to the text would have them."""
+    import torch
+
+    sample, t, words = small_inputs()
+    ours, parent = small_unet(), small_unet2d()
+    if cut:
+        for name, parameter in ours.named_parameters():
+            if name.endswith("attn2.to_v.weight"):
+                torch.nn.init.zeros_(parameter)
+    frames = sample[0].transpose(0, 1)
+    with torch.no_grad():
+        change = ours(sample, t, words + 1, fps=8).sample - ours(sample, t, words, fps=8).sample
+        wanted = parent(frames, t, (words + 1).repeat(F, 1, 1)).sample - parent(frames, t, words.repeat(F, 1, 1)).sample
+        return largest_of(change[0].transpose(0, 1) - wanted) / max(largest_of(wanted), 1e-12)
+
+
+def fps_error(steps: int = 60, blind: bool = False) -> float:
+    """Error after `steps` of Adam on the temporal layers and the fps embedding, on one input with two targets that only
+    the frames-per-second (8, 24) tell apart, over the least error that a network blind to it can have. blind: it is not
+    told the number."""
+    import torch
+
+    unet = small_unet(awake=True)
+    unet.freeze_spatial()
+    sample, t, words = small_inputs(2)
+    with torch.no_grad():
+        middle = unet(sample, t, words, fps=8).sample
+    targets = {8: middle - 0.3, 24: middle + 0.3}
+    floor = 0.3**2  # the mean of both is the best that one answer can be
+    optimizer = torch.optim.Adam(unet.temporal_parameters().values(), lr=0.01)
+    for _ in range(steps):
+        losses = [torch.nn.functional.mse_loss(unet(sample, t, words, fps=None if blind else fps).sample, target)
+                  for fps, target in targets.items()]
+        optimizer.zero_grad()
+        (sum(losses) / 2).backward()
+        optimizer.step()
+    return float(sum(losses) / 2) / floor
 
 
 def blanked_still() -> float:
@@ -191,38 +233,3 @@ def blanked_still() -> float:
 
     picture = torch.rand(1, 3, H, H, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return largest_of(picture * (torch.ones(1, 1, H, H) < 0.5))
-
-
-def untrained_motion() -> Finding:
-    """How much of one frame's change reaches another through the layers as they stand before a fine-tune."""
-    seen, after = effect("last frame", awake=False), effect("last frame")
-    text = f"{seen:g} before a fine-tune, {after:.2g} with other weights"
-    return Finding(seen, text, CONTRADICTS if seen == 0 else None, "before a fine-tune no frame sees another, so all "
-                   "motion is learnt from the video that is fine-tuned on, as the second sentence says")
-
-
-def attention_share() -> Finding:
-    """Share of Stable Diffusion's spatial attention blocks with temporal attention behind them."""
-    counted = layers()
-    return Finding(counted["blocks_1d"] / counted["blocks"], f"{counted['blocks_1d']} of {counted['blocks']} blocks",
-                   reason=f"on Stable Diffusion's U-Net: {counted['trained'] / 1e6:.0f} million numbers train, "
-                   f"{counted['frozen'] / 1e6:.0f} million are frozen")
-
-
-def depends(on: str) -> Finding:
-    """Whether the output of the small U-Net changes with an input."""
-    change = effect(on)
-    return Finding(change > 0, f"changes by {change:.2g}")
-
-
-def conditioned() -> Finding:
-    """Whether the output changes with the still under a fully masked canvas, and if it could in a stock pipeline."""
-    ours, stock = effect("still"), blanked_still()
-    return Finding(ours > 0, f"changes by {ours:.2g}", reason="the paper does not say how: a stock inpainting pipeline "
-                   f"blanks what is masked and leaves {stock:g} of the still; here its latents stand beside the mask")
-
-
-def all_frames(frames: list[int]) -> Finding:
-    """Whether one and the same U-Net takes each of these numbers of frames."""
-    given = frames_given(tuple(frames))
-    return Finding(given == frames, f"{', '.join(map(str, given))} frames")

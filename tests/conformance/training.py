@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from conformance.models import C, largest_of, small_inputs, small_unet
 
-from eval.claims.finding import Finding
-from eval.claims.method import layers
-from eval.claims.models import C, largest_of, small_inputs, small_unet
 from lnm.settings import Finetune
 
 
@@ -35,35 +33,78 @@ def train_two_steps() -> dict:
             "temporal": sum(is_temporal(name) for name in before)}
 
 
-def eq1_errors(beta_schedule: str = "linear", steps: int = 20) -> dict:
-    """What training feeds the U-Net, against the paper's formulas with alpha-bar from its own product.
+def alphas_bar(beta_schedule: str) -> np.ndarray:
+    """The paper's own product of 1 - beta, Stable Diffusion's betas: (1000,)."""
+    betas = {"linear": np.linspace(0.00085, 0.012, 1000),
+             "scaled_linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2}[beta_schedule]
+    return np.cumprod(1 - betas)
 
-    {"eq1": largest |x_t - (sqrt(a) x_0 + sqrt(1 - a) eps)|, "x0": largest error of x_0 got back from x_t and eps},
-    over `steps` batches of lnm.batches.make_batch, whose target is eps and whose x_0 is five latents of the clip.
-    """
-    import torch
+
+def sampler(beta_schedule: str, kind: str = "ddim"):
+    """A sampler of ours with Stable Diffusion's betas, for a network that returns noise."""
     from diffusers import DDIMScheduler
+
+    from lnm.schedulers import make_scheduler
+
+    return make_scheduler(DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=beta_schedule,
+                                        clip_sample=False), kind=kind)
+
+
+def eq1_error(beta_schedule: str = "linear", steps: int = 20) -> float:
+    """Largest |x_t - (sqrt(a) x_0 + sqrt(1 - a) eps)| of what training feeds the U-Net, over `steps` batches of
+    lnm.batches.make_batch, whose target is eps and whose x_0 is one of the clip's runs of five latents."""
+    import torch
 
     from lnm.batches import make_batch
 
-    betas = {"linear": np.linspace(0.00085, 0.012, 1000),
-             "scaled_linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2}[beta_schedule]
-    alphas_bar = np.cumprod(1 - betas)
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=beta_schedule, clip_sample=False)
-    settings = Finetune()
+    bars, scheduler, settings = alphas_bar(beta_schedule), sampler(beta_schedule), Finetune()
     latents = torch.randn(20, C, 4, 4, generator=torch.Generator().manual_seed(0))
     clips = torch.stack([latents[start:start + 4 * stride + 1:stride] for stride in settings.strides
                          for start in range(20 - 4 * stride)]).transpose(1, 2).double()  # (clips, C, F, h, w)
-    eq1 = x0 = 0.0
+    eq1 = 0.0
     for step in range(steps):
         batch = make_batch(latents, settings, 8.0, scheduler, 0, step)
         noisy, noise = batch["sample"][0, :C].double(), batch["target"][0].double()
-        a = alphas_bar[batch["timestep"].item()]
-        again = (noisy - (1 - a) ** 0.5 * noise) / a**0.5
-        clip = clips[(clips - again).abs().flatten(1).amax(1).argmin()]
-        x0 = max(x0, largest_of(again - clip))
-        eq1 = max(eq1, largest_of(noisy - (a**0.5 * clip + (1 - a) ** 0.5 * noise)))
-    return {"eq1": eq1, "x0": x0}
+        a = bars[batch["timestep"].item()]
+        wanted = a**0.5 * clips + (1 - a) ** 0.5 * noise
+        eq1 = max(eq1, float((noisy - wanted).abs().flatten(1).amax(1).min()))
+    return eq1
+
+
+def x0_error(beta_schedule: str = "scaled_linear") -> float:
+    """Largest difference between the x_0 that the paper's sampler (DDIM) estimates from a network's noise, and the
+    printed formula with that noise in the place of the true one: three steps of a film."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    ddim, bars, worst = sampler(beta_schedule), alphas_bar(beta_schedule), 0.0
+    ddim.set_timesteps(15)
+    x = torch.randn(1, C, 5, 4, 4, generator=generator)
+    for t in ddim.timesteps[[0, 7, 14]]:
+        predicted = torch.randn(x.shape, generator=generator)  # stands for a network's
+        estimated = ddim.step(predicted, t, x).pred_original_sample.double()
+        a = bars[int(t)]
+        worst = max(worst, largest_of(estimated - (x.double() - (1 - a) ** 0.5 * predicted.double()) / a**0.5) * a**0.5)
+    return worst
+
+
+def condition_error() -> float:
+    """Largest difference between what training feeds beside the noisy latents (mask, and the still's latents for every
+    frame) and what the paper says: a mask of 1, the clip's own first frame. The clip is known by its latents."""
+    import torch
+
+    from lnm.batches import make_batch
+
+    settings = Finetune(mask_value=1, strides=[1], still_noise=0.0)
+    latents = torch.randn(20, C, 4, 4, generator=torch.Generator().manual_seed(0))
+    scheduler, bars, worst = sampler("scaled_linear"), alphas_bar("scaled_linear"), 0.0
+    for step in range(10):
+        batch = make_batch(latents, settings, 8.0, scheduler, 0, step)
+        sample, a = batch["sample"][0].double(), bars[batch["timestep"].item()]
+        clean = (sample[:C] - (1 - a) ** 0.5 * batch["target"][0].double()) / a**0.5
+        first = (latents.double() - clean[:, 0]).abs().flatten(1).amax(1).argmin()  # which frame of the clip it is
+        worst = max(worst, largest_of(sample[C] - 1), largest_of(sample[C + 1:] - latents[first, :, None].double()))
+    return worst
 
 
 def consecutive_share(frames: int, strides: list[int], draws: int = 200) -> float:
@@ -157,56 +198,3 @@ def activation_bytes(frames: int) -> int:
     total = sum(size for pointer, size in kept.items() if pointer not in own)
     del loss  # the graph held the storages, and so their addresses, until here
     return total
-
-
-def frozen() -> Finding:
-    """Spatial tensors that two training steps changed."""
-    steps = train_two_steps()
-    return Finding(steps["spatial_changed"] if steps["temporal_changed"] else None,
-                   f"{steps['spatial_changed']} of {steps['spatial']} spatial and {steps['temporal_changed']} of "
-                   f"{steps['temporal']} temporal tensors changed")
-
-
-def eq1() -> float:
-    """Largest error of the training batches against eq. 1."""
-    return eq1_errors()["eq1"]
-
-
-def x0_back() -> Finding:
-    """Largest error of x_0 from x_t by the printed formula, which holds the noise itself."""
-    error = eq1_errors()["x0"]
-    return Finding(error, reason="as printed, with the true noise, it gives x_0 exactly and estimates nothing; a "
-                   "sampler has the network's estimate in its place")
-
-
-def lion_memory() -> Finding:
-    """Bytes that Lion keeps over those that AdamW keeps, for the same layers."""
-    lion, adamw = optimizer_bytes("lion"), optimizer_bytes("adamw")
-    trained = layers()["trained"]
-    gigabytes = [trained * kept["state"] / kept["parameters"] / 1e9 for kept in (lion, adamw)]
-    return Finding(lion["state"] < adamw["state"], f"{lion['state'] / adamw['state']:.2f} of AdamW's",
-                   reason="on Stable Diffusion's U-Net " + " against ".join(f"{size:.2f} GB" for size in gigabytes)
-                   + "; “more performant” is not measured here")
-
-
-def lion_uniform() -> Finding:
-    """Largest over least update of Lion, and of AdamW."""
-    spread = update_spread("lion")
-    return Finding(spread, reason=f"without weight decay, of which the paper says nothing; at 0.01 it is "
-                   f"{update_spread('lion', 0.01):.2f}, AdamW's is {update_spread('adamw'):.0f}")
-
-
-def smoother() -> Finding:
-    """Whether the squared error prefers a smoother answer than the data and than the absolute error's."""
-    rough = mse_smoothness()
-    return Finding(rough["mse"] < min(rough["l1"], rough["edge"]),
-                   f"roughness {rough['mse']:.3f}, absolute error {rough['l1']:.2f}, data {rough['edge']:g}",
-                   reason="of a signal predicted outright; here the loss is on the noise at each step, and a film is "
-                   "drawn, not averaged")
-
-
-def memory_grows() -> Finding:
-    """Whether what training keeps grows with the number of frames."""
-    kept = {frames: activation_bytes(frames) for frames in (4, 8, 16)}
-    text = ", ".join(f"{size / kept[4]:.2f}x at {frames}" for frames, size in kept.items())
-    return Finding(kept[4] < kept[8] < kept[16], f"{text} frames", reason="in proportion to the frames")
