@@ -52,7 +52,7 @@ def preference(percent: int, n: int) -> dict:
 
 # Encoders and pixel formats in which video files commonly come: (name, encoder, pixel format)
 STORED = (("H.264 4:2:0", "libx264", "yuv420p"), ("H.264 4:4:4", "libx264", "yuv444p"),
-          ("H.265 4:2:0", "libx265", "yuv420p"), ("VP9 4:2:0", "libvpx-vp9", "yuv420p"),
+          ("VP9 4:2:0", "libvpx-vp9", "yuv420p"), ("Motion JPEG 4:2:0", "mjpeg", "yuvj420p"),
           ("MPEG-4 4:2:0", "mpeg4", "yuv420p"), ("FFV1 4:4:4", "ffv1", "yuv444p"))
 
 
