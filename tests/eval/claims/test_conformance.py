@@ -1,0 +1,39 @@
+"""How the checks of the method reach the ledger."""
+
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+from eval.claims import conformance
+from lnm.errors import UserError
+from lnm.workflow import code
+
+ASIDE = {"lnm", "lnm.errors", "lnm.files", "lnm.settings"}  # what no check is about
+
+
+def test_what_was_found_is_of_the_modules_that_the_checks_run():
+    texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests" / "conformance").glob("*.py")
+             if not path.name.startswith(("test_", "conftest"))]
+    lines = sorted({line for text in texts for line in re.findall(r"from lnm\.\w+ import [\w, ]+", text)})
+    behind = {name for name in code.modules("\n".join(lines), REPOSITORY) if name.startswith("lnm.")} - ASIDE
+    assert {f"lnm.{name}" for name in conformance.CHECKED} == behind
+
+
+def test_the_pipeline_checks_again_what_was_edited():
+    from ruamel.yaml import YAML
+
+    stage = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["conformance"]
+    assert stage["deps"] == [*(f"lnm/{name}.py" for name in conformance.CHECKED), "tests/conformance"]
+    assert list(stage["outs"][0]) == [conformance.FILE.as_posix()]
+
+
+def test_a_check_that_fails_is_said_and_stops_nothing(project):
+    with pytest.raises(UserError, match="tests/conformance: not there"):
+        conformance.run(project)
+    folder = project / "tests" / "conformance"
+    folder.mkdir(parents=True)
+    (folder / "test_it.py").write_text("def test_it():\n    assert 1 + 1 == 2\n")
+    assert conformance.run(project) == ""
+    (folder / "test_it.py").write_text("def test_it():\n    assert 1 + 1 == 3\n")
+    assert "1 failed" in conformance.run(project)
