@@ -218,7 +218,7 @@ def run(results: Path, out: Path, params: Path | None = None, strict: bool = Fal
     if strict:
         table, problems = rows(results, params), []
     else:
-        table, problems = _sound(results, params)
+        table, problems = sound(results, params)
     write_json(out / "claims.json", {"counts": counts(table), "counts_line": counts_line(table), "problems": problems,
                                      "claims": table})
     part = out / "claims.md.part"
@@ -232,8 +232,8 @@ def left_out(out: Path) -> list[str]:
     return (read_json(out / "claims.json") or {}).get("problems", [])
 
 
-def _sound(results: Path, params: Path | None) -> tuple[list[dict], list[str]]:
-    """The rows that can be had, and a line on each claim that cannot."""
+def sound(results: Path, params: Path | None = None) -> tuple[list[dict], list[str]]:
+    """The rows that can be had, and a line on each claim that cannot be judged: nothing is raised."""
     table: list[dict] = []
     try:
         claims, problems = read_claims(root() / "claims.yaml")

@@ -37,10 +37,6 @@ def test_a_network_that_does_not_attend_to_the_text_is_seen():
     assert network.words_error() < 1e-4 < 0.5 < network.words_error(cut=True)
 
 
-def test_a_network_that_is_not_told_the_frame_rate_cannot_learn_it():
-    assert network.fps_error() < 0.5 < 0.99 < network.fps_error(blind=True)
-
-
 def test_a_projection_over_positions_is_seen(monkeypatch):
     start = pseudo3d.TemporalAttention.__init__
 
