@@ -42,7 +42,8 @@ def all_frames() -> Finding:
 def fps_learnt() -> Finding:
     """Whether the number is learnt; a network that is not told it must fail, else nothing was shown."""
     told, blind = network.fps_error(), network.fps_error(blind=True)
-    return Finding(told < 0.5 and blind > 0.99, f"{told:.2g} of a blind network's least error; not told the number, {blind:.2g}",
+    return Finding(told < 0.5 and blind > 0.99,
+                   f"{told:.2g} of a blind network's least error; not told the number, {blind:.2g}",
                    numbers={"told": told, "blind": blind})
 
 
