@@ -170,7 +170,7 @@ def within(published: Any, value: Any, tolerance: float) -> bool:
     if isinstance(published, (int, float)) and isinstance(value, (int, float)):
         if isinstance(published, bool) or isinstance(value, bool):
             return published is value
-        return abs(value - published) <= tolerance
+        return bool(abs(value - published) <= tolerance)
     return published == value
 
 

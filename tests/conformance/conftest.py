@@ -15,7 +15,7 @@ def found(request):
 
     def keep(check, finding, passed):
         FOUND[check] = {"value": finding.value, "text": finding.text, "reason": finding.reason,
-                        "numbers": finding.numbers, "passed": passed, "test": request.node.nodeid}
+                        "numbers": finding.numbers, "passed": bool(passed), "test": request.node.nodeid}
 
     return keep
 

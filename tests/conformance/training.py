@@ -85,7 +85,7 @@ def x0_error(beta_schedule: str = "scaled_linear") -> float:
         estimated = ddim.step(predicted, t, x).pred_original_sample.double()
         a = bars[int(t)]
         worst = max(worst, largest_of(estimated - (x.double() - (1 - a) ** 0.5 * predicted.double()) / a**0.5) * a**0.5)
-    return worst
+    return float(worst)
 
 
 def condition_error() -> float:
@@ -104,7 +104,7 @@ def condition_error() -> float:
         clean = (sample[:C] - (1 - a) ** 0.5 * batch["target"][0].double()) / a**0.5
         first = (latents.double() - clean[:, 0]).abs().flatten(1).amax(1).argmin()  # which frame of the clip it is
         worst = max(worst, largest_of(sample[C] - 1), largest_of(sample[C + 1:] - latents[first, :, None].double()))
-    return worst
+    return float(worst)
 
 
 def consecutive_share(frames: int, strides: list[int], draws: int = 200) -> float:
