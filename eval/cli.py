@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -309,5 +310,6 @@ def claims_(
     if json_:
         write_json(json_, json.loads((target / "claims.json").read_text(encoding="utf-8")))
     print(ledger.short(table))
-    print(f"\n{len(table)} claims: {ledger.counts_line(table)}\n{target / 'claims.md'} has the paper's words and the "
+    print("\n" + textwrap.fill(f"{len(table)} claims: {ledger.counts_line(table)}", 120))
+    print(f"{target / 'claims.md'} has the paper's words and the "
           "reasons")
