@@ -154,7 +154,8 @@ def test_votes_are_read_and_simulated_ones_are_not(ledger):
     assert row(ledger, "table_realism_ours")["computed"] == "no votes"
     fabricate(ledger, **PAPERS)
     assert row(ledger, "table_preference_ours")["verdict"] == RESULT, "60 to 86 holds 79"
-    write_json(path, summary | {"questions": {"preference": {"pairs": [pair | {"share": 0.5, "low": 0.4, "high": 0.6}]}}})
+    even = pair | {"share": 0.5, "low": 0.4, "high": 0.6}
+    write_json(path, summary | {"questions": {"preference": {"pairs": [even]}}})
     assert row(ledger, "table_preference_ours")["verdict"] == DIFFERS
     few = pair | {"low": None, "high": None}
     write_json(path, summary | {"questions": {"preference": {"pairs": [few]}}})
