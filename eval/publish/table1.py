@@ -15,6 +15,7 @@ from eval.publish import table1_notes
 from eval.publish.formats import cell
 from eval.publish.table1_notes import ALIKE, DAGGER, NO_VOTES
 from eval.publish.votes import votes_of
+from eval.records.markdown import grid
 from eval.records.published import PUBLISHED
 from eval.records.run import difference, mean_over_videos, read_tables
 from eval.records.video import LABELS
@@ -157,21 +158,13 @@ def notes(tables: dict[str, dict]) -> list[str]:
     return table1_notes.notes(tables, len(tests(tables)), max(pairs, default=0))
 
 
-def _grid(header: list[str], rows: list[list[str]]) -> str:
-    """A markdown table whose columns also line up in a terminal."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [[text.ljust(width) for text, width in zip(row, widths)] for row in [header, *rows]]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _markdown(tables: dict[str, dict], votes: dict) -> str:
     import textwrap
 
-    parts = ["## Table 1. Video generation evaluation", _grid(*table1(tables, votes))]
+    parts = ["## Table 1. Video generation evaluation", grid(*table1(tables, votes))]
     for title, group in groups(tables).items():
-        parts += [f"## Table 1b. {title}: what was measured", _grid(*table1b(group))]
-    parts += [f"## {table1c_title(tables)}", _grid(*table1c(tables))]
+        parts += [f"## Table 1b. {title}: what was measured", grid(*table1b(group))]
+    parts += [f"## {table1c_title(tables)}", grid(*table1c(tables))]
     wrapped = ["\n  ".join(textwrap.wrap(note, 110)) for note in notes(tables)]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in wrapped)]) + "\n"
 
