@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import textwrap
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from eval.study.commands import study
 from lnm.cli.style import App, Quiet, calm, say
 from lnm.errors import UserError
 from lnm.files import write_json
-from lnm.workflow.params import NAME, load, root
+from lnm.workflow.params import root
 
 score = App()
-study = App("The human study: the page that asks, the votes it collects, votes from a model.")
 claims = App()
-
-
-def commas(given: list[str] | None) -> list[str] | None:
-    """["a,b", "c"] -> ["a", "b", "c"]; None for none."""
-    return [part.strip() for text in given for part in text.split(",") if part.strip()] if given else None
+__all__ = ["claims", "score", "study"]  # study: its commands stand in eval/study/commands.py
 
 
 # --- score --------------------------------------------------------------------------------------------------------
@@ -137,141 +132,6 @@ def _writable(option: str, path: str | None) -> None:
         raise UserError(f"{option} {path}: {folder.name} is a file, not a folder; choose another place")
     if not os.access(target if target.exists() else folder, os.W_OK):
         raise UserError(f"{option} {path}: not allowed to write there; choose another place")
-
-
-# --- study --------------------------------------------------------------------------------------------------------
-
-
-@study.add("lnm study build --methods ours,heldout --catch 3")
-def build(
-    videos: Annotated[list[str] | None, typer.Option(metavar="NAME,...",
-                                                     help="(default: every video of params.yaml)")] = None,
-    methods: Annotated[list[str] | None, typer.Option(metavar="NAME,...", help="Two or more; also: heldout. (default: "
-                                                      "the run's and all of inputs/baselines)")] = None,
-    films: Annotated[int, typer.Option(min=1, help="Films a method and video, from the first seed on.")] = 1,
-    catch: Annotated[int, typer.Option(min=0, help="Trials that show a film beside its broken version.")] = 6,
-    ties: Annotated[bool, typer.Option("--ties", help="Allow 'no difference'.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the catch trials.")] = 0,
-    consent: Annotated[Path | None, typer.Option(metavar="FILE",
-                                                 help="A text file to show first instead of ours.")] = None,
-    title: Annotated[str, typer.Option(help="Of the page.")] = "Which film is better?",
-    fps: Annotated[float | None, typer.Option(help="For videos without films in results/.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE",
-                                             help="(default: results/human_study/study.html)")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Write the page that asks which film is better, with the films inside it."""
-    from eval.study.films import collect
-    from eval.study.page import write_page
-
-    words = None
-    if consent:
-        try:
-            words = consent.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8"
-            raise UserError(f"{consent}: {reason}; give a UTF-8 text file") from None
-    target = out or root() / "results" / "human_study" / "study.html"
-    asked = commas(methods)
-    if asked is not None and len(asked) < 2:
-        raise UserError(f"--methods {asked[0]}: give two or more, such as ours,heldout")
-    scenes = collect(root() / "results", commas(videos) or list(load().videos), asked, films, fps)
-    for scene, found in scenes.items():
-        if len(found) < 2:
-            print(f"{scene}: films of {', '.join(found) or 'no method'} only; not asked about", file=sys.stderr)
-    page = write_page(scenes, target, catch, ties, seed, words, title)
-    caught = sum(trial["is_catch"] for trial in page["trials"])
-    print(f"{_shown(target)}: {len(page['trials'])} trials, {caught} of them catch trials; "
-          f"{target.stat().st_size / 1e6:.1f} MB. Open it in a browser, or send it; answers go into "
-          "inputs/human_study/.")
-
-
-@study.add("lnm study aggregate answers/*.csv")
-def aggregate(
-    csv: Annotated[list[Path] | None, typer.Argument(metavar="CSV...", help="Files, or folders of "
-                                                     "them. (default: inputs/human_study)")] = None,
-    methods: Annotated[list[str] | None, typer.Option(metavar="NAME,...", help="Names that may "
-                                                      "occur; a row with another is left out and listed.")] = None,
-    max_failed: Annotated[int, typer.Option(min=0, help="Catch trials an observer may fail.")] = 0,
-    bootstrap: Annotated[int, typer.Option(min=1, help="Resamples.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    strict: Annotated[bool, typer.Option("--strict", help="A malformed or repeated row is an error.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER",
-                                             help="(default: results/human_study)")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Say what people answered: shares, intervals, tests, who failed the catch trials."""
-    from eval.study.aggregate import aggregate as aggregate_votes
-    from eval.study.form import NO_RESPONSES
-    from eval.study.text import markdown
-    from eval.study.votes import find_responses
-
-    home = root() / "inputs" / "human_study"
-    paths: list[Path] = []
-    for path in csv or [home]:
-        paths += find_responses(path) if path.is_dir() or not csv else [path]
-    for path in () if csv else home.glob("[!.]*"):
-        if path not in paths:
-            print(f"{_shown(path)}: not a .csv file, not read", file=sys.stderr)
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise UserError("the same file is given twice; give it once")
-    target = out or root() / "results" / "human_study"
-    summary = aggregate_votes(paths, target, commas(methods), bootstrap, seed, max_failed, strict)
-    for file, line, reason in summary["problems"][:20]:
-        print(f"{file}: line {line}: {reason}", file=sys.stderr)
-    if len(summary["problems"]) > 20:
-        print(f"... and {len(summary['problems']) - 20} more, all in {_shown(target)}", file=sys.stderr)
-    if summary["status"] == NO_RESPONSES:
-        print("\n".join([NO_RESPONSES, *summary.get("notes", [])]) + "\n")
-    print(markdown(summary))
-
-
-@study.add("lnm study simulate --preference ours=1.3,cogvideo=0 --observers 40")
-def simulate(
-    preference: Annotated[list[str], typer.Option(metavar="METHOD=LOG_ODDS,...", help="How well each is liked.")],
-    realism: Annotated[list[str] | None, typer.Option(metavar="METHOD=LOG_ODDS,...",
-                                                      help="(default: as --preference)")] = None,
-    observers: Annotated[int, typer.Option(min=1, help="How many vote.")] = 40,
-    scenes: Annotated[list[str] | None, typer.Option(metavar="NAME,...",
-                                                     help="(default: scene-1,scene-2,scene-3)")] = None,
-    observer_sd: Annotated[float, typer.Option(min=0, help="Of an observer's own liking of a method.")] = 0.0,
-    scene_sd: Annotated[float, typer.Option(min=0, help="The same for a scene.")] = 0.0,
-    lapse: Annotated[float, typer.Option(min=0, max=1, help="Share of answers at random.")] = 0.0,
-    side_bias: Annotated[float, typer.Option(help="Log odds for the left film.")] = 0.0,
-    catch: Annotated[int, typer.Option(min=0, help="Trials that show a film beside its broken version.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="(default: build/"
-                                             "SIMULATED_votes.csv); never below inputs/")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Write votes from a stated model, marked SIMULATED in every row, to try the analysis on."""
-    from eval.study.form import MARK
-    from eval.study.simulate import simulate as simulate_votes
-
-    liked = dict(_strength(text) for text in commas(preference) or ())
-    strengths = {"preference": liked, "realism": dict(_strength(text) for text in commas(realism) or ()) or liked}
-    if any(len(one) < 2 for one in strengths.values()):
-        raise UserError("--preference: give two or more methods, such as ours=1.3,cogvideo=0")
-    shown = tuple(commas(scenes) or ("scene-1", "scene-2", "scene-3"))
-    path = simulate_votes(out or root() / "build" / f"{MARK}_votes.csv", strengths, observers, shown,
-                          observer_sd, scene_sd, lapse, side_bias, catch, seed)
-    print(f"{_shown(path)}: {MARK} votes of {observers} observers; no person was asked")
-
-
-def _strength(text: str) -> tuple[str, float]:
-    name, found, value = text.rpartition("=")
-    if found and NAME.fullmatch(name):
-        try:
-            return name, float(value)
-        except ValueError:
-            pass
-    raise UserError(f"{text!r} is not METHOD=NUMBER, such as ours=1.3")
-
-
-def _shown(path: Path) -> str:
-    """A path as it is told: relative to the project where it lies inside."""
-    path = path.absolute()
-    return path.relative_to(root()).as_posix() if path.is_relative_to(root()) else str(path)
 
 
 # --- claims -------------------------------------------------------------------------------------------------------

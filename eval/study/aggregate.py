@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,87 +18,119 @@ from eval.statistics.intervals import rounded
 from eval.statistics.permutation import sign_flip
 from eval.statistics.power import observers_needed
 from eval.study.form import CATCH, MARK, NO_RESPONSES, QUESTIONS, below_inputs, shown, write_text
+from eval.study.sieve import LEAVE_OUT, LOOKED, Rule, about, careless, films_of, once
 from eval.study.text import markdown
-from eval.study.votes import read_votes
+from eval.study.votes import PROBLEM, read_votes
 from lnm.errors import UserError
 from lnm.files import sha256, write_json
-from lnm.workflow.params import root
 
 POWER_SHARES = (0.6, 0.7, 0.74, 0.76, 0.78, 0.79)  # the last four are the paper's own
 
 
-def aggregate(paths: list[Path], out: Path, methods: list[str] | None = None, resamples: int = 2000, seed: int = 0,
-              max_failed: int = 0, strict: bool = False) -> dict:
-    """Reads votes and writes out/summary.json, summary.md and, if there are any, malformed.csv; returns the summary.
+def aggregate(paths: list[Path], out: Path | None, methods: list[str] | None = None, resamples: int = 2000,
+              seed: int = 0, rule: Rule = LOOKED, strict: bool = False, study: dict | None = None) -> dict:
+    """Reads votes and writes out/summary.json, summary.md and, if there are any, left_out.csv; returns the summary.
 
-    methods: names that may occur, in the order to print them; None takes what comes, ours first. resamples, seed: of
-    the bootstrap. max_failed: an observer who fails more catch trials is left out. strict: a malformed or repeated row
-    is an error. Simulated votes give the same files named SIMULATED_..., with the mark in them; simulated and real
-    ones together are refused.
+    out: a folder; None writes nothing. methods: names that may occur, in the order to print them; None takes what
+    comes, ours first. resamples, seed: of the bootstrap. rule: which observers were not looking. strict: any row that
+    is not counted is an error. study: the one whose films count, as from `page.write_page` or `page.read_study`;
+    answers about other films are listed and never counted. Simulated votes give the same files named SIMULATED_...,
+    with the mark in them; simulated and real ones together are refused.
     """
-    summary = {"status": NO_RESPONSES, "simulated": False, "files": {}, "votes": 0, "observers": 0, "questions": {},
-               "published": _published(),
+    summary = {"status": NO_RESPONSES, "simulated": False, "study": _record(study), "files": {}, "votes": 0,
+               "observers": 0, "questions": {}, "published": _published(),
                "power": [observers_needed(p, wanted) for p in POWER_SHARES for wanted in (0.8, 0.9)]}
-    problems = None
+    problems: list[tuple] = []
     if paths:
-        votes, problems, notes = read_votes(paths, methods)
-        if len(problems) and (strict or not len(votes)):
-            first, more = problems.iloc[0], len(problems) - 1
-            raise UserError(f"{first['file']}: line {first['line']}: {first['reason']}"
-                            + (f" ({more} more rows after it)" if more else "")
-                            + ("" if len(votes) else "; not one row is a vote"))
-        summary |= {"files": {shown(path): sha256(path) for path in paths}, "rows_left_out": len(problems),
-                    "notes": notes}
-        if len(votes):
-            summary |= _summarise(votes, methods, resamples, seed, max_failed)
+        votes, unread, notes = read_votes(paths)
+        problems = list(unread.itertuples(index=False, name=None))
+        if problems and (strict or not len(votes)):
+            raise UserError(_first(problems) + ("" if len(votes) else "; not one row is a vote"))
+        simulated = len(votes) > 0 and _simulated(votes, paths)
+        votes, other = about(votes, None if simulated else study, methods)
+        votes, again, several = once(votes)
+        problems += [*other, *again]
+        if problems and strict:
+            raise UserError(_first(problems))
+        summary |= {"files": _files(paths, votes, problems), "notes": notes,
+                    "left_out": dict(Counter(kind for _, _, kind, _ in problems)),
+                    "observers_of_several_sessions": several, "rule": rule.record()}
+        if not votes["is_catch"].all():  # catch trials alone say nothing
+            summary |= _summarise(votes, simulated, methods, resamples, seed, rule)
     summary = rounded(summary)
+    if out is not None:
+        _write(summary, problems, out)
+    return summary | {"problems": problems}
+
+
+def _first(problems: list[tuple]) -> str:
+    file, line, _, reason = problems[0]
+    more = f" ({len(problems) - 1} more rows after it)" if len(problems) > 1 else ""
+    return f"{file}: line {line}: {reason}{more}"
+
+
+def _write(summary: dict, problems: list[tuple], out: Path) -> None:
     mark = f"{MARK}_" if summary["simulated"] else ""
-    if problems is not None and len(problems):
-        write_text(out / f"{mark}malformed.csv", problems.to_csv(index=False))
+    if problems:
+        stream = io.StringIO(newline="")
+        csv.writer(stream, lineterminator="\n").writerows([PROBLEM, *problems])
+        write_text(out / f"{mark}left_out.csv", stream.getvalue())
     else:
-        (out / f"{mark}malformed.csv").unlink(missing_ok=True)  # of an earlier run
+        (out / f"{mark}left_out.csv").unlink(missing_ok=True)  # of an earlier run
     write_text(out / f"{mark}summary.md", markdown(summary))
     write_json(out / f"{mark}summary.json", summary)
-    return summary | {"problems": [] if problems is None else [tuple(row) for row in problems.itertuples(index=False)]}
 
 
-def _summarise(votes, methods: list[str] | None, resamples: int, seed: int, max_failed: int) -> dict:
+def _record(study: dict | None) -> dict | None:
+    """What a summary keeps of the study: its id and the hash of every film that was asked about."""
+    if study is None:
+        return None
+    films: dict[str, dict[str, str]] = {}
+    for (scene, method), film in films_of(study).items():
+        if not method.startswith(CATCH):
+            films.setdefault(scene, {})[method] = film
+    return {"id": study["id"], "films": films}
+
+
+def _files(paths: list[Path], votes, problems: list[tuple]) -> dict[str, dict]:
+    """Where the votes come from: of each file its hash and what was found in it. A vote of a catch trial is a row."""
+    lost = Counter(file for file, *_ in problems)
+    found = {}
+    for path in paths:
+        name = shown(path)
+        rows = votes[votes["file"] == name]
+        times = rows["answered"].dropna()
+        found[name] = {
+            "sha256": sha256(path), "rows": len(rows) + lost[name], "counted": len(rows),
+            "observers": int(rows["observer"].nunique()), "studies": sorted(set(rows["study"].astype(str)) - {""}),
+            "first": times.min().isoformat() if len(times) else None,
+            "last": times.max().isoformat() if len(times) else None}
+    return found
+
+
+def _summarise(votes, simulated: bool, methods: list[str] | None, resamples: int, seed: int, rule: Rule) -> dict:
     """Everything that is said of some votes."""
-    simulated = _simulated(votes)
-    right = votes["condition_A"].astype(str).str.lower().str.startswith(CATCH).map({True: "B", False: "A"})
-    failed = votes[votes["is_catch"] & (votes["choice"].astype(str) != right)]["observer"].value_counts()
-    failed = sorted(str(name) for name in failed.index[failed > max_failed])
-    out = votes["observer"].isin(failed)
-    caught = votes[votes["is_catch"]]
-    each = int(caught["observer"].astype(str).value_counts().min()) if len(caught) else 0  # of who saw the fewest
-    kept = votes[~out & ~votes["is_catch"]]
-    names = {*kept["condition_A"].unique(), *kept["condition_B"].unique()}
-    names = sorted(names, key=lambda name: (name != "ours", name))
-    order = {name: i for i, name in enumerate(methods or names)}
-    a, b = kept["condition_A"].map(order).astype(int), kept["condition_B"].map(order).astype(int)
-    tie = kept["choice"].astype(str) == "tie"
-    chose_a = (kept["choice"].astype(str) == "A") & ~tie
-    kept = kept.assign(
-        first=np.minimum(a, b), second=np.maximum(a, b), tie=tie, win=chose_a == (a < b), chose_a=chose_a,
-        video=kept["scene"].astype(str).str.split("/seed_").str[0])
+    why = careless(votes, rule)
+    asked = votes[~votes["is_catch"]]
+    suspect = asked["observer"].isin(list(why))
+    everybody, labels = _sorted(asked, methods)
+    kept = everybody[~suspect] if rule.careless == LEAVE_OUT else everybody
+    caught = votes["is_catch"].groupby(votes["observer"].astype(str)).sum()
     sided = kept[~kept["wide"] & ~kept["tie"]]
-    sessions = votes.groupby("observer", observed=True)["session"].nunique()
-    several = sorted(str(name) for name in sessions.index[sessions > 1])
-    labels = list(order)
     questions = {}
     for question in QUESTIONS:
-        asked = kept[kept["question"] == question]
-        pairs = [_pair(group, labels[i], labels[j], seed)
-                 for (i, j), group in asked.groupby(["first", "second"], sort=True)]
+        answers, every = kept[kept["question"] == question], everybody[everybody["question"] == question]
+        pairs = [_pair(group, labels[i], labels[j], seed) | _with_everybody(every, i, j)
+                 for (i, j), group in answers.groupby(["first", "second"], sort=True)]
         if pairs:
-            questions[question] = {"pairs": pairs, "davidson": _strengths(asked, labels, resamples, seed)}
+            questions[question] = {"pairs": pairs, "davidson": _strengths(answers, labels, resamples, seed)}
     return {
         "status": MARK if simulated else "responses", "simulated": simulated,
         "votes": len(kept), "observers": int(kept["observer"].nunique()),
-        "catch": {"trials": len(caught), "observers_asked": int(caught["observer"].nunique()), "max_failed": max_failed,
-                  "each": each, "luck": luck(each, max_failed), "observers_left_out": failed,
-                  "votes_left_out": int((out & ~votes["is_catch"]).sum())},
-        "observers_of_several_sessions": several,
+        "careless": {"observers": why, "votes": int(suspect.sum()), "left_out": rule.careless == LEAVE_OUT},
+        "catch": {"trials": int(caught.sum()), "observers_asked": int((caught > 0).sum()),
+                  "observers_without": int((caught == 0).sum()), "fewest": int(caught.min()),
+                  "luck": luck(int(caught.min()), rule.max_failed)},
         "rt_ms_median": float(kept["rt_ms"].median()) if kept["rt_ms"].notna().any() else None,
         "left_right": _share(sided, sided["chose_a"]) if len(sided) else
         {"refused": "no vote says which film was left"},
@@ -103,17 +138,38 @@ def _summarise(votes, methods: list[str] | None, resamples: int, seed: int, max_
     }
 
 
-def _simulated(votes) -> bool:
+def _sorted(votes, methods: list[str] | None):
+    """Votes with what does not depend on sides, and the methods' names by their numbers: `first` and `second`, the
+    pair's methods as numbers, the smaller first; `win`, whether the first was chosen; `tie`, `chose_a`, `video`."""
+    names = {*votes["condition_A"].unique(), *votes["condition_B"].unique()}
+    labels = methods or sorted(names, key=lambda name: (name != "ours", name))
+    order = {name: i for i, name in enumerate(labels)}
+    a, b = votes["condition_A"].map(order).astype(int), votes["condition_B"].map(order).astype(int)
+    tie = votes["choice"].astype(str) == "tie"
+    chose_a = (votes["choice"].astype(str) == "A") & ~tie
+    return votes.assign(
+        first=np.minimum(a, b), second=np.maximum(a, b), tie=tie, win=chose_a == (a < b), chose_a=chose_a,
+        video=votes["scene"].astype(str).str.split("/seed_").str[0]), list(labels)
+
+
+def _with_everybody(votes, first: int, second: int) -> dict:
+    """A pair's share if nobody were left out for not looking."""
+    decided = votes[(votes["first"] == first) & (votes["second"] == second) & ~votes["tie"]]
+    return {"with_everybody": {"wins": int(decided["win"].sum()), "n": len(decided)}}
+
+
+def _simulated(votes, paths: list[Path]) -> bool:
     """Whether these votes are simulated; refuses a mixture, and simulated ones below inputs/."""
     marked = (votes["observer"].astype(str).str.upper().str.startswith(MARK)
-              | votes["session"].astype(str).str.upper().str.startswith(MARK))
+              | votes["session"].astype(str).str.upper().str.startswith(MARK)
+              | (votes[["study", "film_A", "film_B"]].astype(str) == MARK).any(axis=1))
     if not marked.any():
         return False
     file = votes.loc[marked, "file"].iloc[0]
     if not marked.all():
         raise UserError(f"{file}: holds simulated votes and {votes.loc[~marked, 'file'].iloc[0]} real ones; they are "
                         "never counted together: give one kind")
-    if below_inputs(root() / file):
+    if any(below_inputs(path) for path in paths):
         raise UserError(f"{file}: simulated votes do not belong below inputs/; move it")
     return True
 

@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 const films = { A: $("film-A"), B: $("film-B") };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-let session = null;  // {observer, session, seed, answers: [[choice, rt_ms]], saved}
+let session = null;  // {observer, session, seed, answers: [[choice, rt_ms, answered]], saved}
 let trials = [];
 let answerable = false;  // both films of the trial on the screen have been seen playing
 let started = 0;  // when they began to
@@ -162,7 +162,8 @@ function enable(on) {
 function choose(choice) {
   if (!answerable) return;
   answerable = false;
-  session.answers.push([choice, Math.round(performance.now() - started)]);
+  const now = new Date().toISOString().replace(/\.\d+/, "");
+  session.answers.push([choice, Math.round(performance.now() - started), now]);
   keep();
   enable(false);
   $("pair").classList.add("waiting");
@@ -172,10 +173,11 @@ function choose(choice) {
 function csv() {
   const field = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
   const rows = trials.map((trial, i) => {
+    const [choice, rt_ms, answered] = session.answers[i];
     const row = {
-      observer: session.observer, session: session.session, scene: trial.scene, question: trial.question,
-      condition_A: trial.A, condition_B: trial.B, choice: session.answers[i][0], side_seed: session.seed,
-      rt_ms: session.answers[i][1], is_catch: trial.is_catch,
+      observer: session.observer, session: session.session, study: study.id, scene: trial.scene,
+      question: trial.question, condition_A: trial.A, condition_B: trial.B, film_A: study.hashes[trial.film.A],
+      film_B: study.hashes[trial.film.B], choice, side_seed: session.seed, rt_ms, answered, is_catch: trial.is_catch,
     };
     return study.columns.map((name) => field(row[name]));
   });

@@ -23,6 +23,10 @@ def simulate(path: Path, strengths: dict[str, dict[str, float]], observers: int 
     where the observer's and the scene's liking of a method are drawn from N(0, observer_sd^2) and N(0, scene_sd^2).
     A catch trial is missed by a lapse only. Sides and order are drawn like the page's. Refuses to write below inputs/.
     """
+    drawn = {"observer_sd": observer_sd, "scene_sd": scene_sd, "lapse": lapse, "side_bias": side_bias}
+    for name, value in [*drawn.items(), *(item for liked in strengths.values() for item in liked.items())]:
+        if not np.isfinite(value):
+            raise UserError(f"{name}={value}: must be a finite number")
     if below_inputs(path):
         raise UserError(f"{shown(path)}: simulated votes are never written below inputs/; choose another --out")
     for method in {method for liked in strengths.values() for method in liked}:
@@ -53,7 +57,8 @@ def simulate(path: Path, strengths: dict[str, dict[str, float]], observers: int 
                     odds = side_bias + sum(sign * (strength[m] + own[m] + liking[question, scene, m])
                                            for m, sign in ((a, 1), (b, -1)))
                     left = rng.random() < 1 / (1 + np.exp(-odds))
-                writer.writerow([f"{MARK}-{o + 1:04d}", f"{MARK}-{session_seed:08x}-{o + 1:04d}", scene, question, a, b,
-                                 "A" if left else "B", session_seed, int(rng.lognormal(8, 0.4)), int(caught)])
+                writer.writerow([f"{MARK}-{o + 1:04d}", f"{MARK}-{session_seed:08x}-{o + 1:04d}", MARK, scene, question,
+                                 a, b, MARK, MARK, "A" if left else "B", session_seed, int(rng.lognormal(8, 0.4)), "",
+                                 int(caught)])
     write_text(path, stream.getvalue())
     return path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from eval.records.markdown import escaped, grid
+from eval.statistics.catch import LUCK
 from eval.statistics.crossed import percent
 from eval.statistics.small import FEWEST
 from eval.study.form import MARK, NO_RESPONSES, QUESTIONS
@@ -36,6 +38,8 @@ def markdown(summary: dict) -> str:
         parts[-1] += ("\n- this run: share of the decided votes of one pair; [ ]: 95%, where votes that share an "
                       "observer or a video count as alike")
         parts += _details(summary, mark)
+    elif summary["files"]:
+        parts += [_left_out(summary, mark), *_provenance(summary)]
     needed = [[f"{100 * one['share']:.0f}%", f"{one['power']:g}", str(one["smallest"]), str(one["always_from"])]
               for one in summary["power"]]
     parts += ["### How many observers", grid(["True share", "Power", "Observers", "and every number from"], needed),
@@ -54,40 +58,85 @@ def _details(summary: dict, mark: str) -> list[str]:
             if "refused" in alpha:
                 reasons.append(f"alpha of {question}, {title[1]}: {alpha['refused']}")
             if "refused" in pair:
-                rows.append([*title, "-", "0", str(pair["ties"]), *["-"] * 4])
+                rows.append([*title, "-", "0", str(pair["ties"]), *["-"] * 5])
                 continue
             rows.append([*title, percent(pair), str(pair["n"]), str(pair["ties"]), pair["over"] or "-",
                          f"{pair['votes_worth']:.0f}" if pair["votes_worth"] else "-", f"{pair['p_value']:.2g}",
-                         f"{alpha['alpha']:.2f}" if "alpha" in alpha else "-"])
+                         f"{alpha['alpha']:.2f}" if "alpha" in alpha else "-",
+                         f"{pair['with_everybody']['wins']} of {pair['with_everybody']['n']}"])
         ranked = entry["davidson"]
         if ranked and "refused" in ranked:
             reasons.append(f"strengths of {question}: {ranked['refused']}")
         elif ranked:
             ranks += _strengths(question, ranked)
     parts = [f"### {mark}Pairs", grid(["Question", "Pair", "Share", "n", "ties", "interval over", "votes worth", "p",
-                                       "alpha"], rows)]
+                                       "alpha", "with all"], rows)]
     if ranks:
         parts += [f"### {mark}Strengths, Davidson's model",
                   grid(["Question", "Method", "log odds", "95%", "over"], ranks)]
-    catch, side = summary["catch"], summary["left_right"]
+    return [*parts, *_said(summary, mark, reasons)]
+
+
+def _said(summary: dict, mark: str, reasons: list[str]) -> list[str]:
+    """How the tables are to be read, what was not counted and why, and where the votes come from."""
+    side = summary["left_right"]
     notes = [
         f"{summary['votes']} votes of {summary['observers']} observers counted; n is without ties",
         f"the interval is over whole observers and whole videos; of fewer than {FEWEST} videos over observers, for "
         f"these videos\n  alone; of fewer than {FEWEST} observers there is none. p: sign flips of observers' shares "
         "against 1/2, each pair alone",
+        "with all: the share's votes if nobody were left out for not looking",
         "alpha: Krippendorff's, over scenes; near 0 where every scene leans the same way, however strongly",
-        f"catch trials: {catch['trials']}, {catch['each']} an observer, which one who clicks at random passes with "
-        f"probability {catch['luck']:.2g}; shown to {catch['observers_asked']} observers; left out for failing more "
-        f"than {catch['max_failed']}: {len(catch['observers_left_out'])} observers with {catch['votes_left_out']} votes"
-        + (f" ({_some(catch['observers_left_out'])})" if catch["observers_left_out"] else ""),
-        f"rows left out as malformed or repeated: {summary['rows_left_out']}"
-        + (f", listed in {MARK + '_' if mark else ''}malformed.csv" if summary["rows_left_out"] else ""),
+        *_careless(summary),
+        _left_out(summary, mark).removeprefix("- "),
         f"left film chosen: {side['refused']}" if "refused" in side else
-        f"left film chosen: {percent(side)} of {side['n']} votes",
+        f"left film chosen: {percent(side)}" + ("" if side["low"] is None else f" of {side['n']} votes"),
     ]
     if several := summary["observers_of_several_sessions"]:
-        notes.append(f"observers of several sessions: {_some(several)}; all their votes count")
-    return [*parts, "\n".join(f"- {note}" for note in notes + reasons + summary["notes"])]
+        notes.append("observers of several sessions, of which the earliest counts: " + _some([
+            f"{escaped(one['observer'])} (session {escaped(one['sessions'][0])}; {one['left_out']} later answers left "
+            "out)" for one in several]))
+    notes += map(escaped, reasons + summary["notes"])
+    return ["\n".join(f"- {note}" for note in notes), *_provenance(summary)]
+
+
+def _left_out(summary: dict, mark: str) -> str:
+    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["left_out"].items())
+    return f"- rows left out: {kinds}, listed in {MARK + '_' if mark else ''}left_out.csv" if kinds else (
+        "- rows left out: none")
+
+
+def _careless(summary: dict) -> list[str]:
+    """The rule by which observers were not looking, its chance of being passed by luck, and whom it caught."""
+    rule, catch, found = summary["rule"], summary["catch"], summary["careless"]
+    luck = (f"catch trials: {catch['trials']}, shown to {catch['observers_asked']} observers, at least "
+            f"{catch['fewest']} to each; who presses at random passes with probability {catch['luck']:.2g}"
+            + ("" if catch["luck"] <= LUCK else f", **more than {LUCK:g}**")
+            + (f" ({catch['observers_without']} observers were shown none)" if catch["observers_without"] else ""))
+    signs = [f"more than {rule['max_failed']} failed catch trials"]
+    if rule["min_rt_ms"]:
+        signs.append(f"a median answer before {rule['min_rt_ms']:g} ms")
+    if rule["one_side_p"]:
+        signs.append(f"one side so often that a coin does it with p {rule['one_side_p']:g} or less")
+    said = (f"not looking: {', or '.join(signs)}.\n  {'Left out' if found['left_out'] else 'Flagged and counted'}: "
+            f"{len(found['observers'])} observers with {found['votes']} votes")
+    if found["observers"]:
+        said += ": " + _some([f"{escaped(name)} ({', '.join(why)})" for name, why in found["observers"].items()])
+    return [luck, said]
+
+
+def _provenance(summary: dict) -> list[str]:
+    """The table of the files that the votes come from, and of whose films they are."""
+    rows = [[name, one["sha256"][:12], str(one["rows"]), str(one["counted"]), str(one["observers"]),
+             ", ".join(one["studies"]) or "-", f"{one['first']} to {one['last']}" if one["first"] else "-"]
+            for name, one in summary["files"].items()]
+    study = summary["study"]
+    known = (f"films of the study {study['id']}: " + "; ".join(
+        f"{escaped(scene)}: " + ", ".join(f"{escaped(method)} {film}" for method, film in films.items())
+        for scene, films in study["films"].items()) if study and not summary["simulated"]
+        else "no study was named: the films were not compared with any")
+    return ["### Where the votes come from", grid(["File", "SHA-256", "rows", "counted", "observers", "study",
+                                                   "answered"], rows), f"- {known}"]
 
 
 def _strengths(question: str, ranked: dict) -> list[list[str]]:
@@ -104,12 +153,3 @@ def _strengths(question: str, ranked: dict) -> list[list[str]]:
 
 def _some(names: list[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def grid(header: list[str], rows: list[list[str]]) -> str:
-    """A markdown table whose columns line up."""
-    rows = [[text.replace("|", "\\|") for text in row] for row in rows]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join("| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |"
-                     for line in lines)

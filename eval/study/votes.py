@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.study.form import CATCH, CHOICES, COLUMNS, PAIR, QUESTIONS, shown
+from eval.study.form import CATCH, COLUMNS, PAIR, shown
+from eval.study.vote import reason
 from lnm.errors import UserError
+
+PROBLEM = ("file", "line", "kind", "reason")  # of a row that is not counted
+MALFORMED, REPEATED = "malformed", "repeated"
 
 
 def find_responses(folder: Path) -> list[Path]:
@@ -18,13 +22,13 @@ def find_responses(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() == ".csv")
 
 
-def read_votes(paths: list[Path], methods: list[str] | None = None):
+def read_votes(paths: list[Path]):
     """Every vote in some CSV files, and everything that is none: (votes, problems, notes).
 
-    votes: a DataFrame of COLUMNS (side_seed dropped, rt_ms a number or NaN, is_catch a bool) and file, line, wide (no
-    side is known). problems: a DataFrame of file, line, reason: rows that are malformed or stand twice, which are not
-    among the votes. notes: what else was not used, a line each. Raises UserError for a file that cannot be read as a
-    whole, and for a session that contradicts itself.
+    votes: a DataFrame of COLUMNS (side_seed dropped, rt_ms a number or NaN, answered a time or NaT, is_catch a bool)
+    and file, line, wide (no side is known). problems: a DataFrame of PROBLEM: rows that are malformed or stand twice,
+    which are not among the votes. notes: what else was not used, a line each. Raises UserError for a file that cannot
+    be read as a whole, and for a session that contradicts itself.
     """
     import pandas as pd
 
@@ -35,16 +39,21 @@ def read_votes(paths: list[Path], methods: list[str] | None = None):
         problems += malformed
         notes += said
     votes = pd.concat(tables, ignore_index=True)
-    reason = _reasons(votes, methods)
-    bad = votes[reason != ""]
-    problems += zip(bad["file"], bad["line"], reason[reason != ""], strict=True)
-    votes = votes[reason == ""].reset_index(drop=True)
+    why = np.array([reason(dict(zip(COLUMNS, row, strict=True)))
+                    for row in votes[list(COLUMNS)].itertuples(index=False, name=None)], dtype=object)
+    bad = votes[why != ""]
+    problems += zip(bad["file"], bad["line"], why[why != ""], strict=True)
+    votes = votes[why == ""].reset_index(drop=True)
     votes["rt_ms"] = pd.to_numeric(votes["rt_ms"], errors="coerce")  # empty: not measured
+    votes["answered"] = pd.to_datetime(votes["answered"], errors="coerce", utc=True, format="ISO8601")
     votes["is_catch"] = votes["is_catch"].str.lower().isin(("1", "true"))
-    for name in ("file", "observer", "session", "scene", "question", "condition_A", "condition_B", "choice"):
+    for name in ("file", "observer", "session", "study", "scene", "question", "condition_A", "condition_B", "film_A",
+                 "film_B", "choice"):
         votes[name] = votes[name].astype("category")
     votes, twice = _once(votes.drop(columns="side_seed"))
-    return votes, pd.DataFrame(problems + twice, columns=["file", "line", "reason"]), notes
+    listed = [(file, line, MALFORMED, text) for file, line, text in problems]
+    listed += [(file, line, REPEATED, text) for file, line, text in twice]
+    return votes, pd.DataFrame(listed, columns=list(PROBLEM)), notes
 
 
 def _read_file(path: Path):
@@ -57,12 +66,13 @@ def _read_file(path: Path):
     line, header = next(rows)
     header = [text.strip() for text in header]
     pairs = {i: match for i, text in enumerate(header) if (match := PAIR.fullmatch(text))}
-    needed = ("observer",) if pairs else COLUMNS
+    needed = ("observer", "study") if pairs and "study" in header else ("observer",) if pairs else COLUMNS
     missing = [column for column in needed if column not in header]
     if missing:
         form = "the page's" if len(missing) < len(COLUMNS) / 2 else "the page's or a wide (scene|question|A vs B)"
+        untold = "; answers that do not say about which films they are cannot be counted" if "film_A" in missing else ""
         raise UserError(f"{name}: no column {', '.join(missing)}; the header must be {form} one: "
-                        f"{', '.join(needed)}" + (" and pairs" if pairs else ""))
+                        f"{', '.join(needed)}" + (" and pairs" if pairs else untold))
     repeated = {column for column in header if column and header.count(column) > 1}
     if repeated:
         raise UserError(f"{name}: the column {min(repeated)} stands twice; remove one")
@@ -79,7 +89,7 @@ def _read_file(path: Path):
                 text = row[place]
                 column.append(memo[text] if text in memo else memo.setdefault(text, text.strip()))
             continue
-        observer = row[places[0]].strip()
+        observer, study = ([row[place].strip() for place in places] + [""])[:2]
         for i, pair in pairs.items():
             cell, (scene, question, a, b) = row[i].strip(), (text.strip() for text in pair.groups())
             if not cell:
@@ -88,8 +98,9 @@ def _read_file(path: Path):
                 choice = {a.lower(): "A", b.lower(): "B", "a": "A", "b": "B", "tie": "tie"}.get(cell.lower(), cell)
                 catch = str(int(any(text.lower().startswith(CATCH) for text in (a, b))))
                 lines.append(line)
-                for column, text in zip(columns, (observer, observer, scene, question, a, b, choice, "", "", catch),
-                                        strict=True):
+                session = f"{observer}, line {line} of {name}"
+                for column, text in zip(columns, (observer, session, study, scene, question, a, b, "", "", choice, "",
+                                                  "", "", catch), strict=True):
                     column.append(text)
     table = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)), dtype=str)
     table["file"], table["line"], table["wide"] = name, np.array(lines, dtype=np.int64), bool(pairs)
@@ -127,36 +138,6 @@ def _rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         raise UserError(f"{name}: line {line}: {error}; a quote that is opened there is not closed, or stands inside "
                         "a field") from None
-
-
-def _reasons(votes, methods: list[str] | None):
-    """Why each row is no vote, a Series of str; "" where it is one."""
-    import pandas as pd
-
-    a, b, question = votes["condition_A"], votes["condition_B"], votes["question"]
-    catch_a, catch_b = (column.str.lower().str.startswith(CATCH) for column in (a, b))
-    catch = votes["is_catch"].str.lower()
-    rt = pd.to_numeric(votes["rt_ms"], errors="coerce")
-    checks = [(votes[column] == "", f"{column} is empty", None)
-              for column in ("observer", "session", "scene", "question", "condition_A", "condition_B", "choice")]
-    checks += [
-        (~question.isin(QUESTIONS), f"is none of {', '.join(QUESTIONS)}", "question"),
-        (a == b, "is both films", "condition_A"),
-        (~votes["choice"].isin(CHOICES), f"is none of {', '.join(CHOICES)}, nor a method of the pair", "choice"),
-        (~catch.isin(("0", "1", "false", "true")), "is neither 0 nor 1", "is_catch"),
-        (catch.isin(("1", "true")) != (catch_a ^ catch_b), f"does not fit: a catch trial, and no other, has one "
-         f"condition named {CATCH}...", "is_catch"),
-        ((votes["rt_ms"] != "") & ~rt.between(0, 1e12), "is no time in milliseconds", "rt_ms"),
-        ((votes["side_seed"] != "") & ~votes["side_seed"].str.fullmatch(r"\d+"), "is no whole number", "side_seed"),
-    ]
-    if methods:
-        checks += [(~column.isin(methods) & ~caught, f"is not among the methods {', '.join(methods)}", column.name)
-                   for column, caught in ((a, catch_a), (b, catch_b))]
-    reason = pd.Series("", index=votes.index, dtype=object)
-    for wrong, text, column in checks:
-        wrong = wrong & (reason == "")
-        reason[wrong] = text if column is None else [f"{column} {value!r} {text}" for value in votes.loc[wrong, column]]
-    return reason
 
 
 def _once(votes):

@@ -15,7 +15,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from lnm.errors import UserError
-from lnm.settings import Count, Finetune, Flag, Int, NonNegative, Positive, Prepare, Rate, Sample, Section, Text
+from lnm.settings import (
+    Count,
+    Finetune,
+    Flag,
+    Fraction,
+    Int,
+    NonNegative,
+    Positive,
+    Prepare,
+    Rate,
+    Sample,
+    Section,
+    Text,
+)
 
 STAGES = ("prepare", "finetune", "sample", "evaluate")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -62,6 +75,9 @@ class HumanStudy(Section):
     catch: Count = 6  # trials that show a film beside its broken version: by luck one observer in 64 passes all
     ties: Flag = False  # allow "no difference"
     max_failed: Count = 0  # catch trials an observer may fail
+    min_rt_ms: Count = 500  # an observer whose median answer came sooner did not look; 0: not judged
+    one_side_p: Fraction = 0.001  # nor one whose sides a coin would give this rarely; 0: not judged
+    careless: Literal["leave_out", "flag"] = "leave_out"  # what becomes of the votes of who did not look
     seed: Count = 0  # of the catch trials and the bootstrap
     bootstrap: Positive = 2000  # resamples behind each interval
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from eval.cli import commas, in_short
+from eval.cli import in_short
+from eval.study.commands import commas
 from lnm.cli import main
 
 

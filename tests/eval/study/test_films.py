@@ -66,6 +66,9 @@ def test_films_that_are_missing_or_misnamed_are_one_clear_line(project, capsys):
     (project / "c.txt").write_bytes(b"\xff")
     assert "c.txt: not UTF-8" in error("--videos", "ocean", "--consent", "c.txt")
     assert "No such file" in error("--consent", "none.txt")
+    for fps in ("-1", "0", "nan", "inf", "1e9"):  # -1 made films without end
+        assert "must be above 0 and at most 240" in error("--videos", "lake", f"--fps={fps}")
+    assert "give 6 or more for at most 0.02" in error("--videos", "lake", "--fps", "8", "--catch", "5")
 
 
 def test_the_command_builds_one_file_of_every_pair_question_and_catch_trial(project, capsys):
@@ -73,20 +76,21 @@ def test_the_command_builds_one_file_of_every_pair_question_and_catch_trial(proj
     fabricate(project, "rain", methods=("ours",))
     for name in ("cogvideo", "sora"):
         video.write_frames(project / "inputs" / "baselines" / name / "lake", film(3))
-    assert command(["study", "build", "--videos", "ocean,rain,lake", "--fps", "8", "--catch", "3"]) == 0
+    assert command(["study", "build", "--videos", "ocean,rain,lake", "--fps", "8", "--catch", "7"]) == 0
     said = capsys.readouterr()
-    assert "7 trials, 3 of them catch trials" in said.out and "rain: films of ours only; not asked about" in said.err
+    assert "11 trials, 7 of them catch trials: who presses at random passes these with probability 0.0078" in said.out
+    assert "rain: films of ours only; not asked about" in said.err
     page = project / "results" / "human_study" / "study.html"
     first = page.read_bytes()
     study = json.loads(page.read_text().partition('id="study">')[2].partition("</script>")[0])
     asked = {(t["scene"], t["question"], *t["conditions"]) for t in study["trials"] if not t["is_catch"]}
     pairs = (("ocean", "ours", "frame_by_frame"), ("lake", "cogvideo", "sora"))
     assert asked == {(scene, q, a, b) for scene, a, b in pairs for q in ("preference", "realism")}
-    assert all(text.startswith("data:video/mp4;base64,") for text in study["films"]) and len(study["films"]) == 7
-    assert command(["study", "build", "--videos", "ocean,rain,lake", "--fps", "8", "--catch", "3"]) == 0
+    assert all(text.startswith("data:video/mp4;base64,") for text in study["films"]) and len(study["films"]) == 11
+    assert command(["study", "build", "--videos", "ocean,rain,lake", "--fps", "8", "--catch", "7"]) == 0
     assert page.read_bytes() == first
-    assert command(["study", "build", "--videos", "ocean", "--catch", "0", "--ties"]) == 0
-    assert page.read_bytes() != first and b"catch-1" not in page.read_bytes()
+    assert command(["study", "build", "--videos", "ocean", "--catch", "6", "--ties"]) == 0
+    assert page.read_bytes() != first and b"catch-7" not in page.read_bytes()
 
 
 def test_a_broken_film_is_plainly_worse_and_does_not_flash(project):

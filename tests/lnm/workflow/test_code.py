@@ -31,7 +31,8 @@ LOOK = "eval.publish eval.publish.figures eval.publish.figures.style"
 VOTES = f"""{EVAL} {READ} {INTERVALS} eval.records eval.records.published eval.statistics.agreement
             eval.statistics.catch eval.statistics.crossed eval.statistics.davidson eval.statistics.permutation
             eval.statistics.power eval.study eval.study.aggregate
-            eval.study.films eval.study.form eval.study.page eval.study.simulate eval.study.text eval.study.votes"""
+            eval.records.markdown eval.study.films eval.study.form eval.study.page eval.study.sieve eval.study.simulate
+            eval.study.text eval.study.vote eval.study.votes"""
 CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.claims eval.claims.conformance eval.claims.finding
              eval.claims.ledger eval.claims.measurements eval.claims.records eval.claims.settings eval.claims.spread
              eval.claims.text eval.films.baselines eval.records eval.records.run eval.films.controls
@@ -40,7 +41,7 @@ CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.claims eval.claims.confor
 PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.figures.canvas eval.publish.figures.every
             eval.publish.figures.films eval.publish.figures.numbers eval.publish.figures.unet eval.publish.formats
             eval.publish.ranking eval.publish.report eval.publish.table1 eval.publish.table1_notes eval.publish.votes
-            eval.records.published eval.study eval.study.form"""
+            eval.records.markdown eval.records.published eval.study eval.study.form"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
