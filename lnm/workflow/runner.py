@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lnm.errors import UserError
+from lnm.workflow import commit
 from lnm.workflow.code import is_text, read
 from lnm.workflow.machine import threads
 from lnm.workflow.params import root
@@ -72,6 +73,7 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
     from papermill.exceptions import PapermillExecutionError
 
     here = root()
+    at = commit.head(here)  # before it runs: what is edited meanwhile is not what ran
     part = executed.with_suffix(".part.ipynb")
     before = dict(os.environ)
     os.environ.update(KERNEL)
@@ -98,6 +100,7 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
         copy = clean(json.loads(part.read_text(encoding="utf-8")), here)
         part.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(part, executed)
+        commit.note(here, executed, at)
     except PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None
