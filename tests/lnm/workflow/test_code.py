@@ -40,8 +40,10 @@ CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.claims eval.claims.confor
              eval.statistics.permutation eval.statistics.proportions"""
 PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.figures.canvas eval.publish.figures.every
             eval.publish.figures.films eval.publish.figures.numbers eval.publish.figures.unet eval.publish.formats
-            eval.publish.ranking eval.publish.report eval.publish.table1 eval.publish.table1_notes eval.publish.votes
-            eval.records.markdown eval.records.published eval.study eval.study.form"""
+            eval.publish.nearest eval.publish.ranking eval.publish.report eval.publish.report_cells
+            eval.publish.report_films eval.publish.report_first eval.publish.report_provenance
+            eval.publish.report_tables eval.publish.table1 eval.publish.table1_notes eval.publish.votes
+            eval.records.markdown eval.records.published eval.study eval.study.form lnm.workflow.commit"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
@@ -162,6 +164,8 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/preflight.py", {"1_prepare"}),
         ("eval/publish/report.py", {"6_paper"}),
         ("eval/publish/templates/report.html", {"6_paper"}),
+        ("eval/publish/templates/report.js", {"6_paper"}),
+        ("lnm/workflow/commit.py", {"6_paper"}),
         ("eval/study/aggregate.py", {"5_human_study"}),
         ("eval/study/page.js", {"5_human_study"}),
         ("eval/study/text.py", {"5_human_study", "6_paper"}),

@@ -1,0 +1,62 @@
+"""The films of the report: each video's side by side, in the page itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from eval.publish import ranking
+from eval.publish.report_cells import Cells
+from eval.publish.report_first import label
+from eval.records.run import compared, film
+
+REAL = ("heldout", "heldout_vae")  # what the films stand beside: the clip, and the best that this autoencoder can give
+
+
+def encoded(path: Path) -> str:
+    """A file as base64 text."""
+    return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def films(results: Path, video: str, table: dict) -> list[dict]:
+    """The films of one video, the real ones first, cut to the shortest: {"label", "note", "frames", "data"} each."""
+    names = [*(name for name in REAL if name in table["labels"]), *compared(table)]
+    frames = {name: film(results, video, name) for name in names}
+    count = min(map(len, frames.values()))
+    said = ((name, *label(table, name)) for name in names)
+    return [{"name": name, "label": called, "note": note, "frames": count,
+             "data": _mp4(frames[name][:count], table["fps"])} for name, called, note in said]
+
+
+def _mp4(frames: np.ndarray, fps: float) -> str:
+    from lnm.video import write_mp4
+
+    with tempfile.TemporaryDirectory() as folder:
+        return encoded(write_mp4(Path(folder) / "film.mp4", frames, fps))
+
+
+def video(results: Path, name: str, table: dict, out: Path, cells: Cells) -> dict:
+    """What the templates show of one video beside its tables."""
+    clip = json.loads((results / name / "prepare" / "clip.json").read_text(encoding="utf-8"))
+    return {
+        "name": name, "prompt": table["prompt"], "fps": table["fps"], "films": films(results, name, table),
+        "sheet": encoded(results / name / "evaluate" / "sheet.png"),
+        "sheet_rows": "; ".join(table["labels"][row] for row in table["sheet"]),
+        "unseen": table["reference"]["still_is_first_heldout"],
+        "ranked": ranking.paragraph(table), "ranked_href": cells.of_paper("ranks"),
+        "slices_png": encoded(out / "figures" / f"slices_{name}.png"),
+        "controls_png": encoded(out / "figures" / f"controls_{name}.png"),
+        "credit": credit(clip),
+    }
+
+
+def credit(clip: dict) -> str:
+    """Whose the clip is; what this project renders itself needs none."""
+    if clip["credit"]:
+        return clip["credit"]
+    return ("rendered by this project" if Path(clip["source"]).parts[0] == "data"
+            else f"no credit given ({clip['source']})")

@@ -1,0 +1,146 @@
+"""The report's first screen: three sentences made of the numbers, and a chart of which film is nearest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eval.publish import table1
+from eval.publish.nearest import AMOUNTS, CEILING, Nearest, distances, nearest, sure
+from eval.publish.ranking import listed
+from eval.publish.report_cells import Cells
+from eval.records.run import mean_over_videos
+
+SHORT = {  # what a film is, in the words of somebody who has read nothing
+    "heldout": ("The real clip", "a part that training never saw"),
+    "heldout_vae": ("Real, through the autoencoder", "the ceiling: what a perfect film of this model would look like"),
+    "ours": ("Ours", "layers in time, tuned on the clip"),
+    "identity": ("Ours, from the identity", "without the layers of many clips, as in the paper"),
+    "frame_by_frame": ("Without layers in time", "the checkpoint, each frame by itself"),
+    "flow_extrapolation": ("Still carried by optical flow", "no model at all"),
+    "static": ("Still, repeated", "a film that does not move"),
+    "static_noise": ("Still under noise", "moves as much as the clip, means nothing"),
+}
+KINDS = {  # a kind of verdict in the middle of a sentence; one that is not here is said by its own name
+    "result reproduced": "{n} reproduced in {its} result", "implemented as described": "{n} implemented as described",
+    "set as in the paper": "{n} set as in the paper", "differs": "{n} {differs}",
+    "the paper contradicts itself": "{n} where the paper contradicts itself",
+}
+RESULT = "result reproduced"
+
+
+def label(table: dict, name: str) -> tuple[str, str]:
+    """(name, note) of a film as the first screen calls it; a user's method by its own label."""
+    return SHORT.get(name, (table["labels"].get(name, name), "films of another program"))
+
+
+def sentences(tables: dict[str, dict], ledger: dict | None, cells: Cells) -> list[tuple[str, list]]:
+    """Three (heading, parts): each part is text, or {"text", "href"}, a number with its link."""
+    found = nearest(tables)
+    return [("Reproduced?", _reproduced(tables, ledger, cells)),
+            ("Nearest to the real clip?", _nearest(tables, found, cells)),
+            ("What is missing?", _missing(tables, cells))]
+
+
+def kinds(counts: dict[str, int]) -> list[str]:
+    """`28 implemented as described`, ... of every kind of verdict that occurs, in the ledger's order."""
+    return [KINDS.get(kind, "{n} {kind}").format(n=n, kind=kind, its="its" if n == 1 else "their",
+                                                 differs="differs" if n == 1 else "differ")
+            for kind, n in counts.items() if n]
+
+
+def _reproduced(tables: dict[str, dict], ledger: dict | None, cells: Cells) -> list:
+    checkpoint = Path(next(iter(tables.values()))["backend"]["checkpoint"]).name
+    said: list = [f"This run is of {checkpoint} at {table1.resolution(tables)} pixels"]
+    if ledger is None:
+        return [*said, "; the paper's claims were not computed with it."]
+    counts, total = ledger["counts"], sum(ledger["counts"].values())
+    if RESULT in counts and not counts[RESULT]:
+        said.append(": no result of the paper's experiments is reproduced")
+    return [*said, f"; of the paper's {total} claims ",
+            {"text": listed(kinds(counts)), "href": cells.of_paper("claims")}, "."]
+
+
+def _nearest(tables: dict[str, dict], found: Nearest | None, cells: Cells) -> list:
+    if found is None:
+        return ["That cannot be said: fewer than two films have all four amounts measured."]
+    first = next(iter(tables.values()))
+
+    def part(name: str) -> dict:
+        return {"text": f"{found.distance[name]:.2f}", "href": cells.of_paper("report")}
+
+    leader, second, *_ = found.order
+    said = [f"{label(first, leader)[0]} (", part(leader), f" from it), then {label(first, second)[0].lower()} (",
+            part(second), ")"]
+    if "ours" in found.order[2:]:
+        place = found.order.index("ours") + 1
+        said += ["; ours (", part("ours"), f") is number {place} of {len(found.order)}"]
+    if CEILING in found.distance:
+        said += ["; what the autoencoder alone does to the real clip is ", part(CEILING)]
+    return [*said, f". The first is {sure(found)}."]
+
+
+def _missing(tables: dict[str, dict], cells: Cells) -> list:
+    """Ours beside the ceiling, what is worst first."""
+    words = {"motion_energy": "moves {} times as much", "flow_speed": "travels at {} times its speed",
+             "flow_warp": "is {} times as unsteady", "detail": "has {} times its fine detail"}
+    link = cells.of_video(next(iter(tables)), "4_evaluate", "run") if len(tables) == 1 else cells.of_paper("table")
+    ratios = {}
+    for metric in AMOUNTS:
+        pairs = [[table["methods"].get(name, {}).get(metric, {}).get("value") for name in ("ours", CEILING)]
+                 for table in tables.values()]
+        if all(value for pair in pairs for value in pair):
+            ratios[metric] = float(np.exp(np.mean([np.log(ours / ceiling) for ours, ceiling in pairs])))
+    worst = sorted(ratios, key=lambda metric: -abs(np.log(ratios[metric])))
+    if not worst:
+        return ["Nothing was measured of both our films and the real clip through the autoencoder."]
+    said: list = ["Beside the real clip through the autoencoder, our film "]
+    for position, metric in enumerate(worst):
+        before, after = words[metric].split("{}")
+        said += ["" if not position else " and " if position == len(worst) - 1 else ", ", before,
+                 {"text": f"{ratios[metric]:.2f}", "href": link}, after]
+    fid = {name: mean_over_videos(tables, name, "fid_heldout") for name in ("ours", CEILING, "static")}
+    if all("value" in entry for entry in fid.values()):
+        values = [{"text": f"{entry['value']:.0f}", "href": link} for entry in fid.values()]
+        said += ["; its frames are at FID ", values[0], ", the autoencoder's at ", values[1],
+                 ", the still's, repeated, at ", values[2]]
+    return [*said, "."]
+
+
+def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
+    """The chart's rows, nearest first under the ceiling, with one dot a film; None where nothing can be compared.
+
+    Positions are in % of the axis, which goes from 0 (alike) to the next tenth past the farthest film.
+    """
+    found = nearest(tables)
+    if found is None:
+        return None
+    first, films = next(iter(tables.values())), {video: distances(table) for video, table in tables.items()}
+    top = np.ceil(10 * max(d for video in films.values() for name in found.distance for d in video[name]) + 1e-9) / 10
+    names = [*([CEILING] if CEILING in found.distance else []), *found.order]
+    rows = []
+    for name in names:
+        dots = [{"at": f"{100 * d / top:.2f}", "mark": index % 6, "say": f"{video}, film {k + 1}: {d:.3f}"}
+                for index, (video, by_name) in enumerate(films.items()) for k, d in enumerate(by_name[name])]
+        rows.append({"name": name, "label": label(first, name)[0], "value": f"{found.distance[name]:.2f}",
+                     "at": f"{100 * found.distance[name] / top:.2f}", "dots": dots,
+                     "kind": "ceiling" if name == CEILING else "ours" if name == "ours" else "other"})
+    ticks = [{"at": f"{100 * tick / top:.2f}", "text": f"{tick:g}"} for tick in np.linspace(0, top, 3).round(3)]
+    return {"rows": rows, "ticks": ticks, "href": cells.of_paper("report"), "sure": sure(found),
+            "videos": [{"name": video, "mark": index % 6} for index, video in enumerate(tables)],
+            "amounts": listed(list(AMOUNTS.values()))}
+
+
+def amounts(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str], list[list]]]:
+    """(video, header, rows): each film's four amounts as multiples of the real clip's, and its distance."""
+    found = []
+    for video, table in tables.items():
+        href, methods, rows = cells.of_video(video, "4_evaluate", "run"), table["methods"], []
+        for name, far in sorted(distances(table).items(), key=lambda item: np.mean(item[1])):
+            ratios = [np.mean(methods[name][metric]["values"]) / real if (real := methods["heldout"][metric]["value"])
+                      else float("nan") for metric in AMOUNTS]
+            rows.append([label(table, name)[0], *({"text": f"{ratio:.2f}", "href": href} for ratio in ratios),
+                         {"text": f"{np.mean(far):.2f}", "href": cells.of_paper("report")}, str(len(far))])
+        found.append((video, ["Film", *map(str.capitalize, AMOUNTS.values()), "Distance", "n films"], rows))
+    return found

@@ -1,0 +1,81 @@
+"""Which code, choices, weights and seeds stand behind the report, stage by stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from eval.publish.report_cells import Cells
+from lnm.files import sha256
+from lnm.workflow import commit
+from lnm.workflow.params import STAGES
+
+NOT_RECORDED = "not recorded"
+
+
+def stages(results: Path, tables: dict[str, dict], now: str, cells: Cells) -> tuple[list[str], list[list]]:
+    """(header, rows): of each stage of each video its notebook, the hash of its settings, weights, seed, and the
+    commit that it was run at, which is not the one that writes this report (`now`)."""
+    rows = []
+    for video, table in tables.items():
+        films = json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))
+        for number, stage in enumerate(STAGES, 1):
+            resolved = results.parent / "build" / "resolve" / video / f"{stage}.json"
+            choices = json.loads(resolved.read_text(encoding="utf-8")) if resolved.is_file() else {}
+            seed = {"prepare": "-", "finetune": str(choices.get("seed", "-")),
+                    "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"])}
+            path = results / video / "notebooks" / f"{number}_{stage}.ipynb"
+            rows.append([f"{video}: {stage}", _notebook(path, cells),
+                         sha256(resolved)[:12] if choices else "not resolved",
+                         _weights(stage, choices, films, table["backend"]), seed[stage], made_at(results, path)])
+    others = [("human study", results / "human_study" / "5_human_study.ipynb"), ("audit", results / "audit.ipynb")]
+    rows += [[what, _notebook(path, cells), "-", "-", "-", made_at(results, path)] for what, path in others
+             if path.is_file()]
+    params = results.parent / "params.yaml"
+    rows.append(["Table 1, figures, this report", _notebook(cells.out / "6_paper.ipynb", cells),
+                 sha256(params)[:12] if params.is_file() else "-", "-", "-", short(now)])
+    return ["What", "Notebook", "Params", "Weights", "Seed", "Run at commit"], rows
+
+
+def made_at(results: Path, notebook: Path) -> str:
+    """The commit a stage was run at, in short; "not recorded" of runs that left no note."""
+    found = commit.noted(results.parent, notebook)
+    return short(found) if found else NOT_RECORDED
+
+
+def short(name: str) -> str:
+    """A commit's first 12 digits, with what is said after it."""
+    first, space, rest = name.partition(" ")
+    return first[:12] + space + rest
+
+
+def _notebook(path: Path, cells: Cells) -> dict:
+    return {"text": path.name, "href": cells.notebook(path), "focus": True}
+
+
+def _weights(stage: str, choices: dict, films: dict, backend: dict) -> str:
+    """The hashes of the files that a stage opens, in short."""
+    found = {"checkpoint": choices.get("checkpoint_sha256"), "CLIP": choices.get("clip_sha256")}
+    if stage == "sample":
+        found["temporal layers"] = films["temporal_sha256"]
+    if stage == "evaluate":
+        found = {name: backend[kind].get("sha256") for name, kind in
+                 (("CLIP", "clip"), ("Inception", "inception"), ("I3D", "i3d"), ("LPIPS", "lpips")) if kind in backend}
+    return "; ".join(f"{name} {sha[:12]}" for name, sha in found.items() if sha) or "-"
+
+
+def whole(results: Path, tables: dict[str, dict], now: str) -> list[tuple[str, str]]:
+    """(what, value) pairs: the hashes in full."""
+    params = results.parent / "params.yaml"
+    rows = [("this report's code, git commit", now)]
+    rows += [("params.yaml, sha256", sha256(params))] if params.is_file() else []
+    for video in tables:
+        films = json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))
+        rows.append((f"{video}: temporal layers, sha256", str(films["temporal_sha256"])))
+    backend = next(iter(tables.values()))["backend"]
+    rows.append(("checkpoint", str(backend["checkpoint"])))
+    for kind in ("inception", "clip"):
+        entry = backend[kind]
+        rows.append((f"{kind}, sha256", entry.get("sha256") or f"refused: {entry['refused']}"))
+    rows.append(("optical flow", str(backend["flow"])))
+    return rows

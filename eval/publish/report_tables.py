@@ -1,0 +1,121 @@
+"""The report's tables: (header, rows), a cell being text or {"text", "href", "flag"}, with its link and its dagger."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from eval.publish import ranking, table1
+from eval.publish.figures.numbers import good
+from eval.publish.report_cells import Cells
+from eval.publish.report_first import kinds
+from eval.publish.votes import cells as answers
+from eval.registry import DIRECTIONS, UNITS
+from eval.statistics.small import around
+from eval.study.form import QUESTIONS
+
+
+def linked(rows: list[list[str]], href: str) -> list[list]:
+    """Every number of this run's rows with a link to the cell that computed it; published rows are the paper's."""
+    def one(text: str) -> str | dict:
+        return {"text": text, "href": href} if any(char.isdigit() for char in text) else text
+
+    return [row if row[0].endswith("published") else [row[0], *map(one, row[1:])] for row in rows]
+
+
+def measured(tables: dict[str, dict], cells: Cells) -> list[tuple]:
+    """(title, (header, rows)) of each Table 1b: a video's numbers are its own notebook's, means this one's."""
+    found = []
+    for title, group in table1.groups(tables).items():
+        href = cells.of_paper("table") if len(group) > 1 else cells.of_video(next(iter(group)), "4_evaluate", "run")
+        header, rows = table1.table1b(group)
+        found.append((title, (header, linked(rows, href))))
+    return found
+
+
+def differences(tables: dict[str, dict], cells: Cells) -> tuple | None:
+    """(title, (header, rows)) of the paired differences; None where the numbers are older than these."""
+    if not all("differences" in table for table in tables.values()):
+        return None
+    header, rows = table1.table1c(tables)
+    return table1.table1c_title(tables), (header, linked(rows, cells.of_paper("table")))
+
+
+def every(video: str, table: dict, cells: Cells) -> dict:
+    """Every metric of one video: its table and, apart, each refusal with its reason."""
+    labels, methods = table["labels"], table["methods"]
+    flags = {(flag["metric"], flag["control"]) for flag in table.get("flags", [])}
+    href = cells.of_video(video, "4_evaluate", "run")
+    refused: dict[tuple[str, str], list[str]] = {}
+    rows = []
+    for metric, unit in UNITS.items():
+        entries = {method: values[metric] for method, values in methods.items() if metric in values}
+        if not entries:
+            continue  # measured by a newer version than that which wrote these numbers
+        rows.append([f"{metric} ({unit})", *(
+            {"text": entry(entries[method]), "href": href, "flag": (metric, method) in flags}
+            if "value" in entries.get(method, {}) else "-" for method in labels)])
+        for method, one in entries.items():
+            if "refused" in one:
+                refused.setdefault((metric, one["refused"]), []).append(labels[method])
+    return {"video": video, "table": (["Metric", *labels.values()], rows),
+            "refusals": [f"{metric} refused (-) for {'; '.join(names)}: {reason}"
+                         for (metric, reason), names in sorted(refused.items())]}
+
+
+def entry(found: dict) -> str:
+    """`0.971 [0.95, 0.99], n 8`: a mean with its interval; `0.971 (0.949 to 0.994), n 2`: with its few films' range."""
+    return f"{found['value']:.4g}{around(found, lambda number: f'{number:.3g}')}, n\u00a0{found['n']}"
+
+
+def ranks(table: dict, href: str) -> tuple[list[str], list[list]]:
+    """The order of films and controls in each metric, and what it says."""
+    rows = [[metric, good(DIRECTIONS[metric]), {"text": ranking.order(table, metric, one), "href": href},
+             ranking.of_metric(table, one), ranking.of_film(table, one)]
+            for metric, one in ranking.ranks(table).items()]
+    return ["Metric", "Reading", "Order, best first", "Of the metric", "Of our films: they stand"], rows
+
+
+def read_ledger(out: Path) -> dict | None:
+    """The ledger of the paper's claims that `lnm claims` left beside the report; None where it is not."""
+    path = out / "claims.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def claims(ledger: dict, videos: list[str], cells: Cells) -> dict:
+    """{"line", "kinds"}: the counts, and of each kind of verdict that occurs its table."""
+    columns = ("section", "quote", "published", "computed", "reason")
+    found = []
+    for kind, count in ledger["counts"].items():
+        rows = []
+        for row in ledger["claims"]:
+            if row["verdict"] == kind:
+                said = {column: _text(row[column]) for column in columns}
+                computed = {"text": said.pop("computed"), "href": cells.of_claim(row.get("notebook", ""), videos)}
+                rows.append([row["id"], said["section"], said["quote"], said["published"], computed, said["reason"]])
+        if rows:
+            found.append({"kind": kind, "count": count, "table": (["Claim", *map(str.capitalize, columns)], rows)})
+    return {"line": f"{len(ledger['claims'])} claims: {ranking.listed(kinds(ledger['counts']))}", "kinds": found}
+
+
+def _text(value) -> str:
+    if isinstance(value, list):
+        return " […] ".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def study(results: Path, out: Path, cells: Cells) -> dict | None:
+    """What results/human_study/summary.json says; None where the study has not been run."""
+    folder = results / "human_study"
+    if not (folder / "summary.json").is_file():
+        return None
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    page, answered = folder / "study.html", answers(summary)
+    said = "No responses yet: nobody has been asked about these films." if not answered else (
+        f"{summary['votes']} votes of {summary['observers']} observers.")
+    rows = [[method, *(shares.get(question, "-") for question in QUESTIONS)] for method, shares in answered.items()]
+    href = cells.link(folder / "5_human_study.ipynb", "answers")
+    return {"said": said, "page": quote(os.path.relpath(page, out).replace(os.sep, "/")) if page.is_file() else "",
+            "table": (["Method", *map(str.capitalize, QUESTIONS)], linked(rows, href)) if rows else None}
