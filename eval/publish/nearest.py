@@ -73,9 +73,13 @@ def nearest(tables: dict[str, dict]) -> Nearest | None:
 
 def sure(found: Nearest) -> str:
     """How sure the order is, in words."""
-    videos = f"{found.videos} video{'' if found.videos == 1 else 's'}"
-    said = f"nearer than the second in {found.wins} of {videos}"
+    said = f"the first is nearer than the second in {found.wins} of {videos_of(found.videos)}"
     if found.p is None:
         return f"{said}: too few to tell an order from chance"
     verdict = "told from chance" if found.p <= LEVEL else "not told from chance"
     return f"{said}, {verdict} (sign test against every other, Holm: p = {found.p:.2g})"
+
+
+def videos_of(count: int) -> str:
+    """`1 video`, `3 videos`."""
+    return f"{count} video{'' if count == 1 else 's'}"

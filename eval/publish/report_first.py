@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.publish import table1
-from eval.publish.nearest import AMOUNTS, CEILING, Nearest, distances, nearest, sure
+from eval.publish.nearest import AMOUNTS, CEILING, Nearest, distances, nearest, sure, videos_of
 from eval.publish.ranking import listed
 from eval.publish.report_cells import Cells
 from eval.records.run import mean_over_videos
@@ -23,9 +23,8 @@ SHORT = {  # what a film is, in the words of somebody who has read nothing
     "static_noise": ("Still under noise", "moves as much as the clip, means nothing"),
 }
 KINDS = {  # a kind of verdict in the middle of a sentence; one that is not here is said by its own name
-    "result reproduced": "{n} reproduced in {its} result", "implemented as described": "{n} implemented as described",
-    "set as in the paper": "{n} set as in the paper", "differs": "{n} {differs}",
-    "the paper contradicts itself": "{n} where the paper contradicts itself",
+    "result reproduced": "{n} {are} reproduced in {its} result", "differs": "{n} {differ}",
+    "the paper contradicts itself": "in {n} the paper contradicts itself",
 }
 RESULT = "result reproduced"
 
@@ -44,9 +43,10 @@ def sentences(tables: dict[str, dict], ledger: dict | None, cells: Cells) -> lis
 
 
 def kinds(counts: dict[str, int]) -> list[str]:
-    """`28 implemented as described`, ... of every kind of verdict that occurs, in the ledger's order."""
-    return [KINDS.get(kind, "{n} {kind}").format(n=n, kind=kind, its="its" if n == 1 else "their",
-                                                 differs="differs" if n == 1 else "differ")
+    """`28 are implemented as described`, ... of every kind of verdict that occurs, in the ledger's order."""
+    return [KINDS.get(kind, "{n} {are} {kind}").format(n=n, kind=kind, are="is" if n == 1 else "are",
+                                                       its="its" if n == 1 else "their",
+                                                       differ="differs" if n == 1 else "differ")
             for kind, n in counts.items() if n]
 
 
@@ -58,7 +58,7 @@ def _reproduced(tables: dict[str, dict], ledger: dict | None, cells: Cells) -> l
     counts, total = ledger["counts"], sum(ledger["counts"].values())
     if RESULT in counts and not counts[RESULT]:
         said.append(": no result of the paper's experiments is reproduced")
-    return [*said, f"; of the paper's {total} claims ",
+    return [*said, f"; of the paper's {total} claims, ",
             {"text": listed(kinds(counts)), "href": cells.of_paper("claims")}, "."]
 
 
@@ -71,14 +71,14 @@ def _nearest(tables: dict[str, dict], found: Nearest | None, cells: Cells) -> li
         return {"text": f"{found.distance[name]:.2f}", "href": cells.of_paper("report")}
 
     leader, second, *_ = found.order
-    said = [f"{label(first, leader)[0]} (", part(leader), f" from it), then {label(first, second)[0].lower()} (",
-            part(second), ")"]
+    said = [f"{label(first, leader)[0]} (", part(leader), " from it), which is nearer than "
+            f"{label(first, second)[0].lower()} (", part(second), f") in {found.wins} of {videos_of(found.videos)}"]
     if "ours" in found.order[2:]:
         place = found.order.index("ours") + 1
         said += ["; ours (", part("ours"), f") is number {place} of {len(found.order)}"]
     if CEILING in found.distance:
         said += ["; what the autoencoder alone does to the real clip is ", part(CEILING)]
-    return [*said, f". The first is {sure(found)}."]
+    return [*said, "."]
 
 
 def _missing(tables: dict[str, dict], cells: Cells) -> list:

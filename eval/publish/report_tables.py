@@ -26,12 +26,12 @@ def linked(rows: list[list[str]], href: str) -> list[list]:
 
 
 def measured(tables: dict[str, dict], cells: Cells) -> list[tuple]:
-    """(title, (header, rows)) of each Table 1b: a video's numbers are its own notebook's, means this one's."""
+    """(title, (header, rows), link) of each Table 1b: a video's numbers are its own notebook's, means this one's."""
     found = []
     for title, group in table1.groups(tables).items():
         href = cells.of_paper("table") if len(group) > 1 else cells.of_video(next(iter(group)), "4_evaluate", "run")
         header, rows = table1.table1b(group)
-        found.append((title, (header, linked(rows, href))))
+        found.append((title, (header, linked(rows, href)), href))
     return found
 
 
@@ -60,7 +60,7 @@ def every(video: str, table: dict, cells: Cells) -> dict:
         for method, one in entries.items():
             if "refused" in one:
                 refused.setdefault((metric, one["refused"]), []).append(labels[method])
-    return {"video": video, "table": (["Metric", *labels.values()], rows),
+    return {"video": video, "table": (["Metric", *labels.values()], rows), "href": href,
             "refusals": [f"{metric} refused (-) for {'; '.join(names)}: {reason}"
                          for (metric, reason), names in sorted(refused.items())]}
 

@@ -75,10 +75,10 @@ def test_the_first_screen_says_what_the_numbers_say(cells):
     said = dict(report_first.sentences(videos, {"counts": counts}, cells))
     assert text(said["Reproduced?"]) == (
         "This run is of lnm-mini at 128x128 pixels: no result of the paper's experiments is reproduced; of the paper's "
-        "24 claims 20 implemented as described, 1 differs and 3 not comparable here.")
+        "24 claims, 20 are implemented as described, 1 differs and 3 are not comparable here.")
     assert text(said["Nearest to the real clip?"]).startswith(
-        "Ours (0.33 from it), then still, repeated (0.60); what the autoencoder alone does to the real clip is 0.11. "
-        "The first is nearer than the second in 1 of 1 video")
+        "Ours (0.33 from it), which is nearer than still, repeated (0.60) in 1 of 1 video; what the autoencoder alone "
+        "does to the real clip is 0.11.")
     assert text(said["What is missing?"]).count("2.50") == len(AMOUNTS)  # twice the real clip's, which lost a fifth
 
     behind = dict(report_first.sentences({"a": table(ours=[5.0], static=[1.1], x=[1.2])}, None, cells))
@@ -88,7 +88,7 @@ def test_the_first_screen_says_what_the_numbers_say(cells):
 
 def test_a_kind_of_verdict_that_nobody_foresaw_is_counted_by_its_own_name():
     assert report_first.kinds({"half true": 2, "differs": 3, "result reproduced": 1, "unheard of": 0}) == [
-        "2 half true", "3 differ", "1 reproduced in its result"]
+        "2 are half true", "3 differ", "1 is reproduced in its result"]
 
 
 def test_the_chart_has_a_dot_a_film_within_its_axis(cells):

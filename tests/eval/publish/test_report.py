@@ -253,7 +253,7 @@ def test_the_report_holds_everything_and_fetches_nothing(run):
     assert {link[1:] for link in links if link.startswith("#")} <= set(re.findall(r'id="([^"]*)"', text))
     for said in ("A demonstration, not a reproduction", "A. Author, CC BY 4.0", "c0ffee", "ab" * 32,
                  "No responses yet", "no result of the paper&#39;s experiments is reproduced",
-                 "1 implemented as described and 1 where the paper contradicts itself", "cd" * 6,
+                 "1 is implemented as described and in 1 the paper contradicts itself", "cd" * 6,
                  "30% &lt;i&gt;only", "Real, through the autoencoder"):
         assert said in text
     assert text.count("<video") == 5 + 6 and all("alt=" in tag for tag in re.findall(r"<img[^>]*>", text))
@@ -420,7 +420,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen_folded_and_unfol
     assert page.locator("#play").inner_text() == "Play", "where motion is unwelcome films wait"
     assert page.locator("details[open]").count() == 0
     height = page.evaluate("document.documentElement.scrollHeight")
-    assert height < 3 * context["viewport"]["height"], "folded, an overview"
+    assert height < 4 * context["viewport"]["height"], "folded, an overview"
     for unfold in (False, True):
         if unfold:
             page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # on paper nothing is folded
@@ -439,7 +439,7 @@ def test_on_a_phone_the_real_clip_stays_beside_whichever_film(visit):
     strip.evaluate("strip => { strip.scrollLeft = strip.scrollWidth; }")
     real, last = (strip.locator("figure").nth(i).bounding_box() for i in (0, -1))
     assert real["x"] >= 0 and real["x"] + real["width"] <= last["x"] + 1 and last["x"] + last["width"] <= 391
-    assert real["width"] > 150
+    assert real["width"] > 140
 
 
 def test_a_number_leads_to_its_cell_and_on_to_the_notebook(visit):
