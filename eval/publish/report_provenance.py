@@ -22,7 +22,8 @@ def stages(results: Path, tables: dict[str, dict], now: str, cells: Cells) -> tu
         for number, stage in enumerate(STAGES, 1):
             resolved = results.parent / "build" / "resolve" / video / f"{stage}.json"
             choices = json.loads(resolved.read_text(encoding="utf-8")) if resolved.is_file() else {}
-            seed = {"prepare": "-", "finetune": str(choices.get("seed", "-")),
+            more = choices.get("seeds", 1) - 1 if stage == "finetune" else 0
+            seed = {"prepare": "-", "finetune": f"{choices.get('seed', '-')}{f', {more} drawn from it' * (more > 0)}",
                     "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"])}
             path = results / video / "notebooks" / f"{number}_{stage}.ipynb"
             rows.append([f"{video}: {stage}", _notebook(path, cells),

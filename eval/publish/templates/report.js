@@ -34,6 +34,8 @@
     byId("play").textContent = playing ? "Pause" : "Play";
     if (playing) {
       requestAnimationFrame(tick);
+    } else {
+      show();  // those out of sight as well
     }
   }
 

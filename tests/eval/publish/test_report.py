@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -382,8 +383,9 @@ def together(page, frame):
 
 
 def test_all_films_play_pause_step_and_slow_down_together_by_the_keyboard_alone(visit):
-    page = visit(lambda page: page.clock.install(), **DESKTOP)
+    page = visit(lambda page: page.clock.install(time=datetime(2026, 1, 1)), **DESKTOP)
     page.locator("#controls:visible").wait_for()
+    page.clock.pause_at(datetime(2026, 1, 2))  # from here on a second passes where the test says so
     for speed, frames in ((1, 8), (0.5, 4), (0.25, 2)):  # in a second of 8 frames a second, round a film of 6
         page.locator("#speed").select_option(str(speed))
         before = position(page)
