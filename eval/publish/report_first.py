@@ -14,7 +14,7 @@ from eval.records.run import mean_over_videos
 
 SHORT = {  # what a film is, in the words of somebody who has read nothing
     "heldout": ("The real clip", "a part that training never saw"),
-    "heldout_vae": ("Real, through the autoencoder", "the ceiling: what a perfect film of this model would look like"),
+    "heldout_vae": ("Real, through the autoencoder", "the ceiling: a perfect film of this model"),
     "ours": ("Ours", "layers in time, tuned on the clip"),
     "identity": ("Ours, from the identity", "without the layers of many clips, as in the paper"),
     "frame_by_frame": ("Without layers in time", "the checkpoint, each frame by itself"),
