@@ -251,7 +251,8 @@ def test_the_report_holds_everything_and_fetches_nothing(run):
     assert {"../ocean/notebooks/4_evaluate.ipynb", "../rapids/notebooks/2_finetune.ipynb", "6_paper.ipynb",
             "../human_study/study.html"} <= files
     assert all((run["out"] / link).is_file() for link in files)
-    assert {link[1:] for link in links if link.startswith("#")} <= set(re.findall(r'id="([^"]*)"', text))
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids) and len(ids) == len(set(ids))
     for said in ("A demonstration, not a reproduction", "A. Author, CC BY 4.0", "c0ffee", "ab" * 32,
                  "No responses yet", "no result of the paper&#39;s experiments is reproduced",
                  "1 is implemented as described and in 1 the paper contradicts itself", "cd" * 6,
