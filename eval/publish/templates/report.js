@@ -100,8 +100,9 @@
   byId("back").addEventListener("click", () => step(-1));
   byId("on").addEventListener("click", () => step(1));
   byId("frame").addEventListener("input", (event) => {
+    const wanted = Number(event.target.value);  // read before anything is shown, which sets it
     play(false);
-    strips.forEach((strip) => { strip.frame = Math.min(Number(event.target.value), strip.count) - 1; });
+    strips.forEach((strip) => { strip.frame = Math.min(wanted, strip.count) - 1; });
     show();
   });
   byId("speed").addEventListener("change", (event) => { speed = Number(event.target.value); });
