@@ -48,7 +48,7 @@ def alexnet(data: bytes) -> dict[str, Any]:
     """
     import torch
 
-    arrays = [value for code, value, _ in pickletools.genops(data)
+    arrays: list[Any] = [value for code, value, _ in pickletools.genops(data)
               if code.name in ("BINBYTES", "SHORT_BINBYTES") and len(value) > 1]  # one byte: an empty array's
     tensors = {}
     for number, (out, into, height, width) in ALEXNET_SHAPES.items():

@@ -51,8 +51,8 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
     if settings.init and settings.identity_steps:
         own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0})
         run["name"] = f"{name}, from the identity"
-        arm = _train(prepared, out / "identity", store / "identity", own, **run)
-        summary["identity_loss_last_tenth"] = arm["loss_last_tenth"]
+        other = _train(prepared, out / "identity", store / "identity", own, **run)
+        summary["identity_loss_last_tenth"] = other["loss_last_tenth"]
     return summary
 
 

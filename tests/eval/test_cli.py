@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.cli import in_short
+from eval.records.score_text import in_short
 from eval.study.commands import commas
 from lnm.cli import main
 
@@ -14,12 +14,15 @@ def entry(value):
 def test_a_score_ends_in_one_sentence_with_what_to_compare_it_with():
     own = {"motion_ratio": entry(0.491), "flow_warp": entry(0.00931), "fid_heldout": {"refused": "no weights"},
            "clipsim": entry(0.386), "clipsim_mismatched": entry(0.0154)}
-    result = {"method": "mine", "methods": {"mine": own, "reference": {"flow_warp": entry(0.0159)}}}
-    assert in_short(result) == ("it moves 0.49 times as far as the reference; its flow-warp error is 0.0093, the "
-                                "reference's 0.0159; its CLIPSIM is 0.39, 0.02 with other prompts.")
+    result = {"films": {"mine": []}, "methods": {"mine": own, "reference": {"flow_warp": entry(0.0159)}}}
+    assert in_short(result) == ["it moves 0.49 times as far as the reference; its flow-warp error is 0.0093, the "
+                                "reference's 0.0159; its CLIPSIM is 0.39, 0.02 with other prompts."]
     own["fid_heldout"] = entry(58.7)
-    assert "its FID to the reference is 59; its CLIPSIM" in in_short(result)
-    assert in_short({"method": "m", "methods": {"m": {}}}) == "nothing could be measured; the reasons are above."
+    (said,) = in_short(result)
+    assert "its FID to the reference is 59; its CLIPSIM" in said
+    nothing = "nothing could be measured; the reasons are above."
+    assert in_short({"films": {"m": []}, "methods": {"m": {}}}) == [nothing]
+    assert in_short({"films": {"m": [], "n": []}, "methods": {"m": {}, "n": {}}}) == [f"m: {nothing}", f"n: {nothing}"]
 
 
 def test_lists_come_by_commas_or_one_by_one():
