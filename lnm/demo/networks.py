@@ -49,7 +49,7 @@ def alexnet(data: bytes) -> dict[str, Any]:
     import torch
 
     arrays: list[Any] = [value for code, value, _ in pickletools.genops(data)
-              if code.name in ("BINBYTES", "SHORT_BINBYTES") and len(value) > 1]  # one byte: an empty array's
+                         if code.name in ("BINBYTES", "SHORT_BINBYTES") and len(value) > 1]  # 1: empty
     tensors = {}
     for number, (out, into, height, width) in ALEXNET_SHAPES.items():
         found = {len(value): value for value in (arrays.pop(0), arrays.pop(0))}  # kernel and bias, whichever first

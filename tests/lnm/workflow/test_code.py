@@ -168,11 +168,11 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/workflow/commit.py", {"6_paper"}),
         ("eval/study/aggregate.py", {"5_human_study"}),
         ("eval/study/page.js", {"5_human_study"}),
-        ("eval/study/text.py", {"5_human_study", "6_paper"}),
+        ("eval/study/text.py", {"5_human_study"}),
         ("eval/claims/settings.py", {"6_paper", "audit"}),
         ("eval/publish/figures/films.py", {"6_paper"}),
         ("eval/publish/figures/style.py", {"4_evaluate", "5_human_study", "6_paper"}),
-        ("eval/metrics/flags.py", {"4_evaluate", "6_paper"}),
+        ("eval/metrics/flags.py", {"4_evaluate", "6_paper", "audit"}),
         ("eval/statistics/intervals.py", SCORING),
     ],
 )
