@@ -80,7 +80,7 @@ def every(*stages):
         ("videos:", "evaluate: {fid: false}\nvideos:", every("evaluate")),
         ("videos:", "sample: {guidance_scale: 2.0}\nvideos:", every("sample")),
         ("videos:", "finetune: {steps: 7}\nvideos:", every("finetune")),
-        ("videos:", "finetune: {mask_value: 1}\nvideos:", every("finetune")),
+        ("videos:", "finetune: {mask_value: 0}\nvideos:", every("finetune")),
         ("videos:", "prepare: {holdout: 0.5}\nvideos:", every("prepare")),
         ("videos:", "checkpoint: {clip: null}\nvideos:", every("prepare", "evaluate")),
         ("[rain, snow]", "[rain, hail]", {"rain/prepare.json"}),
