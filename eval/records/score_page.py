@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.records.given import read, sources_of
-from eval.records.score_text import cell_of, reading
-from eval.registry import TO_HELDOUT, UNITS
+from eval.records.score_text import cell_of
+from eval.registry import DIRECTIONS, TO_HELDOUT, UNITS, reading
 
 FPS = 8.0  # where nothing says how fast frames are to be shown
 
@@ -41,7 +41,8 @@ def page(result: dict, films: dict[str, list[np.ndarray]]) -> str:
     flagged = {(flag["metric"], flag["control"]) for flag in result["flags"]}
 
     def rows(methods: dict, metrics) -> list[dict]:
-        return [{"metric": metric, "unit": UNITS[metric].replace("held-out", "reference"), "good": reading(metric),
+        return [{"metric": metric, "unit": UNITS[metric].replace("held-out", "reference"),
+                 "good": reading(DIRECTIONS[metric]),
                  "cells": [{"text": cell_of(methods[name][metric], name in result["films"]),
                             "why": methods[name][metric].get("refused", ""), "flag": (metric, name) in flagged}
                            for name in result["labels"]]} for metric in metrics]

@@ -48,8 +48,9 @@ def alexnet(data: bytes) -> dict[str, Any]:
     """
     import torch
 
+    # byte strings of one byte are those of empty arrays
     arrays: list[Any] = [value for code, value, _ in pickletools.genops(data)
-                         if code.name in ("BINBYTES", "SHORT_BINBYTES") and len(value) > 1]  # 1: empty
+                         if code.name in ("BINBYTES", "SHORT_BINBYTES") and len(value or b"") > 1]
     tensors = {}
     for number, (out, into, height, width) in ALEXNET_SHAPES.items():
         found = {len(value): value for value in (arrays.pop(0), arrays.pop(0))}  # kernel and bias, whichever first
