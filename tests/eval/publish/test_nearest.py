@@ -15,9 +15,9 @@ def table(**films):
     """A metrics.json in which each film has every amount as that multiple of the real clip's."""
     films = {"heldout": [1.0], "heldout_vae": [0.8], "shuffled": [1.0], **films}
     return {
-        "size": [128, 128], "labels": {name: name for name in films},
+        "sizes": dict.fromkeys(films, "128x128"), "labels": {name: name for name in films},
         "controls": ["heldout", "heldout_vae", "shuffled"],
-        "backend": {"checkpoint": "checkpoints/lnm-mini"}, "interval": {"resamples": 100, "seed": 0},
+        "backend": {"checkpoint": "checkpoints/lnm-mini"},
         "methods": {name: {metric: {"value": sum(multiples) / len(multiples) * real,
                                     "values": [multiple * real for multiple in multiples], "n": len(multiples)}
                            for metric, real in REAL.items()} for name, multiples in films.items()},

@@ -377,7 +377,8 @@ def planned(seed, rows):
               if any(name.startswith("catch") for name in row[2:4])}
     for name in shuffle(["preference", "realism"]):
         trials = [(scene, name, "ours", "cogvideo") for scene in ("ocean", "rain")]
-        trials += [(scene, *trial) for trial, scene in caught.items() if trial[0] == name]
+        trials += [(scene, *trial) for trial, scene in sorted(caught.items(), key=lambda one: one[0][-1])
+                   if trial[0] == name]  # by the number in catch-1 to catch-6, as the study has them
         first = 0 if random() < 0.5 else 1
         swaps = shuffle([i % 2 == first for i in range(len(trials))])
         out += shuffle([[scene, asked, *((b, a) if swap else (a, b)), str(seed)]
