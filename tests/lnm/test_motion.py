@@ -303,7 +303,7 @@ def test_a_fine_tune_begins_from_what_it_writes(base, folder, cache, tmp_path):
     pipe, _ = train(base, folder, cache)
     pipe.save_temporal(tmp_path / "motion.safetensors", torch.float16, checkpoint="tiny")
     notes = read_temporal(tmp_path / "motion.safetensors").notes
-    assert (notes.steps, notes.frames, notes.strides, notes.fps, notes.mask_value) == (6, 3, [1, 2], 8.0, 0.0)
+    assert (notes.steps, notes.frames, notes.strides, notes.fps, notes.mask_value) == (6, 3, [1, 2], 8.0, 1.0)
     assert (notes.extra["clips"], notes.extra["held_out"]) == (4, 2) and notes.schedule and notes.extra["validation"]
     began, real = [], lnm.training.train
     fresh = pipeline(base)
