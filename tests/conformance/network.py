@@ -114,7 +114,8 @@ def projection_kernel() -> list[int]:
     impulse = torch.zeros(1, 8, F, rows * columns)
     impulse[0, 0, F // 2, (rows // 2) * columns + columns // 2] = 1
     with torch.no_grad():
-        reached = projection(impulse)[0, 0].reshape(F, rows, columns).nonzero()
+        change = projection(impulse) - projection(torch.zeros_like(impulse))  # without a bias
+        reached = change[0, 0].reshape(F, rows, columns).nonzero()
     return (reached.amax(0) - reached.amin(0) + 1).tolist()
 
 
