@@ -25,7 +25,7 @@ def test_there_are_these_commands_and_no_other():
     assert {" ".join(words[1:]) for words in commands()} == {
         "animate", "finetune", "sample", "check", "doctor", "footage", "scenes", "repro", "score", "claims",
         "checkpoint show", "checkpoint verify", "checkpoint train", "motion train",
-        "motion clips", "params show", "params check",
+        "motion clips", "motion decoder", "params show", "params check",
         "params videos", "params resolve", "params seal", "notebook run", "notebook code", "notebook lab",
         "study build",
         "study aggregate", "study simulate"}
