@@ -139,7 +139,7 @@ def test_how_often_one_looks_and_where_it_runs_keep_the_checkpoint(tiny, tmp_pat
     assert tensors(weights) == tensors(whole)
 
 
-@pytest.mark.parametrize("after", [{"learning_rate": 1e-3}, {"steps": 7}, {"seed": 1}, {"mask_value": 1},
+@pytest.mark.parametrize("after", [{"learning_rate": 1e-3}, {"steps": 7}, {"seed": 1}, {"mask_value": 0},
                                    {"beta_schedule": "linear"}])
 def test_what_decides_the_result_starts_anew(tiny, tmp_path, monkeypatch, after):
     begun, _ = interrupted_then(tiny, tmp_path, monkeypatch, {}, after)
