@@ -119,12 +119,12 @@ def test_what_was_learned_travels_with_the_noise_that_it_was_trained_on(base, tm
 
 def test_it_starts_from_a_temporal_file_by_name_or_from_what_is_loaded(base, tmp_path):
     first = pipeline(base)
-    lnm.finetune(first, clip(), beta_schedule="linear", mask_value=1, **CHOICES)
+    lnm.finetune(first, clip(), beta_schedule="linear", mask_value=0, **CHOICES)
     first.save_temporal(tmp_path / "first.safetensors")
     still = dict(learning_rate=1e-12, weight_decay=0.0)  # what comes out is what it started from
     second = pipeline(base)
     lnm.finetune(second, clip(), init=str(tmp_path / "first.safetensors"), **still, **CHOICES)
-    assert second.config.mask_value == 0 and second.scheduler.config.beta_schedule == "scaled_linear"
+    assert second.config.mask_value == 1 and second.scheduler.config.beta_schedule == "scaled_linear"
     assert all(torch.allclose(v, learned(first)[k], atol=1e-9) for k, v in learned(second).items())
     lnm.finetune(first, clip(), **still, **CHOICES)
     assert all(torch.allclose(v, learned(first)[k], atol=1e-9) for k, v in learned(second).items())

@@ -186,14 +186,14 @@ def test_previews_disturb_nothing_and_old_ones_go(tiny, tmp_path):
 
 
 def test_it_starts_from_a_temporal_file_with_the_noise_and_mask_of_this_run(tiny, tmp_path):
-    run(tiny, tmp_path / "first", beta_schedule="linear", mask_value=1, steps=2, strides=[1])
+    run(tiny, tmp_path / "first", beta_schedule="linear", mask_value=0, steps=2, strides=[1])
     first = tmp_path / "first" / "out" / "temporal.safetensors"
     # a rate of next to nothing: what comes out is what it started from
     run(tiny, tmp_path / "second", init=str(first), learning_rate=1e-12, weight_decay=0.0, steps=1)
     a, b = load_file(first), load_file(tmp_path / "second" / "out" / "temporal.safetensors")
     assert all(torch.allclose(a[k], b[k], atol=1e-9) for k in a)
     notes = read_temporal(tmp_path / "second" / "out" / "temporal.safetensors").notes
-    assert (notes.schedule["beta_schedule"], notes.mask_value, notes.strides) == ("scaled_linear", 0, [1, 2])
+    assert (notes.schedule["beta_schedule"], notes.mask_value, notes.strides) == ("scaled_linear", 1, [1, 2])
 
 
 def test_a_temporal_file_of_another_placement_is_refused_as_a_start(tiny, tmp_path):
@@ -233,7 +233,7 @@ def test_bfloat16_trains_and_fp16_wants_a_gpu(tiny, tmp_path):
 def test_the_file_says_what_was_trained(tiny, tmp_path):
     run(tiny, tmp_path)
     notes = read_temporal(tmp_path / "out" / "temporal.safetensors").notes
-    assert (notes.video, notes.steps, notes.prompt, notes.mask_value, notes.fps) == ("drift", 6, "ocean waves", 0, 8.0)
+    assert (notes.video, notes.steps, notes.prompt, notes.mask_value, notes.fps) == ("drift", 6, "ocean waves", 1, 8.0)
     assert notes.frames == 3 and notes.strides == [1, 2] and notes.checkpoint == tiny[0].name
     assert notes.schedule["beta_schedule"] == "scaled_linear" and notes.schedule["prediction_type"] == "epsilon"
     json.dumps(notes.schedule)
