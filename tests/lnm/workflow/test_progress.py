@@ -36,7 +36,7 @@ def test_a_line_a_stage_with_what_it_took_and_what_is_left(project, clock):
     seen.end("prepare@ocean")
     seen.end("prepare@rain", "up to date")
     assert seen.out.getvalue().splitlines() == [
-        "ocean       prepare      36 s              about 11 min left", "rain        prepare      up to date"]
+        "ocean       prepare      36 s              about 12 min left", "rain        prepare      up to date"]
     seen.end("prepare@ocean")  # a second look at the end of a run says nothing
     seen.begin("resolve@ocean")
     seen.end("resolve@ocean")
