@@ -205,7 +205,7 @@ def test_the_log_has_every_step_and_what_was_measured(folder, tmp_path):
     assert [int(row["step"]) for row in rows] == list(range(6))
     assert [i + 1 for i, row in enumerate(rows) if row["mse_0"]] == [3, 6] and set(trained.validation) == {0, 3, 6}
     assert all(float(row["loss"]) > 0 and float(row["lr"]) > 0 for row in rows)
-    assert float(rows[1]["lr"]) == pytest.approx(1e-3) and float(rows[5]["lr"]) < 2e-4, "a warm-up, then a cosine"
+    assert float(rows[1]["lr"]) == pytest.approx(1e-4) and float(rows[5]["lr"]) < 2e-5, "a warm-up, then a cosine"
     assert float(rows[5]["mse_0"]) == pytest.approx(trained.validation[6]["mse_0"], abs=1e-6)
 
 
