@@ -65,7 +65,8 @@ def train_motion(pipe: InflatedModel, clips: Path | str, *, captions: Path | str
     # in an order that names do not change, each content once
     validation = sorted({c.content: c for c in encoded if c.content in held}.values(), key=lambda c: c.content)
     if settings.init:  # its layers alone: noise schedule and mask value are this run's
-        load_temporal(pipe.unet, locate_temporal(settings.init))
+        # not strict: many clips mend what another base of the same shape has left
+        load_temporal(pipe.unet, locate_temporal(settings.init), strict=False)
     else:
         _draw(pipe.unet, seed)
     identity = {**decided(pipe, settings, seed), "size": str(size), "clips": [_facts(c) for c in train]}

@@ -342,3 +342,16 @@ def test_the_settings_are_checked():
         Motion(most_frames=4)
     with pytest.raises(ValueError):
         Motion(preview_every=3)
+
+
+def test_layers_of_another_base_are_a_start_with_a_warning(base, folder, cache, tmp_path):
+    """A checkpoint that was trained on goes on with the layers of the one before it."""
+    before = pipeline(base)
+    with torch.no_grad():
+        before.unet.conv_in.weight.mul_(1.1)
+    train(base, folder, cache, before)
+    before.save_temporal(tmp_path / "before.safetensors")
+    with pytest.warns(UserWarning, match="another checkpoint"):
+        after, _ = train(base, folder, cache, init=str(tmp_path / "before.safetensors"), learning_rate=1e-12)
+    for name, layer in learned(after).items():
+        torch.testing.assert_close(layer, learned(before)[name], atol=1e-6, rtol=1e-5)
