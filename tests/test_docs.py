@@ -50,7 +50,7 @@ PARSED = {
     "lnm footage": "needs a network",
     "lnm scenes": "renders for minutes",
     "lnm motion clips": "renders for minutes: tests/lnm/demo/test_motion_clips.py",
-    "lnm checkpoint train": "takes four and a half hours",
+    "lnm checkpoint train": "takes hours",
     "lnm checkpoint verify": "needs Stable Diffusion's weights",
     "lnm doctor": "looks at the machine it runs on",
     "lnm repro": "runs the pipeline",

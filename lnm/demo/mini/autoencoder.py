@@ -1,12 +1,13 @@
 """The autoencoder of `lnm-mini`: a small AutoencoderDC whose encoder is linear and whose decoder learns.
 
-At downsampling 8 with 16 channels, 192 numbers of an 8x8 patch become 16. The best linear way is the Karhunen-Loève
-transform (PCA of patches), and the pixel-shuffling autoencoder of Chen et al., "Deep Compression Autoencoder" (2024)
-can be set to compute it exactly. The encoder stays it: what a latent holds is plain, a masked box leaks a thousandth
-into the patches beside it, and the U-Net meets coarse channels that are strong and fine ones that are weak, as in
-pixels. The decoder starts as the inverse transform and learns what lies between patches, from latents with some noise
-on them, for those that a U-Net makes are never quite an encoder's. AutoencoderKL, whose decoder upsamples by repeating
-pixels, was 3 dB below the transform alone after as much training on a CPU.
+At downsampling 8 with 16 channels, 768 numbers of a window of 16x16 pixels become 16 (lnm/demo/mini/windows.py says how
+and why windows overlap); the pixel-shuffling autoencoder of Chen et al., "Deep Compression Autoencoder" (2024) can be
+set to compute it exactly. The encoder stays it: what a latent holds is plain, and the U-Net meets coarse channels that
+are strong and fine ones that are weak, as in pixels. A masked box leaks half a cell: the latents beside it see its
+outer 4 pixels, and no others. The decoder starts linear, as the best map of 3x3 cells, or as another checkpoint's, and
+learns the rest from latents with some noise on them, for those that a U-Net makes are never quite an encoder's.
+AutoencoderKL, whose decoder upsamples by repeating pixels, was 3 dB below the transform of blocks alone after as much
+training on a CPU.
 """
 
 from __future__ import annotations
@@ -20,27 +21,25 @@ import torch.nn.functional as F
 
 from lnm.demo.mini.loop import loop
 from lnm.demo.mini.optimisers import adamw, autocast, update
-from lnm.demo.mini.recipe import round_of, total_steps
+from lnm.demo.mini.windows import around, fit, least_squares, pixels_last, transform_of, write_encoder
 from lnm.latents import encode_pixels, to_tensor
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderDC
 
-LATENT_CHANNELS, PATCH = 16, 8
-# Channel k is divided by its deviation to this power: 1 makes all alike, 0 keeps the transform's own. Near 1 fine
-# channels weigh as much as coarse ones and patches do not agree; at 0 they drown in the last steps' noise.
-WHITENING = 0.3
+LATENT_CHANNELS = 16
 PIXELS = 3 * 4  # channels of half resolution that carry a 2x2 patch
 ANCHORS, LEVEL = slice(2 * PIXELS, 2 * PIXELS + 8), 6.0  # constant channels that keep the last RMS norm from acting
 
 
 def new_vae() -> AutoencoderDC:
-    """AutoencoderDC at downsampling 8 with 16 channels; full resolution holds one convolution."""
+    """AutoencoderDC at downsampling 8 with 16 channels; full resolution holds one convolution. An encoder's block has 4
+    times the channels of the one before, so that the shortcuts alone hand every pixel on."""
     from diffusers import AutoencoderDC
 
     return AutoencoderDC(
         latent_channels=LATENT_CHANNELS,
-        encoder_block_out_channels=(16, 16, 64, 128), decoder_block_out_channels=(64, 64, 128, 128),
+        encoder_block_out_channels=(16, 16, 64, 256), decoder_block_out_channels=(64, 64, 128, 128),
         encoder_layers_per_block=(0, 1, 1, 0), decoder_layers_per_block=(0, 2, 2, 3),
         encoder_qkv_multiscales=((),) * 4, decoder_qkv_multiscales=((),) * 4, encoder_out_shortcut=False,
         decoder_in_shortcut=False,
@@ -54,93 +53,39 @@ def _centre(conv: torch.nn.Conv2d, rows: slice, weight: torch.Tensor, bias: torc
     conv.bias[rows] = bias
 
 
-def _pixels_last(x: torch.Tensor) -> torch.Tensor:
-    return x.permute(0, 2, 3, 1).flatten(0, 2)  # (B, C, h, w) -> (B h w, C)
-
-
-def _fit(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Least squares y = x w + b in float64, a little ridge -> w (in, out), b (out)."""
-    x, y = x.double(), y.double()
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    x, y = x - mean_x, y - mean_y
-    gram = x.T @ x
-    w = torch.linalg.solve(gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), x.T @ y)
-    return w.float(), (mean_y - mean_x @ w).float()
-
-
 @torch.no_grad()
-def linear_start(vae: AutoencoderDC, images: np.ndarray) -> None:
-    """Set `vae` to the Karhunen-Loève transform of 8x8 patches of `images`, uint8 (N, H, W, 3), its scaling factor to
-    the latents' deviation; the decoder also uses the 8 patches around.
-
-    Residual branches start at zero: all is linear.
-    """
-    for module in vae.modules():
+def start_decoder(vae: AutoencoderDC, images: np.ndarray) -> None:
+    """Let the decoder of `vae`, whose encoder is there, give `images`, uint8 (N, H, W, 3), back as well as a linear map
+    of 3x3 cells can. Residual branches start at zero: all is linear."""
+    decoder, x = vae.decoder, to_tensor(images)
+    for module in decoder.modules():
         if hasattr(module, "conv2"):  # a residual block: x + norm(...)
             module.norm.weight.zero_()
             module.norm.bias.zero_()
-    encoder, decoder = vae.encoder, vae.decoder
-    x = to_tensor(images)
-    for conv in (encoder.conv_in.conv, encoder.down_blocks[1][-1].conv, encoder.down_blocks[2][-1].conv,
-                 decoder.conv_in, decoder.up_blocks[2][0].conv, decoder.up_blocks[1][0].conv, decoder.conv_out.conv):
-        conv.weight.mul_(0.1)  # channels that the transform does not use begin small
-    _start_encoder(encoder, x)
-    latents = encoder(x)  # (N, 16, h, w)
-    vae.register_to_config(scaling_factor=1 / latents.std().item())
-    _start_decoder(decoder, x, latents)
-
-
-def _start_encoder(encoder: torch.nn.Module, x: torch.Tensor) -> None:
-    """Let `encoder` compute the transform of the patches of x (N, 3, H, W): gather a patch, then project it."""
-    _centre(encoder.conv_in.conv, slice(0, 3), torch.eye(3))
-    half = encoder.conv_in(x)  # (N, 64, H/2, W/2), the first 12 channels a 2x2 patch
-    down = encoder.down_blocks[1]
-    _centre(down[-1].conv, slice(0, PIXELS), torch.eye(PIXELS))
-    quarter = down(half)  # (N, 128, H/4, W/4), all of a 4x4 patch among them
-    flat = _pixels_last(quarter).double()
-    basis = torch.linalg.eigh((flat - flat.mean(0)).T @ (flat - flat.mean(0)))[1].flip(1)[:, :32]
-    down = encoder.down_blocks[2]
-    _centre(down[-1].conv, slice(0, 32), basis.T.float())
-    eighth = _pixels_last(down(quarter))  # (N h w, 128)
-    weight, bias = _fit(eighth, _coefficients(x))
-    _centre(encoder.conv_out, slice(None), weight.T, bias)
-
-
-def _coefficients(x: torch.Tensor) -> torch.Tensor:
-    """The transform of the patches of x (N, 3, H, W), whitened in part: (N h w, 16), float64."""
-    patches = _pixels_last(F.pixel_unshuffle(x, PATCH)).double()  # (N h w, 192)
-    mean = patches.mean(0)
-    values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
-    values, vectors = values.flip(0)[:LATENT_CHANNELS], vectors.flip(1)[:, :LATENT_CHANNELS]
-    vectors = vectors * torch.sign(vectors.sum(0))
-    return (patches - mean) @ vectors * values ** (-WHITENING / 2)
-
-
-def _start_decoder(decoder: torch.nn.Module, x: torch.Tensor, latents: torch.Tensor) -> None:
-    """Let `decoder` give x (N, 3, H, W) back from `latents` (N, 16, h, w) as well as a linear map of a patch and the 8
-    around it can."""
+    for conv in (decoder.conv_in, decoder.up_blocks[2][0].conv, decoder.up_blocks[1][0].conv, decoder.conv_out.conv):
+        conv.weight.mul_(0.1)  # channels that the map does not use begin small
+    latents = vae.encoder(x)  # (N, 16, h, w)
     _centre(decoder.conv_in, slice(0, LATENT_CHANNELS), torch.eye(LATENT_CHANNELS))
     hidden = decoder.conv_in(latents)
-    around = F.unfold(hidden[:, :LATENT_CHANNELS], 3, padding=1).transpose(1, 2).flatten(0, 1)  # (N h w, 16 * 9)
     up = decoder.up_blocks[2][0]
     # a 4x4 patch each of the four, as 48 channels
     wanted = F.pixel_unshuffle(F.pixel_unshuffle(x, 4), 2)  # (N, 48 * 4, h, w)
     through = hidden.repeat_interleave(up.repeats, 1)[:, :wanted.shape[1]]  # what its shortcut gives
-    weight, bias = _fit(around, _pixels_last(wanted - through))
+    weight, bias = least_squares(around(hidden[:, :LATENT_CHANNELS]), pixels_last(wanted - through))
     up.conv.weight[:192] = 0
     up.conv.weight[:192, :LATENT_CHANNELS] = weight.T.unflatten(1, (LATENT_CHANNELS, 3, 3))
     up.conv.bias[:192] = bias
     hidden = decoder.up_blocks[2](hidden)  # (N, 128, H/4, W/4)
     up = decoder.up_blocks[1][0]
     pixels = F.pixel_unshuffle(F.pixel_unshuffle(x, 2), 2)  # (N, 12 * 4, H/4, W/4), of the picture itself
-    guess, _ = _fit(_pixels_last(hidden[:, :48]), _pixels_last(pixels))
-    values = _pixels_last(hidden[:, :48]) @ guess
+    guess, _ = least_squares(pixels_last(hidden[:, :48]), pixels_last(pixels))
+    values = pixels_last(hidden[:, :48]) @ guess
     values = values.unflatten(0, hidden.shape[:1] + hidden.shape[2:]).permute(0, 3, 1, 2)
     level = torch.full_like(values[:, :8 * 4], LEVEL)
     wanted = torch.cat([values, -values, level], 1)  # both signs for the ReLU, and the anchors
     rows = wanted.shape[1]
     through = hidden.repeat_interleave(up.repeats, 1)[:, :rows]
-    weight, bias = _fit(_pixels_last(hidden), _pixels_last(wanted - through))
+    weight, bias = least_squares(pixels_last(hidden), pixels_last(wanted - through))
     _centre(up.conv, slice(0, rows), weight.T, bias)
     hidden = decoder.up_blocks[1](hidden)
     decoder.norm_out.weight[:] = hidden.square().mean(1).sqrt().mean()
@@ -165,22 +110,15 @@ def _texture(x: torch.Tensor) -> list[torch.Tensor]:
     return out
 
 
-def patch_edges(y: torch.Tensor) -> torch.Tensor:
-    """How much steps between pixels either side of a patch's edge differ from the mean of the steps beside them, mean
-    over the edges across and down. y: (B, 3, H, W)."""
-    return sum(y.diff(n=3, dim=d).index_select(d, torch.arange(PATCH - 2, y.shape[d] - 3, PATCH, device=y.device))
-               .abs().mean() / 2 for d in (2, 3))
-
-
 def loss(y: torch.Tensor, x: torch.Tensor, recipe: dict) -> torch.Tensor:
-    """L1 and squared error on pixels, L1 on their differences and on local roughness, so that water keeps its texture;
-    and, for patches whose neighbours a U-Net made do not quite meet, their edges. y, x: (B, 3, H, W) in [-1, 1]."""
+    """L1 and squared error on pixels, L1 on their differences and on local roughness, so that water keeps its texture.
+    y, x: (B, 3, H, W) in [-1, 1]."""
     total = F.l1_loss(y, x) + recipe["vae_mse"] * F.mse_loss(y, x)
     for dy, dx in zip(_gradients(y), _gradients(x), strict=True):
         total = total + recipe["vae_gradient"] * F.l1_loss(dy, dx)
     for ry, rx in zip(_texture(y), _texture(x), strict=True):
         total = total + recipe["vae_texture"] * F.l1_loss(ry, rx)
-    return total + recipe["edges"] * patch_edges(y) if recipe.get("edges") else total
+    return total
 
 
 def step(vae: AutoencoderDC, images: np.ndarray, recipe: dict, index: int) -> torch.Tensor:
@@ -202,22 +140,35 @@ def step(vae: AutoencoderDC, images: np.ndarray, recipe: dict, index: int) -> to
     return loss(vae.decode(latents + (level * noise).to(latents)).sample.float(), x, recipe)
 
 
-def train_vae(work: Path, recipe: dict, images: np.ndarray) -> AutoencoderDC:
-    """The encoder is a linear transform and stays it; the decoder learns on crops of `images`, uint8 (N, H, W, 3)."""
+def train_vae(work: Path, recipe: dict, to_fit: np.ndarray, images: np.ndarray,
+              start: AutoencoderDC | None = None) -> AutoencoderDC:
+    """Windows fitted to `to_fit`, then a decoder that learns on crops of `images`, all uint8 (N, H, W, 3).
+
+    start: the autoencoder of another lnm-mini. The windows stay near to its encoder, its scaling factor stays, and its
+    decoder is where the decoder begins; without it that is the best linear map.
+    """
     torch.manual_seed(recipe["seed"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     vae = new_vae()
-    linear_start(vae, images[::len(images) // recipe["vae_start"]])
+    windows = fit(work, recipe, to_fit, transform_of(start) if start else None)
+    if start:
+        vae.register_to_config(scaling_factor=start.config.scaling_factor)
+        vae.decoder.load_state_dict(start.decoder.state_dict())
+        write_encoder(vae, windows)
+    else:
+        few = to_fit[::max(1, len(to_fit) // recipe["vae_start"])]
+        write_encoder(vae, windows)
+        vae.register_to_config(scaling_factor=1 / windows(to_tensor(few)).std().item())
+        start_decoder(vae, few)
     vae.encoder.requires_grad_(False)
     vae = vae.to(device, memory_format=torch.channels_last)
-    optimizer, rounds = adamw(vae.decoder.parameters(), 3e-4, 1e-4, (0.9, 0.99)), recipe["vae_rounds"]
+    part = recipe["decoder"]
+    optimizer = adamw(vae.decoder.parameters(), part["lr"], 1e-4, (0.9, 0.99))
 
     def take(index: int) -> float:
-        part, step_of_part = round_of(rounds, index)
         with autocast(device):
-            loss = step(vae, images, recipe | part, index)
-        optimizer.param_groups[0]["peak"] = part["lr"]
-        return update(loss, [optimizer], step_of_part, part["steps"], part["warmup"], clip=0.5)
+            loss = step(vae, images, recipe, index)
+        return update(loss, [optimizer], index, part["steps"], part["warmup"], clip=0.5)
 
-    loop("vae", work, {"decoder": vae.decoder}, [optimizer], total_steps(rounds), take)
+    loop("vae", work, {"decoder": vae.decoder}, [optimizer], part["steps"], take)
     return vae.eval()

@@ -102,10 +102,22 @@ def test_checkpoint_verify_tells_by_its_status(tiny, capsys):
 
 def test_checkpoint_train_runs_the_recipe(project, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr("lnm.demo.mini.train.train", lambda *folders, downloads: given.append((*folders, downloads)))
+    monkeypatch.setattr("lnm.demo.mini.train.train",
+                        lambda *folders, downloads, start: given.append((*folders, downloads, start)))
     assert main(["checkpoint", "train", "--out", "here"]) == 0
-    assert [str(path) for path in given[0]] == ["here", "store/lnm-mini", "store/downloads"]
+    assert main(["checkpoint", "train", "--start", "there"]) == 0
+    assert [str(path) for path in given[0]] == ["here", "store/lnm-mini", "store/downloads", "None"]
+    assert str(given[1][-1]) == "there"
     assert checkpoints.PAPER == "params.paper.yaml"
+
+
+@pytest.mark.parametrize("folder, words", [("nowhere", "there is no folder nowhere"), ("empty", "is no lnm-mini: "),
+                                           ("tiny", "is no lnm-mini of 16 channels")])
+def test_checkpoint_train_takes_an_lnm_mini_alone_to_start_from(tiny, project, capsys, folder, words):
+    (project / "empty").mkdir()
+    assert main(["checkpoint", "train", "--start", tiny if folder == "tiny" else folder]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "--start" in said[0] and words in said[0], said
 
 
 def test_footage_lists_and_fetches(project, monkeypatch, capsys):
