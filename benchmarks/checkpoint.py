@@ -2,7 +2,6 @@
 
     python -m benchmarks.checkpoint              autoencoder, text alone, half pictures, CLIP (some minutes on a CPU)
     python -m benchmarks.checkpoint --fid 500    FID of as many samples against held-out stills too (longer; resumes)
-    python -m benchmarks.checkpoint --layouts    only this: how far latents of other layouts reach, what they cost
 """
 
 from __future__ import annotations
@@ -30,12 +29,9 @@ from eval.metrics.frechet import fid_from_features
 from lnm import video
 from lnm.checkpoint import open_checkpoint
 from lnm.demo import footage, scenes
-from lnm.demo.mini.images import crop_photos, render_stills
 from lnm.demo.mini.recipe import GREY, RECIPE, SIZE
 from lnm.demo.mini.text import tokenize
-from lnm.demo.mini.unet import new_unet
-from lnm.latents import decode, encode, to_tensor
-from lnm.unet import UNetPseudo3DConditionModel
+from lnm.latents import decode, encode
 from lnm.workflow.params import root
 
 KNOWN = tuple(RECIPE["stills"])  # the scenes that it was trained on
@@ -211,42 +207,6 @@ def rank(scores: list[float], own: int) -> int:
     return 1 + sum(score > scores[own] for score in scores)
 
 
-def layouts() -> None:
-    """What decides how latents are laid out: how well the best linear transform to each layout gives pictures back, and
-    a fine-tune step of 5 frames with the same U-Net on it. Times are ratios within this run."""
-    import time
-
-    from diffusers import UNet2DConditionModel
-
-    photographs = footage.photos(root() / "store" / "checkpoint" / "photos", root() / "store" / "downloads")
-    drawn = [render_stills(kind, 10, 0)[0] for kind in KNOWN]
-    train = np.concatenate([*drawn, crop_photos(photographs[::6], 1, 0)[0]])
-    held = stills(50)[0]
-    tests = {kind: held[i::len(KNOWN)] for i, kind in enumerate(KNOWN)} | {n: real(n) for n in REAL}
-    print(f"\n{'latents':18} {'numbers':>8} {'step':>6}  PSNR in dB of the linear transform: " + ", ".join(tests))
-    first = None
-    for factor, channels in ((4, 4), (8, 4), (8, 8), (8, 16)):
-        patches = [torch.nn.functional.pixel_unshuffle(to_tensor(x).double(), factor).permute(0, 2, 3, 1).flatten(0, 2)
-                   for x in (train, *tests.values())]
-        mean = patches[0].mean(0)
-        basis = torch.linalg.eigh((patches[0] - mean).T @ (patches[0] - mean))[1][:, -channels:]
-        errors = [((x - mean) - (x - mean) @ basis @ basis.T).square().mean().item() for x in patches[1:]]
-        side = SIZE // factor
-        unet = UNet2DConditionModel.from_config(dict(new_unet().config) | {
-            "sample_size": side, "in_channels": 2 * channels + 1, "out_channels": channels})
-        unet = UNetPseudo3DConditionModel.from_unet2d(unet)
-        unet.freeze_spatial()
-        clip, words = torch.randn(1, 2 * channels + 1, 5, side, side), torch.randn(1, 77, 128)
-        spent = []
-        for _ in range(4):
-            start = time.perf_counter()
-            unet(clip, 500, words, fps=8).sample.square().mean().backward()
-            spent.append(time.perf_counter() - start)
-        first = first or min(spent)
-        print(f"down {factor}, {channels:2} channels {side * side * channels:8} {min(spent) / first:6.2f}  "
-              + ", ".join(f"{10 * np.log10(4 / e):.1f}" for e in errors), flush=True)
-
-
 def fid(checkpoint, count: int, keep: Path) -> None:
     """Prints FID of `count` pictures a set; each set's features stay in `keep`, so that an interrupted run goes on."""
     network = Inception(root() / "weights" / "inception-2015-12-05.pt")
@@ -285,10 +245,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="checkpoints/lnm-mini")
     parser.add_argument("--clip", default="checkpoints/lnm-mini-clip")
     parser.add_argument("--fid", type=int, default=0, metavar="N", help="pictures a set")
-    parser.add_argument("--layouts", action="store_true", help="only compare layouts of latents")
     args = parser.parse_args()
-    if args.layouts:
-        return layouts()
     checkpoint, clip, docs = open_checkpoint(args.checkpoint), Clip(args.clip, root()), root() / "docs"
     print("\nVAE, PSNR in dB on images it never saw: "
           + ", ".join(f"{name} {value:.1f}" for name, value in autoencoder(checkpoint).items()))

@@ -34,6 +34,9 @@ def save_checkpoint(folder: Path, vae: AutoencoderDC, unet: UNet2DConditionModel
     """diffusers' Stable Diffusion layout, fp16 safetensors, no file over 14 MB."""
     for name, module in (("vae", vae), ("unet", unet)):
         module.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size="14MB")
+        config = json.loads((folder / name / "config.json").read_text())
+        config.pop("_name_or_path", None)  # where it was opened from, which is of this machine alone
+        (folder / name / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     text_encoder.to("cpu", torch.float16).save_pretrained(folder / "text_encoder")
     new_scheduler().save_pretrained(folder / "scheduler")
     shutil.copytree(tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
