@@ -15,7 +15,7 @@ MOTION: dict[str, Any] = dict(
     # pieces of each real clip: squares from `smallest_piece` of its short side, one frame of `every`
     real={"waterfall": "a photo of a waterfall", "cliff": "a photo of the coast by the sea",
           "ferry": "a photo of a ferry on the sea"},
-    pieces=80, smallest_piece=0.4, every=(2, 3, 4), real_seconds=5.0, held_seconds=1.0,
+    pieces=160, smallest_piece=0.4, every=(2, 3, 4), real_seconds=5.0, held_seconds=1.0,
 )
 
 # How lnm-mini is trained. The weights that are shipped are the carried ones: `lnm checkpoint train --start` from those
