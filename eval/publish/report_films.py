@@ -49,6 +49,7 @@ def video(results: Path, name: str, table: dict, out: Path, cells: Cells) -> dic
         "unseen": table["reference"]["still_is_first_heldout"],
         "ranked": ranking.paragraph(table), "ranked_href": cells.of_paper("ranks"),
         "slices_png": encoded(out / "figures" / f"slices_{name}.png"),
+        "vectors_png": encoded(out / "figures" / f"vectors_{name}.png"),
         "controls_png": encoded(out / "figures" / f"controls_{name}.png"),
         "credit": credit(clip),
     }

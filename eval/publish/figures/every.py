@@ -8,12 +8,13 @@ from eval.publish.figures.blocks import figure2
 from eval.publish.figures.films import figure3, figure4, time_slices
 from eval.publish.figures.numbers import controls, loss, metrics
 from eval.publish.figures.unet import figure1
+from eval.publish.figures.vectors import vectors
 from eval.records.run import read_metrics
 
 
 def write_all(results: Path, videos: list[str], out: Path, layers: list[dict] | None = None) -> list[Path]:
-    """Writes out/figures/{figure1,figure2,figure3,figure4,loss,metrics,controls_<video>,slices_<video>}.{png,pdf} from
-    results/<video>/; returns their paths.
+    """Writes out/figures/{figure1,figure2,figure3,figure4,loss,metrics,controls_<video>,slices_<video>,
+    vectors_<video>}.{png,pdf} from results/<video>/; returns their paths.
 
     layers: what `lnm.describe.layers` says of the run's model, for figures 1 and 2; without it there are none.
     """
@@ -24,4 +25,5 @@ def write_all(results: Path, videos: list[str], out: Path, layers: list[dict] | 
     for video in videos:
         paths += controls(read_metrics(results, video), folder / f"controls_{video}.png")
         paths += time_slices(results, video, folder / f"slices_{video}.png")
+        paths += vectors(results, video, folder / f"vectors_{video}.png")
     return paths

@@ -1,13 +1,18 @@
 """What `lnm.describe` says of a live model, and the figures drawn from it."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 import torch
 
+from textures import translated
+
 from eval.publish.figures import blocks, films, style
 from eval.publish.figures import unet as drawn_unet
+from eval.publish.figures.vectors import TOWARDS, vectors
+from lnm import video
 from lnm.describe import KINDS, layers
 from lnm.pseudo3d import TemporalAttention, TemporalConv
 from lnm.unet import UNetPseudo3DConditionModel
@@ -141,3 +146,32 @@ def test_slices_show_the_row_that_moves_most_over_time(tmp_path, monkeypatch):
     films.slices([("a", frames), ("b", frames[:, ::-1])], 25, tmp_path / "slices.png")
     assert np.array_equal(shown[0], frames[:, 25]) and shown[0].shape == (6, 30, 3) and not shown[1].any()
     assert (tmp_path / "slices.png").is_file() and (tmp_path / "slices.pdf").is_file()
+
+
+def test_velocities_and_accelerations_are_drawn_of_each_film_beside_the_real_clip_s(tmp_path, monkeypatch):
+    """The real clip slides 2 pixels a step to the left, one film of ours as well and the other to the right."""
+    import matplotlib.axes
+
+    run, real = tmp_path / "ocean", translated(step=2, count=6)
+    video.write_frames(run / "prepare" / "heldout", real)
+    for k, frames in enumerate((real, real[::-1])):
+        video.write_frames(run / "sample" / "ours" / f"seed_{k}", frames)
+    (run / "sample" / "films.json").write_text(json.dumps({"methods": ["ours"]}))
+    gaps = {"velocity_gap": {"value": 1.25}, "acceleration_gap": {"refused": "another frame rate"}}
+    (run / "evaluate").mkdir()
+    (run / "evaluate" / "metrics.json").write_text(json.dumps({
+        "labels": {"heldout": "real", "ours": "mine"}, "fps": 8, "reference": {"frames_film": 6},
+        "methods": {"heldout": {}, "ours": gaps}}))
+    far, towards = [], []
+    stairs, plot = matplotlib.axes.Axes.stairs, matplotlib.axes.Axes.plot
+    monkeypatch.setattr(matplotlib.axes.Axes, "stairs", lambda self, share, edges, **look: far.append(
+        (look["label"], share, edges)) or stairs(self, share, edges, **look))
+    monkeypatch.setattr(matplotlib.axes.Axes, "plot", lambda self, share, **look: towards.append(
+        np.round(share)) or plot(self, share, **look))
+    (path,) = vectors(tmp_path, "ocean", tmp_path / "vectors.png", kinds=("png",))
+    assert path.read_bytes()[:4] == b"\x89PNG"
+    assert [label for label, *_ in far] == ["real", "mine: 1.2 off", "real"], "what is refused is not drawn"
+    for _, share, edges in far[:2]:
+        assert share.sum() == pytest.approx(100) and 1.8 < np.average(edges[1:], weights=share) < 2.4
+    left, right = TOWARDS.index("←"), TOWARDS.index("→")
+    assert towards[0][left] > 95 and towards[1][left] == pytest.approx(50, abs=3) == towards[1][right]

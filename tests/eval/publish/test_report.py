@@ -222,7 +222,7 @@ def test_the_latex_escapes_what_latex_reads(run):
 
 def test_figures_are_png_and_pdf_and_the_same_bytes_again(run, tmp_path):
     names = ("figure3", "figure4", "loss", "metrics", "controls_ocean", "controls_rapids", "slices_ocean",
-             "slices_rapids")
+             "slices_rapids", "vectors_ocean", "vectors_rapids")
     assert {path.name for path in run["figures"]} == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
     videos = ["ocean", "rapids"]
     paths = figure4(run["results"], videos, tmp_path / "figure4.png")
@@ -315,7 +315,7 @@ def test_each_stage_has_the_commit_that_it_was_run_at(run):
 def test_what_is_not_there_has_no_section_and_no_link_and_no_figure_is_an_older_runs(run, tmp_path):
     out = tmp_path / "paper"
     (out / "figures").mkdir(parents=True)
-    for name in ("figure1", "figure2", "metrics", "loss", "slices_ocean", "controls_ocean"):
+    for name in ("figure1", "figure2", "metrics", "loss", "slices_ocean", "controls_ocean", "vectors_ocean"):
         (out / "figures" / f"{name}.png").write_bytes(b"of an older run")
     text = report.write(run["results"], ["ocean"], out, commit="c0ffee").read_text()
     assert "What does the paper claim" not in text and "6_paper.ipynb#cell" not in text and "Figure 1" not in text
