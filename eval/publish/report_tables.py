@@ -12,7 +12,8 @@ from eval.publish.figures.numbers import good
 from eval.publish.report_cells import Cells
 from eval.publish.report_first import kinds
 from eval.publish.votes import cells as answers
-from eval.registry import DIRECTIONS, UNITS
+from eval.records.video import FLOWS
+from eval.registry import DIRECTIONS, METRICS, UNITS
 from eval.statistics.small import around
 from eval.study.form import QUESTIONS
 
@@ -63,6 +64,32 @@ def every(video: str, table: dict, cells: Cells) -> dict:
     return {"video": video, "table": (["Metric", *labels.values()], rows), "href": href,
             "refusals": [f"{metric} refused (-) for {'; '.join(names)}: {reason}"
                          for (metric, reason), names in sorted(refused.items())]}
+
+
+def flows(video: str, table: dict, cells: Cells) -> dict | None:
+    """{"said", "table"}: which films and controls the two optical flows, DIS and RIFE, rank differently; the table is
+    None where there are none. None where the numbers are older than the second flow."""
+    if "flow_disagreements" not in table:
+        return None
+    labels, href = table["labels"], cells.of_video(video, "4_evaluate", "two-flows")
+    for metrics in FLOWS.values():
+        refused = [row[metric]["refused"] for row in table["methods"].values() for metric in metrics
+                   if "refused" in row.get(metric, {})]
+        if len(refused) >= len(table["methods"]):
+            return {"said": f"The two optical flows cannot be held against each other: {refused[0]}.", "table": None}
+    rows = []
+    for what, metrics in FLOWS.items():
+        for case in table["flow_disagreements"].get(what, []):
+            a, b = (labels[name] for name in case["methods"])
+            order = ["{} {:.3g}, {} {:.3g}".format(*(part for pair in sorted(
+                zip((a, b), case[metric]), key=lambda pair: pair[1]) for part in pair)) for metric in metrics]
+            rows.append([METRICS[metrics[0]].label, *({"text": text, "href": href} for text in order)])
+    if not rows:
+        return {"said": "Two optical flows, DIS and RIFE, rank every two of these films and controls alike, by speed and by "
+                        "flow-warp error.", "table": None}
+    said = f"Two optical flows, DIS and RIFE, rank {len(rows)} pair{'s'[:len(rows) > 1]} of films or controls differently"
+    return {"said": f"{said}: there neither order is to be trusted.",
+            "table": (["Measure", "By DIS, the smaller first", "By RIFE, the smaller first"], rows), "href": href}
 
 
 def entry(found: dict) -> str:
