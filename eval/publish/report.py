@@ -50,6 +50,7 @@ def write(results: Path, videos: list[str], out: Path, commit: str | None = None
         ranks=[(name, report_tables.ranks(table, cells.of_paper("ranks"))) for name, table in tables.items()],
         flows=[report_tables.flows(name, table, cells) for name, table in tables.items()],
         every=[report_tables.every(name, table, cells) for name, table in tables.items()],
+        against_vae=[report_tables.against_vae(name, table, cells) for name, table in tables.items()],
         metrics_png=encoded(folder / "metrics.png"),
         loss_png=encoded(folder / "loss.png"),
         model=[encoded(path) for path in model] if set(model) <= set(figures) else None,

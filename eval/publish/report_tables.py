@@ -49,21 +49,37 @@ def every(video: str, table: dict, cells: Cells) -> dict:
     labels, methods = table["labels"], table["methods"]
     flags = {(flag["metric"], flag["control"]) for flag in table.get("flags", [])}
     href = cells.of_video(video, "4_evaluate", "run")
+    rows, refused = _metrics(methods, labels, href, flags)
+    return {"video": video, "table": (["Metric", *labels.values()], rows), "href": href, "refusals": refused}
+
+
+def against_vae(video: str, table: dict, cells: Cells) -> dict | None:
+    """What compares with the real clip, beside the real clip through the autoencoder instead: {"table", "href",
+    "refusals"}; None where the numbers are older."""
+    if "against_vae" not in table:
+        return None
+    labels = {name: table["labels"][name] for name in table["against_vae"]}
+    href = cells.of_video(video, "4_evaluate", "run")
+    rows, refused = _metrics(table["against_vae"], labels, href)
+    return {"table": (["Metric", *labels.values()], rows), "href": href, "refusals": refused}
+
+
+def _metrics(methods: dict, labels: dict[str, str], href: str, flags: set | frozenset = frozenset()):
+    """(rows, refusals): a row a metric that these numbers have, a column a method; and each reason once."""
     refused: dict[tuple[str, str], list[str]] = {}
     rows = []
     for metric, unit in UNITS.items():
         entries = {method: values[metric] for method, values in methods.items() if metric in values}
         if not entries:
-            continue  # measured by a newer version than that which wrote these numbers
+            continue  # measured by a newer version than that which wrote these numbers, or not of this table
         rows.append([f"{metric} ({unit})", *(
             {"text": entry(entries[method]), "href": href, "flag": (metric, method) in flags}
             if "value" in entries.get(method, {}) else "-" for method in labels)])
         for method, one in entries.items():
             if "refused" in one:
                 refused.setdefault((metric, one["refused"]), []).append(labels[method])
-    return {"video": video, "table": (["Metric", *labels.values()], rows), "href": href,
-            "refusals": [f"{metric} refused (-) for {'; '.join(names)}: {reason}"
-                         for (metric, reason), names in sorted(refused.items())]}
+    return rows, [f"{metric} refused (-) for {'; '.join(names)}: {reason}"
+                  for (metric, reason), names in sorted(refused.items())]
 
 
 def flows(video: str, table: dict, cells: Cells) -> dict | None:

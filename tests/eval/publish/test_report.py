@@ -256,7 +256,9 @@ def test_the_report_holds_everything_and_fetches_nothing(run):
     for said in ("A demonstration, not a reproduction", "A. Author, CC BY 4.0", "c0ffee", "ab" * 32,
                  "No responses yet", "no result of the paper&#39;s experiments is reproduced",
                  "1 is implemented as described and in 1 the paper contradicts itself", "cd" * 6,
-                 "30% &lt;i&gt;only", "Real, through the autoencoder"):
+                 "30% &lt;i&gt;only", "Real, through the autoencoder",
+                 "rapids: the same beside the real clip through the autoencoder", "cannot be held against each other",
+                 "how far each is from the real clip is in the legend"):
         assert said in text
     assert text.count("<video") == 5 + 6 and all("alt=" in tag for tag in re.findall(r"<img[^>]*>", text))
     assert not re.search(r"<video[^>]* controls", text), "no control bar over the picture"

@@ -36,3 +36,17 @@ def test_two_flows_that_agree_are_said_to_and_a_flow_that_is_not_there_agrees_wi
     missing = report_tables.flows("ocean", two_flows(nothing, refused="no RIFE weights"), cells)
     assert missing["said"].endswith("cannot be held against each other: no RIFE weights.")
     assert report_tables.flows("ocean", {"methods": {}, "labels": {}}, cells) is None, "older numbers"
+
+
+def test_what_compares_with_the_real_clip_stands_beside_the_autoencoder_s_as_well(cells):
+    def of(value):
+        return {"value": value, "low": None, "high": None, "least": value, "most": value, "n": 1, "values": [value]}
+
+    table = {"labels": {"heldout": "real", "heldout_vae": "ceiling", "ours": "mine"}, "methods": {},
+             "against_vae": {"heldout_vae": {"motion_ratio": {"refused": "it is itself"}},
+                             "ours": {"motion_ratio": of(1.25)}}}
+    found = report_tables.against_vae("ocean", table, cells)
+    header, (row,) = found["table"]
+    assert header == ["Metric", "ceiling", "mine"] and row[1] == "-" and row[2]["text"].startswith("1.25")
+    assert found["refusals"] == ["motion_ratio refused (-) for ceiling: it is itself"]
+    assert report_tables.against_vae("ocean", {"labels": {}, "methods": {}}, cells) is None, "older numbers"
