@@ -1,4 +1,4 @@
-"""Numbers as a table shows them."""
+"""Numbers as a table shows them, and what they are counted over."""
 
 from __future__ import annotations
 
@@ -16,3 +16,25 @@ def cell(entry: dict) -> str:
     value = entry["value"]
     decimals = min(max(2 - math.floor(math.log10(abs(value))), 0), 4) if value else 2
     return f"{value:.{decimals}f}{around(entry, lambda number: f'{number:.{decimals}f}')}"
+
+
+def counted(entry: dict, unit: str, what: str = "film") -> str:
+    """`4 films, 2 fine-tunes`: what an entry of `summarise` is over and, where films share what they were made from,
+    how many of that, which is what the interval and the tests count. unit: `interval.unit` of its metrics.json."""
+    said = several(entry["n"], what)
+    return f"{said}, {several(entry['clusters'], unit)}" if "clusters" in entry and unit != "film" else said
+
+
+def several(count: int, what: str) -> str:
+    """`1 film`, `2 fine-tunes`, `3 pairs of fine-tune and still`."""
+    if " and " in what:
+        return f"{several(count, 'pair')} of {what}"
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def named(table: dict, name: str) -> str:
+    """A method's label in a figure, with what its films are counted as below it where they share what they were made
+    from. table: a metrics.json."""
+    entries = [entry for entry in table["methods"][name].values() if "clusters" in entry]
+    most = max(entries, key=lambda entry: entry["n"], default=None)
+    return table["labels"][name] + (f"\n{counted(most, table['interval']['unit'])}" if most else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.publish import table1
+from eval.publish.formats import counted
 from eval.publish.nearest import AMOUNTS, CEILING, Nearest, distances, nearest, sure, videos_of
 from eval.publish.ranking import listed
 from eval.publish.report_cells import Cells
@@ -141,6 +142,7 @@ def amounts(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str],
             ratios = [np.mean(methods[name][metric]["values"]) / real if (real := methods["heldout"][metric]["value"])
                       else float("nan") for metric in AMOUNTS]
             rows.append([label(table, name)[0], *({"text": f"{ratio:.2f}", "href": href} for ratio in ratios),
-                         {"text": f"{np.mean(far):.2f}", "href": cells.of_paper("report")}, str(len(far))])
-        found.append((video, ["Film", *map(str.capitalize, AMOUNTS.values()), "Distance", "n films"], rows))
+                         {"text": f"{np.mean(far):.2f}", "href": cells.of_paper("report")},
+                         counted(methods[name][next(iter(AMOUNTS))], table["interval"]["unit"])])
+        found.append((video, ["Film", *map(str.capitalize, AMOUNTS.values()), "Distance", "n"], rows))
     return found

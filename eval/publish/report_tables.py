@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from eval.publish import ranking, table1
 from eval.publish.figures.numbers import good
+from eval.publish.formats import counted, several
 from eval.publish.report_cells import Cells
 from eval.publish.report_first import kinds
 from eval.publish.votes import cells as answers
@@ -49,7 +50,7 @@ def every(video: str, table: dict, cells: Cells) -> dict:
     labels, methods = table["labels"], table["methods"]
     flags = {(flag["metric"], flag["control"]) for flag in table.get("flags", [])}
     href = cells.of_video(video, "4_evaluate", "run")
-    rows, refused = _metrics(methods, labels, href, flags)
+    rows, refused = _metrics(methods, labels, href, table["interval"]["unit"], flags)
     return {"video": video, "table": (["Metric", *labels.values()], rows), "href": href, "refusals": refused}
 
 
@@ -60,12 +61,13 @@ def against_vae(video: str, table: dict, cells: Cells) -> dict | None:
         return None
     labels = {name: table["labels"][name] for name in table["against_vae"]}
     href = cells.of_video(video, "4_evaluate", "run")
-    rows, refused = _metrics(table["against_vae"], labels, href)
+    rows, refused = _metrics(table["against_vae"], labels, href, table["interval"]["unit"])
     return {"table": (["Metric", *labels.values()], rows), "href": href, "refusals": refused}
 
 
-def _metrics(methods: dict, labels: dict[str, str], href: str, flags: set | frozenset = frozenset()):
-    """(rows, refusals): a row a metric that these numbers have, a column a method; and each reason once."""
+def _metrics(methods: dict, labels: dict[str, str], href: str, unit: str, flags: set | frozenset = frozenset()):
+    """(rows, refusals): a row a metric that these numbers have, a column a method; and each reason once. unit: what is
+    counted, as `interval.unit` has it."""
     refused: dict[tuple[str, str], list[str]] = {}
     rows = []
     for metric, unit in UNITS.items():
@@ -73,7 +75,7 @@ def _metrics(methods: dict, labels: dict[str, str], href: str, flags: set | froz
         if not entries:
             continue  # measured by a newer version than that which wrote these numbers, or not of this table
         rows.append([f"{metric} ({unit})", *(
-            {"text": entry(entries[method]), "href": href, "flag": (metric, method) in flags}
+            {"text": entry(entries[method], unit), "href": href, "flag": (metric, method) in flags}
             if "value" in entries.get(method, {}) else "-" for method in labels)])
         for method, one in entries.items():
             if "refused" in one:
@@ -101,16 +103,18 @@ def flows(video: str, table: dict, cells: Cells) -> dict | None:
                 zip((a, b), case[metric]), key=lambda pair: pair[1]) for part in pair)) for metric in metrics]
             rows.append([METRICS[metrics[0]].label, *({"text": text, "href": href} for text in order)])
     if not rows:
-        return {"said": "Two optical flows, DIS and RIFE, rank every two of these films and controls alike, by speed and by "
-                        "flow-warp error.", "table": None}
-    said = f"Two optical flows, DIS and RIFE, rank {len(rows)} pair{'s'[:len(rows) > 1]} of films or controls differently"
+        return {"said": "Two optical flows, DIS and RIFE, rank every two of these films and controls alike, by speed "
+                        "and by flow-warp error.", "table": None}
+    said = f"Two optical flows, DIS and RIFE, rank {several(len(rows), 'pair')} of films or controls differently"
     return {"said": f"{said}: there neither order is to be trusted.",
             "table": (["Measure", "By DIS, the smaller first", "By RIFE, the smaller first"], rows), "href": href}
 
 
-def entry(found: dict) -> str:
-    """`0.971 [0.95, 0.99], n 8`: a mean with its interval; `0.971 (0.949 to 0.994), n 2`: with its few films' range."""
-    return f"{found['value']:.4g}{around(found, lambda number: f'{number:.3g}')}, n\u00a0{found['n']}"
+def entry(found: dict, unit: str = "film") -> str:
+    """`0.971 [0.95, 0.99], 8 films`: a mean with its interval; `0.971 (0.949 to 0.994), 4 films, 2 fine-tunes`: with
+    the range of its few films, and what is counted where they share it (`counted`)."""
+    count = counted(found, unit).replace(" ", "\u00a0").replace(",\u00a0", ", ")
+    return f"{found['value']:.4g}{around(found, lambda number: f'{number:.3g}')}, {count}"
 
 
 def ranks(table: dict, href: str) -> tuple[list[str], list[list]]:

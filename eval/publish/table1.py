@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from eval.publish import table1_notes
-from eval.publish.formats import cell
+from eval.publish.formats import cell, counted, several
 from eval.publish.table1_notes import ALIKE, DAGGER, NO_VOTES
 from eval.publish.votes import votes_of
 from eval.records.markdown import grid
@@ -89,20 +89,22 @@ def table1(tables: dict[str, dict],
 
 def table1b(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of one video, or the means of several: every method, control and the real clip, and for FID what
-    it gives when nothing differs. `n` counts films, or videos."""
+    it gives when nothing differs. `n` counts films and what they share (`counted`), or videos."""
     first = next(iter(tables.values()))
+    unit = first["interval"]["unit"] if len(tables) == 1 else "film"
     rows = []
     for name, label in (rows_of(tables) | {"heldout_vae": first["labels"]["heldout_vae"]}).items():
         entries = [first["methods"][name][metric] if len(tables) == 1 else mean_over_videos(tables, name, metric)
                    for metric in MEASURED]
-        count = max(entry.get("n", 0) for entry in entries)
+        count = _most(entries, unit, "film" if len(tables) == 1 else "video")
         cells = [marked(cell(entry), tables, name, metric) for entry, metric in zip(entries, MEASURED)]
-        rows.append([label, str(count or "-"), *cells])
+        rows.append([label, count, *cells])
     wrong = (first["methods"]["heldout"]["clipsim_mismatched"] if len(tables) == 1
              else mean_over_videos(tables, "heldout", "clipsim_mismatched"))
     if "value" in wrong:
         text = marked(cell(wrong), tables, MISMATCHED, "clipsim")
-        rows.append([LABELS[MISMATCHED], str(wrong["n"]), *(text if m == "clipsim" else "" for m in MEASURED)])
+        count = several(wrong["n"], "prompt" if len(tables) == 1 else "video")
+        rows.append([LABELS[MISMATCHED], count, *(text if m == "clipsim" else "" for m in MEASURED)])
     floors = first["reference"]["fid"]
     if len(tables) == 1 and "refused" not in floors:
         alike = {f"fid_{name}": floor["real_vs_real"] for name, floor in floors.items()}
@@ -112,15 +114,23 @@ def table1b(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
 
 def table1c(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     """(header, rows): ours minus each baseline, with its p where the sign-flip test, corrected by Holm for all cells of
-    the table, has one of at most 5%. `n` counts pairs."""
+    the table, has one of at most 5%. `n` counts pairs of films and what ours share (`counted`), which is what is
+    tested; in a mean it counts videos."""
     rows, p_values = [], tests(tables)
+    what = ((next(iter(tables.values()))["interval"]["unit"], "pair") if len(tables) == 1 else ("film", "video"))
     for name, label in baselines_of(tables).items():
         entries = [difference(tables, name, metric) for metric in COMPARED]
         cells = [cell(entry) + (f", p {p_values[name, metric]:.2g}" if p_values.get((name, metric), 1) <= LEVEL else "")
                  for entry, metric in zip(entries, COMPARED)]
-        rows.append([label, str(max(entry.get("n", 0) for entry in entries) or "-"), *cells])
+        rows.append([label, _most(entries, *what), *cells])
     arrows = {"low": " ↓", "high": " ↑"}
     return ["Ours minus", "n", *(text + arrows[DIRECTIONS[metric]] for metric, text in COMPARED.items())], rows
+
+
+def _most(entries: list[dict], unit: str, what: str) -> str:
+    """What the entry of a row that is over the most is over, "-" where all are refused."""
+    most = max((entry for entry in entries if "n" in entry), key=lambda entry: entry["n"], default=None)
+    return counted(most, unit, what) if most else "-"
 
 
 def baselines_of(tables: dict[str, dict]) -> dict[str, str]:
@@ -171,10 +181,11 @@ def _markdown(tables: dict[str, dict], votes: dict) -> str:
 
 def _csv(tables: dict[str, dict], votes: dict) -> str:
     """One row a method and video ('mean' over videos); value, 95% interval (low, high; from FEWEST on), range (least,
-    most) and n of each metric."""
+    most), n and, where films share what they were made from, of how many (clusters) of each metric."""
     metrics = [*MEASURED, *(metric for metric in UNITS if metric not in MEASURED)]
     header = ["source", "video", "method", "preferences", "realism", "resolution", "clip_model", "ranked_above_real"]
-    header += [f"{metric}{part}" for metric in metrics for part in ("", *(f"_{end}" for end in ENDS), "_n")]
+    parts = ("", *(f"_{end}" for end in ENDS), "_n", "_clusters")
+    header += [f"{metric}{part}" for metric in metrics for part in parts]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
     writer.writeheader()
@@ -192,7 +203,8 @@ def _csv(tables: dict[str, dict], votes: dict) -> str:
                 entry = (mean_over_videos(tables, name, metric) if video == "mean"
                          else group[video]["methods"][name][metric])
                 if "value" in entry:
-                    row |= {metric: f"{entry['value']:.6g}", f"{metric}_n": entry["n"]}
+                    row |= {metric: f"{entry['value']:.6g}", f"{metric}_n": entry["n"],
+                            f"{metric}_clusters": entry.get("clusters", "")}
                     row |= {f"{metric}_{end}": text for end, text in zip(ENDS, _ends(entry))}
             writer.writerow(row)
     return stream.getvalue()
@@ -207,7 +219,7 @@ def _csv_differences(tables: dict[str, dict]) -> str:
     """Ours minus each baseline, a row a video ('mean' over videos), baseline and metric."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["video", "ours_minus", "metric", "value", *ENDS, "n", "p", "p_holm"])
+    writer.writerow(["video", "ours_minus", "metric", "value", *ENDS, "n", "clusters", "p", "p_holm"])
     corrected = tests(tables)  # of the table that is printed
     for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
         for name, label in rows_of(group).items():
@@ -216,7 +228,8 @@ def _csv_differences(tables: dict[str, dict]) -> str:
                 if "value" in entry:
                     p = [f"{entry['p']:.4g}" if "p" in entry else "", f"{corrected[name, metric]:.4g}"
                          if group.keys() == tables.keys() and (name, metric) in corrected else ""]
-                    writer.writerow([video, label, metric, f"{entry['value']:.6g}", *_ends(entry), entry["n"], *p])
+                    writer.writerow([video, label, metric, f"{entry['value']:.6g}", *_ends(entry), entry["n"],
+                                     entry.get("clusters", ""), *p])
     return stream.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eval.publish.formats import counted
 from eval.records.video import LABELS
 from eval.registry import MISMATCHED
 from eval.statistics.permutation import LEVEL, least_p, pairs_needed
@@ -32,9 +33,9 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         "the still (100: equal); the VAE itself reaches " + ", ".join(map(_ceiling, tables, tables.values())) + ".",
         "( ) is the least and the largest of the films (in a mean: videos), where what is counted, "
         f"{first['interval']['unit']}s (in a mean: videos), are fewer than {FEWEST}: so few carry no interval. [ ] is "
-        f"Student's 95% interval, from {FEWEST} on. All films of a video share {first['interval']['not_covered']}, and "
-        "nothing here says how far another would differ. '-' is a refusal, with its reason in metrics.json, or a "
-        "method without films for every video.",
+        f"Student's 95% interval, from {FEWEST} on. Ours are {_ours(tables)} a video. All films of a video share "
+        f"{first['interval']['not_covered']}, and nothing here says how far another would differ. '-' is a refusal, "
+        "with its reason in metrics.json, or a method without films for every video.",
     ]
     if any(table["flags"] for table in tables.values()):
         said.append(f"{DAGGER}: this metric, read as is usual, ranks this control above real held-out frames, in at "
@@ -42,6 +43,16 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
     said.append(_differences(comparisons, pairs))
     return said + [f"{video}: {t['backend']['clip']['note']}." for video, t in tables.items()
                    if "note" in t["backend"]["clip"]]
+
+
+def _ours(tables: dict[str, dict]) -> str:
+    """`4 films, 2 fine-tunes`, of every number that occurs among the videos."""
+    found = []
+    for table in tables.values():
+        entries = [entry for entry in table["methods"]["ours"].values() if "n" in entry]
+        if entries:
+            found.append(counted(max(entries, key=lambda entry: entry["n"]), table["interval"]["unit"]))
+    return " or ".join(dict.fromkeys(found)) or "no films"
 
 
 def _ceiling(video: str, table: dict) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eval.publish.figures.style import colour_of_method, dots, new_figure, save, styled
+from eval.publish.formats import named
 
 
 @styled
@@ -18,7 +19,7 @@ def motion(table: dict, path: Path) -> list[Path]:
         real = table["methods"]["heldout"][metric].get("value")
         if real is not None:
             axis.axvline(real, color="#000000", linestyle="--", linewidth=1)
-        axis.set(title=title, yticks=range(len(order)), yticklabels=[table["labels"][name] for name in order],
+        axis.set(title=title, yticks=range(len(order)), yticklabels=[named(table, name) for name in order],
                  ylim=(len(order) - 0.5, -0.5), xlabel="0 to 1, a frame step")
         axis.set_xlim(left=0)
     return save(figure, path, kinds=("png",))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.publish.figures.style import COLOURS, colour_of_method, dots, new_figure, save, styled
+from eval.publish.formats import named
 from eval.publish.ranking import real_value
 from eval.records.run import compared, read_metrics
 from eval.registry import DIRECTIONS
@@ -48,11 +49,11 @@ PANELS = {
 @styled
 def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
     """Each headline metric for every method and control; a marker a video (the mean of its films), a tick a film; from
-    5 films on a bar, Student's 95% interval, in place of the ticks."""
+    5 films on, or from 5 of what films share, a bar, Student's 95% interval, in place of the ticks."""
     from matplotlib.lines import Line2D
 
     tables = {video: read_metrics(results, video) for video in videos}
-    labels = {name: label for table in tables.values() for name, label in table["labels"].items()}
+    labels = {name: named(table, name) for table in tables.values() for name in table["labels"]}
     order = list(labels)
     figure, axes = new_figure(11, 0.34 * 2 * len(order) + 2.2, 2, 3, sharey=True)
     for axis, (metric, title) in zip(axes.flat, PANELS.items()):
@@ -83,8 +84,8 @@ def good(direction: str | float | None) -> str:
 @styled
 def controls(table: dict, path: Path) -> list[Path]:
     """Every metric of one video (the dict of metrics.json): ours and the baselines as points, with a tick a film
-    or from 5 films on a bar (95%), the controls and the real held-out frames as lines. A metric without a value for
-    ours is named below."""
+    or from 5 films on, or 5 of what they share, a bar (95%), the controls and the real held-out frames as lines. A
+    metric without a value for ours is named below."""
     import textwrap
 
     from matplotlib.lines import Line2D
@@ -103,7 +104,7 @@ def controls(table: dict, path: Path) -> list[Path]:
                 axis.axvline(value, color=colour_of_method(name), linestyle=LINES[name], linewidth=1.4)
         dots(axis, values, metric, order, "o", colour_of_method)
         axis.set_title(f"{metric}\n{good(DIRECTIONS[metric])}", fontsize=9)
-        axis.set(yticks=range(len(order)), yticklabels=[table["labels"][name] for name in order],
+        axis.set(yticks=range(len(order)), yticklabels=[named(table, name) for name in order],
                  ylim=(len(order) - 0.5, -0.5))
         axis.tick_params(labelsize=8)
         axis.locator_params(axis="x", nbins=4)

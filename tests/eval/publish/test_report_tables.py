@@ -43,7 +43,7 @@ def test_what_compares_with_the_real_clip_stands_beside_the_autoencoder_s_as_wel
         return {"value": value, "low": None, "high": None, "least": value, "most": value, "n": 1, "values": [value]}
 
     table = {"labels": {"heldout": "real", "heldout_vae": "ceiling", "ours": "mine"}, "methods": {},
-             "against_vae": {"heldout_vae": {"motion_ratio": {"refused": "it is itself"}},
+             "interval": {"unit": "film"}, "against_vae": {"heldout_vae": {"motion_ratio": {"refused": "it is itself"}},
                              "ours": {"motion_ratio": of(1.25)}}}
     found = report_tables.against_vae("ocean", table, cells)
     header, (row,) = found["table"]

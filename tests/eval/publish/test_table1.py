@@ -2,8 +2,9 @@
 
 import pytest
 
-from eval.publish import votes
-from eval.publish.formats import cell
+from eval import registry
+from eval.publish import report_tables, table1, table1_notes, votes
+from eval.publish.formats import cell, counted, named
 from eval.statistics.small import summarise
 
 
@@ -47,3 +48,36 @@ def test_where_cogvideo_was_asked_about_the_papers_comparison_stands_alone():
 def test_few_observers_have_a_share_and_no_interval():
     assert votes.cells(summary(pair("ours", "cogvideo", 0.75, None, None, 4)))["ours"]["preference"] == (
         "75% of 4 votes over cogvideo")
+
+
+@pytest.mark.parametrize("clusters, unit, said", [
+    (None, "fine-tune", "4 films"), ([1, 2, 1, 2], "fine-tune", "4 films, 2 fine-tunes"),
+    ([1, 1, 1, 1], "still", "4 films, 1 still"), ([1, 2, 3, 4], "film", "4 films"),
+    ([1, 2, 1, 2], "fine-tune and still", "4 films, 2 pairs of fine-tune and still"),
+])
+def test_a_number_says_how_many_films_and_how_many_of_what_they_share(clusters, unit, said):
+    found = summarise([1.0, 2.0, 3.0, 4.0], "", clusters)
+    assert counted(found, unit) == said
+    assert report_tables.entry(found, unit).replace("\u00a0", " ") == f"2.5 (1 to 4), {said}"
+
+
+def two_fine_tunes():
+    """A metrics.json of four films of ours by two fine-tunes, and of one still."""
+    ours = {metric: summarise([1.0, 2.0, 3.0, 4.0], "", "abab") for metric in registry.UNITS}
+    one = {metric: summarise([1.0], "") for metric in registry.UNITS}
+    labels = {"ours": "mine", "static": "static", "static_noise": "noise", "heldout": "real", "heldout_vae": "ceiling"}
+    return {"labels": labels, "controls": list(labels)[1:], "interval": {"unit": "fine-tune"},
+            "methods": dict.fromkeys(labels, one) | {"ours": ours}, "flags": [],
+            "differences": {"static": ours, "static_noise": ours}, "reference": {"fid": {"refused": "no"}}}
+
+
+def test_two_fine_tunes_of_two_films_each_are_not_four_of_anything():
+    tables = {"ocean": two_fine_tunes()}
+    rows = {row[0]: row[1] for row in table1.table1b(tables)[1]}
+    assert (rows["mine"], rows["static"]) == ("4 films, 2 fine-tunes", "1 film")
+    assert table1.table1c(tables)[1][0][1] == "4 pairs, 2 fine-tunes"
+    assert named(tables["ocean"], "ours") == "mine\n4 films, 2 fine-tunes"
+    assert named(tables["ocean"], "static") == "static"
+    assert table1_notes._ours(tables) == "4 films, 2 fine-tunes"
+    both = tables | {"rapids": two_fine_tunes()}
+    assert table1.table1b(both)[1][0][1] == table1.table1c(both)[1][0][1] == "2 videos"
