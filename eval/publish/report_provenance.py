@@ -15,23 +15,27 @@ NOT_RECORDED = "not recorded"
 
 def stages(results: Path, tables: dict[str, dict], now: str, cells: Cells) -> tuple[list[str], list[list]]:
     """(header, rows): of each stage of each video its notebook, the hash of its settings, weights, seed, and the
-    commit that it was run at, which is not the one that writes this report (`now`)."""
+    commit that it was run at, which is not the one that writes this report (`now`). Settings, and what they name, are
+    those that the stage was run with; of a stage that left no note of them nothing is said."""
     rows = []
     for video, table in tables.items():
         films = json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))
         for number, stage in enumerate(STAGES, 1):
-            resolved = results.parent / "build" / "resolve" / video / f"{stage}.json"
-            choices = json.loads(resolved.read_text(encoding="utf-8")) if resolved.is_file() else {}
-            more = choices.get("seeds", 1) - 1 if stage == "finetune" else 0
-            seed = {"prepare": "-", "finetune": f"{choices.get('seed', '-')}{f', {more} drawn from it' * (more > 0)}",
-                    "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"])}
             path = results / video / "notebooks" / f"{number}_{stage}.ipynb"
+            told = commit.told(results.parent, path)
+            choices = json.loads(told.read_text(encoding="utf-8")) if told else {}
+            more = choices.get("seeds", 1) - 1 if stage == "finetune" else 0
+            seed = {"prepare": "-", "finetune": f"{choices.get('seed', NOT_RECORDED)}{f', {more} drawn from it' * (more > 0)}",
+                    "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"])}
             rows.append([f"{video}: {stage}", _notebook(path, cells),
-                         sha256(resolved)[:12] if choices else "not resolved",
+                         sha256(told)[:12] if told else NOT_RECORDED,
                          _weights(stage, choices, films, table["backend"]), seed[stage], made_at(results, path)])
     others = [("human study", results / "human_study" / "5_human_study.ipynb"), ("audit", results / "audit.ipynb")]
-    rows += [[what, _notebook(path, cells), "-", "-", "-", made_at(results, path)] for what, path in others
-             if path.is_file()]
+    for what, path in others:
+        if path.is_file():
+            told = commit.told(results.parent, path)
+            rows.append([what, _notebook(path, cells), sha256(told)[:12] if told else "-", "-", "-",
+                         made_at(results, path)])
     params = results.parent / "params.yaml"
     rows.append(["Table 1, figures, this report", _notebook(cells.out / "6_paper.ipynb", cells),
                  sha256(params)[:12] if params.is_file() else "-", "-", "-", short(now)])
@@ -55,7 +59,9 @@ def _notebook(path: Path, cells: Cells) -> dict:
 
 
 def _weights(stage: str, choices: dict, films: dict, backend: dict) -> str:
-    """The hashes of the files that a stage opens, in short."""
+    """The hashes of the files that a stage opens, in short; `choices`: {} where they are not known."""
+    if stage in ("prepare", "finetune") and not choices:
+        return NOT_RECORDED
     found = {"checkpoint": choices.get("checkpoint_sha256"), "CLIP": choices.get("clip_sha256")}
     if stage == "sample":
         found["temporal layers"] = films["temporal_sha256"]

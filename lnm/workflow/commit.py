@@ -1,8 +1,9 @@
-"""Which commit a stage was run at, noted beside its results and outside what DVC hashes.
+"""Which commit a stage was run at and what it was told, noted beside its results and outside what DVC hashes.
 
 An executed notebook holds no commit: the same run gives the same bytes at any commit, so no stage reruns for one. The
 note stands in build/commits/, under the notebook's own path, and names the notebook by hash: where DVC brings back an
-older copy, or a person replaces it, the note is of another file and is not believed.
+older copy, or a person replaces it, the note is of another file and is not believed. Beside the note stands a copy of
+the choices that the stage was run with: build/resolve has those of params.yaml as it is now.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from lnm.files import sha256, write_json
 
@@ -30,10 +32,21 @@ def head(root: Path) -> str:
     return answer.stdout.strip() + (" and changes" if changed.stdout.strip() else "")
 
 
-def note(root: Path, executed: Path, commit: str) -> None:
-    """Notes that `executed`, a notebook somewhere under `root`, was made at `commit`; elsewhere nothing is noted."""
+def resolved(root: Path, notebook: Path, video: str | None) -> dict[str, Any] | None:
+    """What a stage's notebook is told: its json in build/resolve as it stands; None where it has none there."""
+    stage = notebook.stem.lstrip("0123456789_")
+    path = root / "build" / "resolve" / (video or "") / f"{stage}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def note(root: Path, executed: Path, commit: str, choices: dict[str, Any] | None = None) -> None:
+    """Notes that `executed`, a notebook somewhere under `root`, was made at `commit`, told `choices`; elsewhere nothing
+    is noted."""
     if executed.resolve().is_relative_to(root.resolve()):
+        _told(root, executed).unlink(missing_ok=True)  # of the run before
         write_json(_place(root, executed), {"commit": commit, "sha256": sha256(executed)})
+        if choices is not None:
+            write_json(_told(root, executed), choices)
 
 
 def noted(root: Path, executed: Path) -> str | None:
@@ -43,6 +56,17 @@ def noted(root: Path, executed: Path) -> str | None:
         return found["commit"] if found["sha256"] == sha256(executed) else None
     except (OSError, ValueError, KeyError):
         return None
+
+
+def told(root: Path, executed: Path) -> Path | None:
+    """The copy of the choices that an executed notebook was made with; None where it was not noted, or of another
+    copy of the notebook."""
+    path = _told(root, executed)
+    return path if noted(root, executed) is not None and path.is_file() else None
+
+
+def _told(root: Path, executed: Path) -> Path:
+    return _place(root, executed).with_suffix(".choices.json")
 
 
 def _place(root: Path, executed: Path) -> Path:

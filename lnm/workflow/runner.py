@@ -74,6 +74,7 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
 
     here = root()
     at = commit.head(here)  # before it runs: what is edited meanwhile is not what ran
+    told = commit.resolved(here, notebook, given.get("video"))
     part = executed.with_suffix(".part.ipynb")
     before = dict(os.environ)
     os.environ.update(KERNEL)
@@ -100,7 +101,7 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
         copy = clean(json.loads(part.read_text(encoding="utf-8")), here)
         part.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(part, executed)
-        commit.note(here, executed, at)
+        commit.note(here, executed, at, told)
     except PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 import torch
-
 from textures import translated
 
 from eval.publish.figures import blocks, films, style

@@ -27,6 +27,7 @@ from eval.records.video import evaluate_video
 from eval.study import aggregate
 from lnm import video
 from lnm.errors import UserError
+from lnm.files import write_json
 from lnm.workflow import commit
 
 COUNTS = {"implemented as described": 1, "result reproduced": 0, "the paper contradicts itself": 1}
@@ -55,13 +56,13 @@ def run(tmp_path_factory):
                                      results / name / "evaluate")
             motion_figure.motion(metrics, results / name / "evaluate" / "motion.png")
             shutil.copy(REPOSITORY / "notebooks" / "4_evaluate.ipynb", results / name / "notebooks")
-        resolved = root / "build" / "resolve" / "ocean" / "finetune.json"
-        resolved.parent.mkdir(parents=True)
-        resolved.write_text(json.dumps({"seed": 7, "checkpoint_sha256": "cd" * 32}))
+        for name in ("ocean", "rapids"):  # what params.yaml says now, which nobody was told
+            write_json(root / "build" / "resolve" / name / "finetune.json", {"seed": 8, "checkpoint_sha256": "ef" * 32})
         out = results / "paper"
         out.mkdir()
         shutil.copy(REPOSITORY / "notebooks" / "6_paper.ipynb", out)
-        commit.note(root, results / "ocean" / "notebooks" / "2_finetune.ipynb", "abad1dea" * 5 + " and changes")
+        commit.note(root, results / "ocean" / "notebooks" / "2_finetune.ipynb", "abad1dea" * 5 + " and changes",
+                    {"seed": 7, "checkpoint_sha256": "cd" * 32})
         (out / "claims.json").write_text(json.dumps(LEDGER))
         aggregate.aggregate([], results / "human_study")
         (results / "human_study" / "study.html").write_text("<p>which do you prefer?")
@@ -306,12 +307,13 @@ def test_each_stage_has_the_commit_that_it_was_run_at(run):
     provenance = next(table for table in tables if "Which notebook" in table)
     rows = {re.sub("<[^>]*>", "", re.search("<th.*?</th>", row)[0]): row
             for row in re.findall(r"<tr>.*?</tr>", provenance, re.S)[1:]}
-    resolved = run["results"].parent / "build" / "resolve" / "ocean" / "finetune.json"
-    for said in ("2_finetune.ipynb", hashlib.sha256(resolved.read_bytes()).hexdigest()[:12], "checkpoint cdcdcdcdcdcd",
+    told = run["results"].parent / "build" / "commits" / "results" / "ocean" / "notebooks" / "2_finetune.choices.json"
+    for said in ("2_finetune.ipynb", hashlib.sha256(told.read_bytes()).hexdigest()[:12], "checkpoint cdcdcdcdcdcd",
                  "<td>7</td>", "abad1deaabad and changes"):
         assert said in rows["ocean: finetune"]
     assert "c0ffee" not in rows["ocean: finetune"] and "c0ffee" in rows["Table 1, figures, this report"]
-    assert NOT_RECORDED in rows["rapids: finetune"] and NOT_RECORDED in rows["ocean: prepare"]
+    assert rows["rapids: finetune"].count(NOT_RECORDED) == 4, "settings, weights, seed and commit: not today's"
+    assert NOT_RECORDED in rows["ocean: prepare"]
 
 
 def test_what_is_not_there_has_no_section_and_no_link_and_no_figure_is_an_older_runs(run, tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from small_notebook import write_notebook
 
+from lnm.files import write_json
 from lnm.workflow import commit, runner
 
 
@@ -37,6 +38,21 @@ def test_a_stage_keeps_the_commit_it_was_run_at(repository):
     runner.run(notebook, executed, {}, quiet=True)  # at the second commit: the same bytes, another note
     assert executed.read_bytes() == bytes_then
     assert commit.noted(repository, executed) == git(repository, "rev-parse", "HEAD")
+
+
+def test_a_stage_keeps_what_it_was_told_whatever_is_resolved_later(repository):
+    notebook = write_notebook(repository / "notebooks" / "1_small.ipynb", "print(video)")
+    executed = repository / "results" / "ocean" / "notebooks" / "1_small.ipynb"
+    resolved = repository / "build" / "resolve" / "ocean" / "small.json"
+    write_json(resolved, {"seed": 7})
+    runner.run(notebook, executed, {"video": "ocean"}, quiet=True)
+    then = resolved.read_bytes()
+    write_json(resolved, {"seed": 8})
+    assert commit.told(repository, executed).read_bytes() == then
+    executed.write_text("{}")
+    assert commit.told(repository, executed) is None, "of another copy"
+    commit.note(repository, executed, "c0ffee", commit.resolved(repository, notebook, "rapids"))
+    assert commit.told(repository, executed) is None, "a run without choices leaves none of the run before"
 
 
 def test_a_note_of_another_copy_is_not_believed(repository):
