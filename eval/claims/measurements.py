@@ -16,6 +16,7 @@ from lnm.workflow.params import root
 PAPER_FILM = "512x512"  # figure 3, Table 1
 PAPER_CLIP = {"frames": 1060, "size": [1920, 1029]}  # section 5.2: all that tells the paper's clip from others
 FID_FRAMES = (5, 1060)  # section 5.2: of a film, of the clip
+WIDEST = 20  # points of an interval that a published share may be looked for in: a wider one holds most of them
 ALPHA = 0.05  # of "significantly", and of the intervals that a published share is held against
 
 
@@ -138,7 +139,8 @@ def above_floor(run: Run, score: float, n: int, n_reference: int) -> Finding:
 
 def voted(run: Run, published: float, question: str, method: str = "ours") -> Finding:
     """A method's share of the decided votes between ours and CogVideo, from results/human_study/summary.json; judged,
-    where the films are as the paper's, by whether its interval holds the published share."""
+    where the films are as the paper's, by whether its interval holds the published share. Few observers have a wide
+    one, which holds whatever was published: past WIDEST it judges nothing."""
     summary = read_json(run.results / "human_study" / "summary.json")
     if summary is None or summary["simulated"] or not summary["votes"]:
         return Finding(None, "no responses yet", INCOMPARABLE, "nobody has been asked: `lnm study build` "
@@ -152,6 +154,9 @@ def voted(run: Run, published: float, question: str, method: str = "ours") -> Fi
     said = unlike(run, "films")
     if seen["low"] is None:
         said.append("too few observers for an interval to hold the published share against")
+    elif 100 * (seen["high"] - seen["low"]) > WIDEST:
+        said.append(f"an interval of {100 * (seen['high'] - seen['low']):.0f} points, past {WIDEST}, would fit nearly "
+                    "any share: it takes more observers")
     share = 100 * seen["share"]
     held = seen["low"] is not None and 100 * seen["low"] <= published <= 100 * seen["high"]
     return Finding(published if held else share, f"{percent(seen)} ({pair['n']} votes)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,19 +126,37 @@ def conv_share(run: Run) -> Finding:
 
 
 def smaller_latents(run: Run) -> Finding:
-    """How many times fewer numbers the latents have: by the checkpoint's VAE, and by what Stable Diffusion states."""
-    stated = compression(run.paper.size, SD_DOWNSAMPLING, SD_CHANNELS)
-    ours = {}
-    for video, checkpoint in run.of_run("checkpoint.name").items():
-        config = read_json(root() / checkpoint / "vae" / "config.json")
+    """How many times fewer numbers the latents have, by the configuration of the VAE in each video's checkpoint; what
+    Stable Diffusion states of its own is said beside it and judges nothing."""
+    stated = f"{compression(run.paper.size, SD_DOWNSAMPLING, SD_CHANNELS):g} times by Stable Diffusion's stated VAE"
+    checkpoints, ours = run.of_run("checkpoint.name"), {}
+    for video, size in run.of_run("size").items():
+        config = vae_configuration(checkpoints[video]) if video in checkpoints else None
         if config:
             widths = config.get("block_out_channels") or config["encoder_block_out_channels"]  # AutoencoderKL, or DC
-            downsampling = 2 ** (len(widths) - 1)
-            ours[video] = compression(run.of_run("size")[video], downsampling, config["latent_channels"])
-    values = tuple(dict.fromkeys([*ours.values(), stated]))
-    text = "; ".join([*(f"{value:g} times ({video})" for video, value in ours.items()),
-                      f"{stated:g} times by Stable Diffusion's stated VAE"])
-    return Finding(all(value > 1 for value in values), text)
+            ours[video] = compression(size, 2 ** (len(widths) - 1), config["latent_channels"])
+    if not ours:
+        names = ", ".join(dict.fromkeys(checkpoints.values()))
+        why = f"the configuration of {names}'s VAE is not here" if names else f"{NOT_RUN}: `make repro`"
+        return Finding(None, "no VAE was read", INCOMPARABLE, f"{why}; {stated}")
+    text = "; ".join(f"{value:g} times ({video})" for video, value in ours.items())
+    return Finding(tuple(value > 1 for value in ours.values()), text, reason=stated)
+
+
+def vae_configuration(checkpoint: str) -> dict | None:
+    """A checkpoint's vae/config.json, of a folder or, by the hub's name, as it lies in the hub's cache; None where it
+    is in neither. Nothing is fetched."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    folder = root() / Path(checkpoint).expanduser()
+    if folder.is_dir():
+        return read_json(folder / "vae" / "config.json")
+    try:
+        cached = try_to_load_from_cache(checkpoint, "vae/config.json")
+    except HFValidationError:  # no name that the hub could have
+        return None
+    return read_json(Path(cached)) if isinstance(cached, str) else None
 
 
 def prompt_choice(run: Run) -> Finding:

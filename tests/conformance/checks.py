@@ -47,6 +47,11 @@ def fps_learnt() -> Finding:
                    numbers={"told": told, "blind": blind})
 
 
+def x0_estimate() -> Finding:
+    found = {"DDIM": training.x0_error("ddim"), "DPM-Solver++": training.x0_error("dpm++")}
+    return Finding(max(found.values()), ", ".join(f"{error:.0e} by {name}" for name, error in found.items()))
+
+
 def frozen() -> Finding:
     """Spatial tensors that two training steps changed; None where temporal ones did not change either."""
     steps = training.train_two_steps()
@@ -97,7 +102,7 @@ CHECKS = {
     "conditioned": conditioned, "all_frames": all_frames, "fps_learnt": fps_learnt, "frozen": frozen,
     "lion_memory": lion_memory, "lion_uniform": lion_uniform, "smoother": smoother, "memory_grows": memory_grows,
     "words_reach": lambda: value(network.words_error), "eq1": lambda: value(training.eq1_error),
-    "x0_estimate": lambda: value(training.x0_error), "identity_start": lambda: value(network.identity_start),
+    "x0_estimate": x0_estimate, "identity_start": lambda: value(network.identity_start),
     "conv_start": lambda: value(network.conv_start), "attention_start": lambda: value(network.attention_start),
     "pseudo3d_cost": lambda: value(network.pseudo3d_cost), "eq3": lambda: value(network.eq3_error),
     "eq4": lambda: value(network.eq4_error), "parents_weights": lambda: value(network.parents_weights_changed),

@@ -13,6 +13,9 @@ SD_UNET = dict(
     norm_num_groups=32)
 
 
+SEEN = 1e-3  # of noise of unit size: a hundred times what rounding does
+
+
 def identity_start() -> float:
     """Largest difference between the untrained inflated U-Net and its 2D parent, frame by frame."""
     import torch
@@ -155,14 +158,25 @@ def pseudo3d_cost(channels: int = 320) -> float:
 
 
 def frames_given(asked: tuple[int, ...] = (1, 2, 5, 16, 24, 60)) -> list[int]:
-    """The numbers of frames, of those asked, that one and the same U-Net gives finite noise for."""
+    """The numbers of frames, of those asked, that one and the same U-Net gives a film for: finite noise for each frame
+    and, past one frame, other than it gives that frame alone, and for the first frame other noise when the frames of
+    the second half are others. Any network of 2D convolutions gives the first."""
     import torch
 
     unet, given = small_unet(awake=True), []
     with torch.no_grad():
         for frames in asked:
-            out = unet(*small_inputs(frames), fps=8).sample
-            given += [frames] if out.shape[2] == frames and bool(out.isfinite().all()) else []
+            sample, t, words = small_inputs(frames)
+            out = unet(sample, t, words, fps=8).sample
+            film = out.shape[2] == frames and bool(out.isfinite().all())
+            if film and frames > 1:
+                each = sample[0].transpose(0, 1)[:, :, None]  # (F, 2C+1, 1, H, H)
+                alone = unet(each, t, words.repeat(frames, 1, 1), fps=8).sample  # (F, C, 1, H, H)
+                later = sample.clone()
+                later[:, :, frames // 2:] += 1
+                first = unet(later, t, words, fps=8).sample[:, :, 0] - out[:, :, 0]
+                film = largest_of(out[0].transpose(0, 1) - alone[:, :, 0]) > SEEN and largest_of(first) > SEEN
+            given += [frames] if film else []
     return given
 
 

@@ -20,11 +20,12 @@ def test_training_batches_follow_equation_1(schedule, monkeypatch):
     assert training.eq1_error(schedule) > 0.01
 
 
-def test_a_sampler_that_estimates_otherwise_is_seen(monkeypatch):
-    assert training.x0_error() < 1e-5
+@pytest.mark.parametrize("kind", ["ddim", "dpm++"])
+def test_a_sampler_that_estimates_otherwise_is_seen(kind, monkeypatch):
+    assert training.x0_error(kind) < 1e-4
     sampler = training.sampler
-    monkeypatch.setattr(training, "sampler", lambda schedule: sampler("linear"))  # other betas than it says
-    assert training.x0_error() > 0.01
+    monkeypatch.setattr(training, "sampler", lambda schedule, kind: sampler("linear", kind))  # other betas than it says
+    assert training.x0_error(kind) > 0.01
 
 
 def test_training_is_conditioned_on_the_clips_first_frame_under_a_full_mask(monkeypatch):

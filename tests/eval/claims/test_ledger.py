@@ -187,8 +187,7 @@ def test_every_claim_is_computed_and_the_files_hold_what_is_printed(ledger, caps
     assert [one["id"] for one in table] == [one.id for one in LEDGER]
     assert {one["id"] for one in table if one["verdict"] == CONTRADICTS} == SELF_CONTRADICTORY
     assert written["problems"] == [] and not written["counts"][RESULT] and not written["counts"][SET]
-    # of the method nothing was checked here, but what Stable Diffusion states of its own autoencoder
-    assert [one["id"] for one in table if one["verdict"] == IMPLEMENTED] == ["perceptual_compression"]
+    assert not [one["id"] for one in table if one["verdict"] == IMPLEMENTED], "of the method nothing was checked here"
     assert {one["reason"] for one in table if one["function"].startswith("tests/conformance")} == {
         "not checked here: run `lnm claims --check`"} | {
         f"not checked here: run `lnm claims --check`; {one.note}" for one in LEDGER

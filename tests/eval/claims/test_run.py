@@ -40,7 +40,8 @@ def test_a_demonstration_differs_in_its_settings_and_is_compared_in_nothing(ledg
     for name, value in (("training_frames", "5"), ("least_cosine_distance", "1 of 1 videos"), ("lion", "lion"),
                         ("inference_steps", "15")):
         assert (computed[name], verdicts[name]) == (value, SET), name
-    assert computed["perceptual_compression"].startswith("12 times (ocean); 48 times")
+    assert (computed["perceptual_compression"], verdicts["perceptual_compression"]) == ("12 times (ocean)", IMPLEMENTED)
+    assert "48 times by Stable Diffusion's stated VAE" in table["perceptual_compression"]["reason"]
     assert (computed["fid_ours"], verdicts["fid_ours"]) == ("100 (90 to 110), ocean, 2 films", INCOMPARABLE)
     for said in (f"{MINE}, not Stable Diffusion", "128x128", "16 frames against 72", "names neither its clips"):
         assert said in table["fid_ours"]["reason"]
@@ -156,8 +157,12 @@ def test_votes_are_read_and_simulated_ones_are_not(ledger):
     assert row(ledger, "table_preference_cogvideo")["computed"] == "25% [14, 40] (40 votes)"
     assert row(ledger, "table_realism_ours")["computed"] == "no votes"
     fabricate(ledger, **PAPERS)
-    assert row(ledger, "table_preference_ours")["verdict"] == RESULT, "60 to 86 holds 79"
-    even = pair | {"share": 0.5, "low": 0.4, "high": 0.6}
+    assert row(ledger, "table_preference_ours")["verdict"] == INCOMPARABLE, "60 to 86 holds 79, and nearly anything"
+    assert "an interval of 26 points, past 20," in row(ledger, "table_preference_ours")["reason"]
+    many = pair | {"low": 0.66, "high": 0.84}
+    write_json(path, summary | {"questions": {"preference": {"pairs": [many]}}})
+    assert row(ledger, "table_preference_ours")["verdict"] == RESULT, "66 to 84 holds 79"
+    even = pair | {"share": 0.5, "low": 0.41, "high": 0.6}
     write_json(path, summary | {"questions": {"preference": {"pairs": [even]}}})
     assert row(ledger, "table_preference_ours")["verdict"] == DIFFERS
     few = pair | {"low": None, "high": None}
@@ -201,6 +206,16 @@ def test_the_latents_of_an_autoencoder_dc_are_counted_as_those_of_a_kl(ledger):
     write_json(ledger / MINE / "vae" / "config.json",
                {"encoder_block_out_channels": [1, 2, 3, 4], "latent_channels": 16})
     assert row(ledger, "perceptual_compression")["computed"] == with_kl
+
+
+def test_latents_are_counted_by_the_checkpoint_of_the_run_and_by_no_other(ledger):
+    assert row(ledger, "perceptual_compression")["verdict"] == INCOMPARABLE, "nothing was run"
+    fabricate(ledger, checkpoint="me/not here")
+    found = row(ledger, "perceptual_compression")
+    assert found["verdict"] == INCOMPARABLE and "the configuration of me/not here's VAE is not here" in found["reason"]
+    fabricate(ledger)
+    write_json(ledger / MINE / "vae" / "config.json", {"block_out_channels": [1, 2], "latent_channels": 12})
+    assert row(ledger, "perceptual_compression")["verdict"] == DIFFERS, "as many numbers as pixels"
 
 
 # --- the method, as tests/conformance/ found it -----------------------------------------------------------------------
