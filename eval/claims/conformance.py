@@ -1,7 +1,7 @@
 """Claims of the method, as tests/conformance/ checked them on models small enough to check.
 
 The checks build models and take half a minute, so they are tests: `make test` and `lnm claims --check` run them, and
-what they find lies in build/conformance.json with a hash of the code that was checked.
+what they find lies in build/conformance.json with a hash of the code that was checked and of the checks.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ import lnm
 from eval.claims.finding import INCOMPARABLE, Finding
 from eval.claims.records import read_json
 from lnm.errors import UserError
+from lnm.files import sha256
 from lnm.workflow.params import root
 
 FILE = Path("build") / "conformance.json"
 TESTS = Path("tests") / "conformance"
-# lnm's modules that the checks run, settings and errors aside: an edit of another leaves what was found as it is
-CHECKED = ("batches", "pseudo3d", "schedulers", "unet", "validation")
+# lnm's modules that the checks run, errors aside: an edit of another leaves what was found as it is
+CHECKED = ("batches", "pseudo3d", "schedulers", "settings", "unet", "validation")
 HOW = "run `lnm claims --check`"
 
 
-def code() -> str:
-    """A hash of the modules that the checks are of."""
+def code(home: Path | None = None) -> str:
+    """A hash of the modules that the checks are of, and of the checks themselves where they are."""
     digest = hashlib.sha256()
-    for name in CHECKED:
-        digest.update((Path(lnm.__file__).parent / f"{name}.py").read_bytes())
+    for path in [*(Path(lnm.__file__).parent / f"{name}.py" for name in CHECKED),
+                 *sorted(((home or root()) / TESTS).glob("*.py"))]:
+        digest.update(f"{path.name} {sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -38,7 +40,7 @@ def outcomes(home: Path | None = None) -> dict[str, dict] | str:
     found = read_json((home or root()) / FILE)
     if found is None:
         return f"not checked here: {HOW}"
-    return found["checks"] if found.get("code") == code() else f"checked on other code than this: {HOW}"
+    return found["checks"] if found.get("code") == code(home) else f"checked on other code than this: {HOW}"
 
 
 def checked(check: str) -> Finding:
