@@ -18,7 +18,6 @@ import difflib
 import importlib
 import inspect
 import os
-from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from eval.claims import conformance, measurements, settings, text
 from eval.claims.finding import CONTRADICTS, DIFFERS, FITS, INCOMPARABLE, VERDICTS, Finding, Run, show
 from eval.claims.records import read_json
+from eval.records.markdown import escaped
 from lnm.errors import UserError
 from lnm.files import write_json
 from lnm.workflow.params import root
@@ -268,10 +268,11 @@ def markdown(table: list[dict], problems: list[str]) -> str:
     """The rows as a markdown table under a line of counts and what could not be judged."""
     head = ["claim", "about", "section", "the paper's words", "published", "computed here", "verdict", "why",
             "function", "notebook"]
-    lines = [f"{len(table)} claims: {counts_line(table)}.", "", *(f"Left out: {problem}\n" for problem in problems)]
+    lines = [f"{len(table)} claims: {counts_line(table)}.", ""]
+    lines += [f"Left out: {escaped(problem)}\n" for problem in problems]
     lines += [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for row in table:
-        cells = [escape(str(row[key]), quote=False).replace("|", r"\|") for key in COLUMNS]
+        cells = [escaped(str(row[key])) for key in COLUMNS]
         cells[3] = f"“{cells[3]}”"
         cells[8], cells[9] = f"`{cells[8]}`", f"`{cells[9]}`"
         lines.append(f"| {' | '.join(cells)} |")

@@ -25,7 +25,8 @@ def stages(results: Path, tables: dict[str, dict], now: str, cells: Cells) -> tu
             told = commit.told(results.parent, path)
             choices = json.loads(told.read_text(encoding="utf-8")) if told else {}
             more = choices.get("seeds", 1) - 1 if stage == "finetune" else 0
-            seed = {"prepare": "-", "finetune": f"{choices.get('seed', NOT_RECORDED)}{f', {more} drawn from it' * (more > 0)}",
+            tuned = f"{choices.get('seed', NOT_RECORDED)}{f', {more} drawn from it' * (more > 0)}"
+            seed = {"prepare": "-", "finetune": tuned,
                     "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"])}
             rows.append([f"{video}: {stage}", _notebook(path, cells),
                          sha256(told)[:12] if told else NOT_RECORDED,

@@ -15,7 +15,7 @@ from eval.publish import table1_notes
 from eval.publish.formats import cell, counted, several
 from eval.publish.table1_notes import ALIKE, DAGGER, NO_VOTES
 from eval.publish.votes import votes_of
-from eval.records.markdown import grid
+from eval.records.markdown import escaped, grid
 from eval.records.published import PUBLISHED
 from eval.records.run import difference, mean_over_videos, read_tables
 from eval.records.video import LABELS
@@ -173,9 +173,9 @@ def _markdown(tables: dict[str, dict], votes: dict) -> str:
 
     parts = ["## Table 1. Video generation evaluation", grid(*table1(tables, votes))]
     for title, group in groups(tables).items():
-        parts += [f"## Table 1b. {title}: what was measured", grid(*table1b(group))]
-    parts += [f"## {table1c_title(tables)}", grid(*table1c(tables))]
-    wrapped = ["\n  ".join(textwrap.wrap(note, 110)) for note in notes(tables)]
+        parts += [f"## Table 1b. {escaped(title)}: what was measured", grid(*table1b(group))]
+    parts += [f"## {escaped(table1c_title(tables))}", grid(*table1c(tables))]
+    wrapped = ["\n  ".join(textwrap.wrap(escaped(note), 110)) for note in notes(tables)]  # a prompt, a path
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in wrapped)]) + "\n"
 
 

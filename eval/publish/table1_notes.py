@@ -22,7 +22,7 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         f"({first['backend']['checkpoint']}; mean over {len(tables)} videos: {videos}): a demonstration of the method, "
         "not a reproduction of the paper.",
         f"'{NO_VOTES}': nobody has been asked about these films; results/human_study/study.html asks. A share names "
-        "its opponent: the paper's is CogVideo. [ ]: 95%, votes of one observer, or one video, counted as alike.",
+        "its opponent: the paper's is CogVideo. [ ] is 95%, votes of one observer, or one video, counted as alike.",
         "Resolution is of a method's films as they were made; to be scored they are brought to ours.",
         "The published CLIPSIM values can only be 2.5 x cosine (CLIPScore): as a mean cosine 0.75 is out of CLIP's "
         "reach, real videos score near 0.24 to 0.30. So read them beside CLIPScore, which puts 'A photo depicts' "
@@ -39,7 +39,7 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
     ]
     if any(table["flags"] for table in tables.values()):
         said.append(f"{DAGGER}: this metric, read as is usual, ranks this control above real held-out frames, in at "
-                    "least one video; it alone does not tell a good film. `flags` in metrics.json lists every case.")
+                    "least one video; it alone does not tell a good film. The flags of metrics.json list every case.")
     said.append(_differences(comparisons, pairs))
     return said + [f"{video}: {t['backend']['clip']['note']}." for video, t in tables.items()
                    if "note" in t["backend"]["clip"]]
@@ -91,7 +91,7 @@ def _inception(tables: dict[str, dict]) -> list[str]:
             f"({sizes}); the paper's is 5 frames against 1060. So few frames never score near 0: '{ALIKE}' is what "
             "windows of as many consecutive real frames score against others of the clip, and ( ) their range. KID "
             "takes frames for independent; those of one film are not, so it too is read beside such windows "
-            "(`reference.fid` in metrics.json)."]
+            "(reference.fid in metrics.json)."]
 
 
 def _differences(comparisons: int, pairs: int) -> str:

@@ -25,4 +25,5 @@ def pytest_sessionfinish(session):
         return
     before = conformance.outcomes(REPOSITORY)  # of the same code; a run of some tests leaves the others as they were
     checks = ({} if isinstance(before, str) else before) | FOUND
-    write_json(REPOSITORY / conformance.FILE, {"code": conformance.code(REPOSITORY), "checks": dict(sorted(checks.items()))})
+    write_json(REPOSITORY / conformance.FILE, {"code": conformance.code(REPOSITORY),
+                                               "checks": dict(sorted(checks.items()))})

@@ -161,6 +161,14 @@ def test_the_counts_in_words():
     assert "1 result reproduced, 0 differ," in claims.counts_line([{"verdict": RESULT}])
 
 
+def test_what_a_run_says_is_text_in_the_markdown():
+    one = dict.fromkeys(claims.COLUMNS, "") | {
+        "verdict": SET, "computed": "by <img src=x> **b** | `c`", "reason": "[x](y)"}
+    text = claims.markdown([one], ["claims.yaml: <b>: id"])
+    assert "<img" not in text and "<b>" not in text and r"[x]\(y)" in text
+    assert r"| by &lt;img src=x&gt; \*\*b\*\* \| \`c\` |" in text
+
+
 def test_a_claim_that_cannot_be_judged_costs_no_other(ledger, capsys):
     text = (ledger / "claims.yaml").read_text()
     broken = text.replace("kind: setting", "kind: fact", 1).replace("- 79% 76% 512x512 0.7597", "- none", 1)

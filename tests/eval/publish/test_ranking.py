@@ -1,7 +1,12 @@
 """The films ranked against the controls: what is said, of which films, and what a test adds."""
 
+import json
+
+from conftest import REPOSITORY
+
 from eval import registry
 from eval.publish import ranking
+from eval.records.markdown import escaped
 from eval.records.video import LABELS
 from eval.statistics import paired
 from eval.statistics.small import summarise
@@ -100,3 +105,14 @@ def test_the_mismatched_prompt_counts_as_a_control_and_refusals_are_left_out():
     assert ranking.ranks(table)["clipsim"]["fools"] == [registry.MISMATCHED]
     del table["methods"]["ours"]["clipsim"], table["methods"]["ours"]["motion_ratio"]
     assert "nothing can be ranked" in ranking.paragraph(table)
+
+
+def test_notebook_6_shows_a_user_s_names_as_text():
+    cells = json.loads((REPOSITORY / "notebooks" / "6_paper.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = {cell["id"]: "".join(cell["source"]) for cell in cells}
+    table, shown = constructed(flow_warp__ours=0.9), []
+    table["labels"]["static"] = "**<img src=x>**"
+    assert "from eval.records.markdown import escaped" in source["imports"]
+    exec(source["ranks"], {"read_tables": lambda *of: {"<b>": table}, "ranking": ranking, "escaped": escaped,
+                           "results": None, "names": None, "display": shown.append, "Markdown": str})
+    assert "<" not in shown[0] and shown[0].startswith("**&lt;b&gt;.** Of 3 metrics")

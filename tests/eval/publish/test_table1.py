@@ -67,7 +67,7 @@ def two_fine_tunes():
     one = {metric: summarise([1.0], "") for metric in registry.UNITS}
     labels = {"ours": "mine", "static": "static", "static_noise": "noise", "heldout": "real", "heldout_vae": "ceiling"}
     return {"labels": labels, "controls": list(labels)[1:], "interval": {"unit": "fine-tune"},
-            "methods": dict.fromkeys(labels, one) | {"ours": ours}, "flags": [],
+            "methods": dict.fromkeys(labels, one) | {"ours": ours}, "flags": [], "sizes": {},
             "differences": {"static": ours, "static_noise": ours}, "reference": {"fid": {"refused": "no"}}}
 
 
@@ -81,3 +81,14 @@ def test_two_fine_tunes_of_two_films_each_are_not_four_of_anything():
     assert table1_notes._ours(tables) == "4 films, 2 fine-tunes"
     both = tables | {"rapids": two_fine_tunes()}
     assert table1.table1b(both)[1][0][1] == table1.table1c(both)[1][0][1] == "2 videos"
+
+
+def test_what_a_user_wrote_is_text_in_the_markdown(monkeypatch):
+    tables = {"<b>ocean": two_fine_tunes()}
+    tables["<b>ocean"]["labels"]["mine|too"] = "mine|too"
+    tables["<b>ocean"]["methods"]["mine|too"] = tables["<b>ocean"]["methods"]["static"]
+    tables["<b>ocean"]["differences"]["mine|too"] = tables["<b>ocean"]["differences"]["static"]
+    monkeypatch.setattr(table1_notes, "notes", lambda *of: ['the prompt "<img src=x>" of **all** $words$'])
+    text = table1._markdown(tables, {})
+    assert "<img" not in text and "<b>" not in text and r"of \*\*all\*\* \$words\$" in text
+    assert "## Table 1b. &lt;b&gt;ocean: what was measured" in text and r"| mine\|too " in text
