@@ -8,6 +8,7 @@ from eval.claims import spread
 from eval.claims.finding import INCOMPARABLE, NOT_RUN, Finding, Run
 from eval.claims.records import is_sd, read_json
 from eval.films.read import size_of
+from eval.records.opponents import called, papers, papers_pair
 from eval.records.run import mean_over_videos
 from eval.statistics.crossed import percent, seen_from
 from eval.statistics.small import around
@@ -45,9 +46,15 @@ def unlike(run: Run, what: str) -> list[str]:
     return said
 
 
+def _rows(table: dict) -> dict[str, dict]:
+    """A metrics.json's methods, those that the paper compared by our names for them: "cogvideo" of inputs/baselines/
+    CogVideo."""
+    return {papers(name) or name: row for name, row in table["methods"].items()}
+
+
 def _values(run: Run, metric: str, method: str) -> dict[str, float]:
     """video -> a method's mean over its films, of the videos where it was measured."""
-    entries = {video: table["methods"].get(method, {}).get(metric, {}) for video, table in run.metrics.items()}
+    entries = {video: _rows(table).get(method, {}).get(metric, {}) for video, table in run.metrics.items()}
     return {video: entry["value"] for video, entry in entries.items() if "value" in entry}
 
 
@@ -55,7 +62,8 @@ def _cell(run: Run, metric: str, method: str) -> Finding | dict:
     """A metric of a method, mean over the videos with its range or interval, or the Finding that says why not."""
     if not run.metrics:
         return Finding(None, NOT_RUN, INCOMPARABLE, f"{NOT_RUN}: `make repro`")
-    tables = {video: table for video, table in run.metrics.items() if method in table["methods"]}
+    tables = {video: table | {"methods": _rows(table)} for video, table in run.metrics.items()
+              if method in _rows(table)}
     if not tables:
         return Finding(None, "no frames", INCOMPARABLE,
                        f"no frames of {method} here: put them into inputs/baselines/{method}/<video>/ and `make repro`")
@@ -113,7 +121,9 @@ def permutation(differences: np.ndarray) -> float:
 
 def resolution_of(run: Run, method: str) -> Finding:
     """Width x height of another method's films, as they lie in inputs/baselines/."""
-    sizes = {size_of(folder) for folder in sorted((root() / "inputs" / "baselines" / method).glob("[!.]*"))}
+    folders = [folder for folder in (root() / "inputs" / "baselines").glob("[!.]*") if method in (papers(folder.name),
+                                                                                                 folder.name)]
+    sizes = {size_of(films) for folder in folders for films in sorted(folder.glob("[!.]*"))}
     if not sizes:
         return Finding(None, "no frames", INCOMPARABLE,
                        f"no frames of {method} here: put them into inputs/baselines/{method}/<video>/")
@@ -146,11 +156,11 @@ def voted(run: Run, published: float, question: str, method: str = "ours") -> Fi
         return Finding(None, "no responses yet", INCOMPARABLE, "nobody has been asked: `lnm study build` "
                        "makes the page that asks, and the paper's own votes were never published")
     pairs = summary["questions"].get(question, {}).get("pairs", [])
-    pair = next((pair for pair in pairs if {pair["first"], pair["second"]} == {"ours", "cogvideo"}), None)
+    pair = next((pair for pair in pairs if papers_pair(pair["first"], pair["second"])), None)
     if pair is None or "refused" in pair:
         return Finding(None, "no votes", INCOMPARABLE, pair["refused"] if pair else
                        "nobody was asked about CogVideo: its films go into inputs/baselines/cogvideo/<video>/")
-    seen = seen_from(pair, method)
+    seen = seen_from(pair, called((pair["first"], pair["second"]), method))
     said = unlike(run, "films")
     if seen["low"] is None:
         said.append("too few observers for an interval to hold the published share against")

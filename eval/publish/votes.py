@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from eval.records.opponents import papers, papers_pair
 from eval.records.video import LABELS
 from eval.statistics.crossed import percent, seen_from
-
-PAPERS = ("ours", "cogvideo")  # whom the paper compared
 
 
 def cells(summary: dict) -> dict[str, dict[str, str]]:
@@ -23,12 +22,11 @@ def cells(summary: dict) -> dict[str, dict[str, str]]:
     table: dict[str, dict[str, str]] = {}
     for question, entry in summary["questions"].items():
         pairs = [pair for pair in entry["pairs"] if "share" in pair]
-        known = {(pair["first"], pair["second"]) for pair in pairs}
-        asked = bool(known & {PAPERS, PAPERS[::-1]})
+        asked = any(papers_pair(pair["first"], pair["second"]) for pair in pairs)
         said: dict[str, list[str]] = {}
         for pair in pairs:
             for method, other in ((pair["first"], pair["second"]), (pair["second"], pair["first"])):
-                if not (asked and method in PAPERS and other not in PAPERS):
+                if not (asked and papers(method) and not papers(other)):
                     said.setdefault(method, []).append(
                         f"{percent(seen_from(pair, method))} over {LABELS.get(other, other)}")
         for method, texts in said.items():

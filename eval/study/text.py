@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from eval.records.markdown import escaped, grid
+from eval.records.opponents import PUBLISHED_AS, papers
 from eval.statistics.catch import LUCK
 from eval.statistics.crossed import percent
 from eval.statistics.small import FEWEST
 from eval.study.form import MARK, NO_RESPONSES, QUESTIONS
-
-PUBLISHED_AS = {"ours": "LateNtMovies (ours)", "cogvideo": "CogVideo"}  # our name -> the paper's row
 
 
 def markdown(summary: dict) -> str:
@@ -26,7 +25,7 @@ def markdown(summary: dict) -> str:
         for pair in entry["pairs"]:
             pairs.setdefault((pair["first"], pair["second"]), {})[question] = pair
     for (first, second), asked in pairs.items():
-        first, second = (PUBLISHED_AS.get(name.lower(), name) for name in (first, second))
+        first, second = (PUBLISHED_AS.get(papers(name), name) for name in (first, second))
         title = f"{mark}{first} over {second}, this run"
         rows.append([title, *(percent(asked[q]) if "share" in asked.get(q, {}) else "-" for q in QUESTIONS)])
     if not pairs:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from eval.publish.figures.style import COLOURS, OTHER, STYLE, save
+from eval.records.opponents import PUBLISHED_AS, papers, papers_pair
 from eval.study.form import MARK, NO_RESPONSES, QUESTIONS
-from eval.study.text import PUBLISHED_AS
 
 
 def figure(summary: dict, path: Path) -> list[Path]:
@@ -26,8 +26,8 @@ def figure(summary: dict, path: Path) -> list[Path]:
                       summary["questions"].get(question, {"pairs": []})["pairs"] if "share" in pair}
             axis.axvline(50, color="#666666", linewidth=1)
             for i, (first, second) in enumerate(pairs):
-                if {first.lower(), second.lower()} == set(PUBLISHED_AS):
-                    said = summary["published"][PUBLISHED_AS[first.lower()]][question]
+                if papers_pair(first, second):
+                    said = summary["published"][PUBLISHED_AS[papers(first)]][question]
                     axis.plot(float(said.rstrip("%")), i, marker="|", markersize=14, markeredgewidth=2,
                               color="#000000", linestyle="none",
                               label="published in the paper")

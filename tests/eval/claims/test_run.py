@@ -180,6 +180,20 @@ def test_the_size_of_cogvideos_films_is_looked_up_in_the_files(ledger):
     assert (found["computed"], found["verdict"]) == ("64x48", DIFFERS)
 
 
+def test_cogvideo_is_known_however_its_folder_is_spelt(ledger):
+    from lnm.video import write_frames
+
+    write_frames(ledger / "inputs" / "baselines" / "CogVideo" / "ocean", np.zeros((2, 48, 64, 3), np.uint8))
+    assert row(ledger, "table_resolution_cogvideo")["computed"] == "64x48"
+    fabricate(ledger, methods={"CogVideo": {"fid_train": entry(384.0), "clipscore": entry(0.7)}}, **PAPERS)
+    assert row(ledger, "fid_cogvideo")["computed"].startswith("384, ocean") and "ours" in row(
+        ledger, "fid_less")["computed"]
+    votes = {"first": "CogVideo", "second": "Ours", "share": 0.25, "low": 0.2, "high": 0.3, "n": 40, "over": "o"}
+    write_json(ledger / "results" / "human_study" / "summary.json", {
+        "simulated": False, "votes": 40, "questions": {"preference": {"pairs": [votes]}}})
+    assert row(ledger, "table_preference_ours")["computed"].startswith("75% [70, 80]")
+
+
 @pytest.mark.parametrize("file", ["evaluate/metrics.json", "prepare/clip.json", "finetune/temporal.safetensors"])
 def test_results_that_cannot_be_read_are_one_line(ledger, capsys, file):
     fabricate(ledger)

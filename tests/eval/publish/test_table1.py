@@ -45,6 +45,12 @@ def test_where_cogvideo_was_asked_about_the_papers_comparison_stands_alone():
     assert found["static"]["preference"].count("over") == 2
 
 
+@pytest.mark.parametrize("name", ["cogvideo", "CogVideo", "COGVIDEO"])
+def test_the_paper_s_opponent_is_known_however_its_folder_is_spelt(name):
+    found = votes.cells(summary(pair(name, "ours", 0.3), pair("ours", "static", 1.0)))
+    assert found["ours"]["preference"] == f"70% [20, 60] over {name}"
+
+
 def test_few_observers_have_a_share_and_no_interval():
     assert votes.cells(summary(pair("ours", "cogvideo", 0.75, None, None, 4)))["ours"]["preference"] == (
         "75% of 4 votes over cogvideo")
