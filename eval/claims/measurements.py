@@ -11,6 +11,7 @@ from eval.films.read import size_of
 from eval.records.opponents import called, papers, papers_pair
 from eval.records.run import mean_over_videos
 from eval.statistics.crossed import percent, seen_from
+from eval.statistics.permutation import LEVEL, least_p, pairs_needed, sign_flip
 from eval.statistics.small import around
 from lnm.workflow.params import root
 
@@ -18,7 +19,6 @@ PAPER_FILM = "512x512"  # figure 3, Table 1
 PAPER_CLIP = {"frames": 1060, "size": [1920, 1029]}  # section 5.2: all that tells the paper's clip from others
 FID_FRAMES = (5, 1060)  # section 5.2: of a film, of the clip
 WIDEST = 20  # points of an interval that a published share may be looked for in: a wider one holds most of them
-ALPHA = 0.05  # of "significantly", and of the intervals that a published share is held against
 
 
 def unlike(run: Run, what: str) -> list[str]:
@@ -88,7 +88,7 @@ def measured(run: Run, metric: str, what: str, method: str = "ours") -> Finding:
 
 def ahead(run: Run, metric: str, what: str, less: bool = False, significantly: bool = False) -> Finding:
     """Whether ours is ahead of CogVideo in a metric, on the videos that both have films of (less: the smaller value is
-    ahead). significantly: by a sign-flip permutation test of the differences, a video each, at 5%."""
+    ahead). significantly: by the two-sided sign-flip test of the differences, a video each, at LEVEL as well."""
     for method in ("ours", "cogvideo"):
         entry = _cell(run, metric, method)
         if isinstance(entry, Finding):
@@ -98,25 +98,14 @@ def ahead(run: Run, metric: str, what: str, less: bool = False, significantly: b
     if not both:
         return Finding(None, "no video of both", INCOMPARABLE, "CogVideo's films are of none of the videos of ours")
     a, b = (np.array([values[video] for video in both]) for values in (ours, theirs))
-    p = permutation(b - a if less else a - b)
+    p = sign_flip(a - b)
     text = f"ours {a.mean():.4g}; CogVideo {b.mean():.4g}; {len(both)} video{'s'[: len(both) > 1]} of both, p = {p:.2g}"
     value, said = bool(a.mean() < b.mean() if less else a.mean() > b.mean()), unlike(run, what)
     if significantly:
-        value = value and p <= ALPHA
-        if 2.0 ** -len(both) > ALPHA:
-            said.append(f"{len(both)} videos: no test can tell at 5%, which takes 5")
+        value = value and p <= LEVEL
+        if least_p(len(both)) > LEVEL:
+            said.append(f"{len(both)} videos: no test can tell at {LEVEL:.0%}, which takes {pairs_needed()}")
     return Finding(value, text, INCOMPARABLE if said else None, "; ".join(said))
-
-
-def permutation(differences: np.ndarray) -> float:
-    """Probability of a mean difference at least this large if each sign were a coin's: one-sided, exact to 16 pairs."""
-    from scipy.stats import permutation_test
-
-    if len(differences) < 2:
-        return 0.5 if differences.any() else 1.0
-    found = permutation_test((differences,), np.mean, permutation_type="samples", alternative="greater",
-                             n_resamples=2**16, rng=np.random.default_rng(0))
-    return float(found.pvalue)
 
 
 def resolution_of(run: Run, method: str) -> Finding:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVEL = 0.05
+from eval.statistics.permutation import LEVEL
+
 AMOUNTS = {"motion_energy": "how much it moves", "flow_speed": "how fast things travel",
            "flow_warp": "how unsteady it is", "detail": "how much fine detail it has"}
 CEILING = "heldout_vae"

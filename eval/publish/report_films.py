@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 from pathlib import Path
 
-import numpy as np
-
+from eval.films.mp4 import mp4
 from eval.publish import ranking
 from eval.publish.report_cells import Cells
 from eval.publish.report_first import label
@@ -28,15 +26,9 @@ def films(results: Path, video: str, table: dict) -> list[dict]:
     frames = {name: film(results, video, name) for name in names}
     count = min(map(len, frames.values()))
     said = ((name, *label(table, name)) for name in names)
-    return [{"name": name, "label": called, "note": note, "frames": count,
-             "data": _mp4(frames[name][:count], table["fps"])} for name, called, note in said]
-
-
-def _mp4(frames: np.ndarray, fps: float) -> str:
-    from lnm.video import write_mp4
-
-    with tempfile.TemporaryDirectory() as folder:
-        return encoded(write_mp4(Path(folder) / "film.mp4", frames, fps))
+    data = {name: base64.b64encode(mp4(one[:count], table["fps"])).decode("ascii") for name, one in frames.items()}
+    return [{"name": name, "label": called, "note": note, "frames": count, "data": data[name]}
+            for name, called, note in said]
 
 
 def video(results: Path, name: str, table: dict, out: Path, cells: Cells) -> dict:

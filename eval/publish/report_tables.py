@@ -8,13 +8,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from eval.publish import ranking, table1
-from eval.publish.figures.numbers import good
 from eval.publish.formats import counted, several
 from eval.publish.report_cells import Cells
 from eval.publish.report_first import kinds
 from eval.publish.votes import cells as answers
 from eval.records.video import FLOWS
-from eval.registry import DIRECTIONS, METRICS, UNITS
+from eval.registry import DIRECTIONS, METRICS, UNITS, reading
 from eval.statistics.small import around
 from eval.study.form import QUESTIONS
 
@@ -119,10 +118,10 @@ def entry(found: dict, unit: str = "film") -> str:
 
 def ranks(table: dict, href: str) -> tuple[list[str], list[list]]:
     """The order of films and controls in each metric, and what it says."""
-    rows = [[metric, good(DIRECTIONS[metric]), {"text": ranking.order(table, metric, one), "href": href},
+    rows = [[metric, reading(DIRECTIONS[metric]), {"text": ranking.order(table, metric, one), "href": href},
              ranking.of_metric(table, one), ranking.of_film(table, one)]
             for metric, one in ranking.ranks(table).items()]
-    return ["Metric", "Reading", "Order, best first", "Of the metric", "Of our films: they stand"], rows
+    return ["Metric", "Good", "Order, best first", "Of the metric", "Of our films: they stand"], rows
 
 
 def read_ledger(out: Path) -> dict | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.films.mp4 import mp4
 from eval.films.read import read_baseline
 from eval.study.form import check_name
 from lnm.errors import UserError
@@ -71,15 +72,6 @@ def _square(frames: np.ndarray) -> np.ndarray:
     side = min(height, width) // 2 * 2
     top, left = (height - side) // 2, (width - side) // 2
     return frames[:, top:top + side, left:left + side]
-
-
-def mp4(frames: np.ndarray, fps: float, crf: int = 16) -> bytes:
-    import tempfile
-
-    from lnm.video import write_mp4
-
-    with tempfile.TemporaryDirectory() as folder:
-        return write_mp4(Path(folder) / "film.mp4", frames, fps, crf).read_bytes()
 
 
 def broken(film: bytes, seed: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from conformance.models import C, largest_of, small_inputs, small_unet
 
+from eval.claims.settings import BETA_END, BETA_START, alphas_bar
 from lnm.settings import Finetune
 
 
@@ -33,21 +34,14 @@ def train_two_steps() -> dict:
             "temporal": sum(is_temporal(name) for name in before)}
 
 
-def alphas_bar(beta_schedule: str) -> np.ndarray:
-    """The paper's own product of 1 - beta, Stable Diffusion's betas: (1000,)."""
-    betas = {"linear": np.linspace(0.00085, 0.012, 1000),
-             "scaled_linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2}[beta_schedule]
-    return np.cumprod(1 - betas)
-
-
 def sampler(beta_schedule: str, kind: str = "ddim"):
     """A sampler of ours with Stable Diffusion's betas, for a network that returns noise."""
     from diffusers import DDIMScheduler
 
     from lnm.schedulers import make_scheduler
 
-    return make_scheduler(DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=beta_schedule,
-                                        clip_sample=False), kind=kind)
+    return make_scheduler(DDIMScheduler(beta_start=BETA_START, beta_end=BETA_END,
+                                        beta_schedule=beta_schedule, clip_sample=False), kind=kind)
 
 
 def eq1_error(beta_schedule: str = "linear", steps: int = 20) -> float:

@@ -11,7 +11,7 @@ from eval.publish.figures.style import COLOURS, colour_of_method, dots, new_figu
 from eval.publish.formats import named
 from eval.publish.ranking import real_value
 from eval.records.run import compared, read_metrics
-from eval.registry import DIRECTIONS
+from eval.registry import DIRECTIONS, reading
 
 MARKERS = "osD^vP*X"  # one a video: colour is never the only sign
 
@@ -73,12 +73,6 @@ def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
 
 
 LINES = {"heldout": "-", "heldout_vae": "--", "static": ":", "static_noise": "-.", "shuffled": (0, (3, 1, 1, 1, 1, 1))}
-GOOD = {"high": "high is good", "low": "low is good", "real": "near to real is good", None: "no reading"}
-
-
-def good(direction: str | float | None) -> str:
-    """In words what a reader of a metric takes for good: an entry of `eval.registry.DIRECTIONS`."""
-    return GOOD.get(direction) or f"near to {direction:g} is good"
 
 
 @styled
@@ -103,7 +97,7 @@ def controls(table: dict, path: Path) -> list[Path]:
             if value is not None:
                 axis.axvline(value, color=colour_of_method(name), linestyle=LINES[name], linewidth=1.4)
         dots(axis, values, metric, order, "o", colour_of_method)
-        axis.set_title(f"{metric}\n{good(DIRECTIONS[metric])}", fontsize=9)
+        axis.set_title(f"{metric}\ngood: {reading(DIRECTIONS[metric])}", fontsize=9)
         axis.set(yticks=range(len(order)), yticklabels=[named(table, name) for name in order],
                  ylim=(len(order) - 0.5, -0.5))
         axis.tick_params(labelsize=8)

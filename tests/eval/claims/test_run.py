@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 from run_left import LEDGER, MINE, SD, STABLE, checked, entry, fabricate, of, row
 
 from eval.claims import ledger as claims
-from eval.claims import measurements, records, settings
+from eval.claims import records, settings
 from eval.claims.finding import CONTRADICTS, DIFFERS, IMPLEMENTED, INCOMPARABLE, RESULT, SET
 from lnm.cli import main as command
 from lnm.files import write_json
@@ -88,7 +88,7 @@ def test_a_result_is_reproduced_only_by_a_run_that_is_like_the_papers(ledger):
     assert {name: one["verdict"] for name, one in found.items()} == {
         "fid_ours": RESULT, "fid_cogvideo": DIFFERS, "table_clipsim_ours": RESULT, "fid_less": RESULT,
         "more_detail": RESULT, "clip_score_ahead": INCOMPARABLE}
-    assert "no test can tell" in found["clip_score_ahead"]["reason"]
+    assert "no test can tell at 5%, which takes 6" in found["clip_score_ahead"]["reason"]
     for change in ({"source": (1060, [1920, 1080])}, {"checkpoint": MINE}, {"film": (5, 256, 256)},
                    {"fid": (16, 1060)}):
         fabricate(ledger, methods=methods, **PAPERS | change)
@@ -103,17 +103,11 @@ def test_significantly_takes_a_test_over_videos_that_both_have(ledger):
         fabricate(ledger, video=f"v{k}", methods=methods, **PAPERS)
     fabricate(ledger, video="alone", methods={"ours": {"clipscore": entry(0.1)}}, **PAPERS)
     found = row(ledger, "clip_score_ahead")
-    assert found["verdict"] == RESULT and "6 videos of both, p = 0.016" in found["computed"]
+    assert found["verdict"] == RESULT and "6 videos of both, p = 0.031" in found["computed"]
     for k in range(3):
         methods = {"ours": {"clipscore": entry(0.70)}, "cogvideo": {"clipscore": entry(0.75)}}
         fabricate(ledger, video=f"v{k}", methods=methods, **PAPERS)
     assert row(ledger, "clip_score_ahead")["verdict"] == DIFFERS, "ahead on average and not significantly"
-
-
-def test_the_permutation_test_is_exact():
-    assert measurements.permutation(np.ones(5)) == pytest.approx(1 / 32)
-    assert measurements.permutation(np.array([3.0, -1.0, 2.0])) == pytest.approx(2 / 8)
-    assert measurements.permutation(np.array([1.0])) == 0.5
 
 
 @pytest.mark.parametrize("change, verdict, own, diffusers", [
