@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ KINDS = {  # a kind of verdict in the middle of a sentence; one that is not here
     "the paper contradicts itself": "in {n} the paper contradicts itself",
 }
 RESULT = "result reproduced"
+NUMBER = r"\d+(?:\.\d+)?(?:e-?\d+)?"
 
 
 def label(table: dict, name: str) -> tuple[str, str]:
@@ -128,9 +130,17 @@ def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
                      "at": f"{100 * found.distance[name] / top:.2f}", "dots": dots,
                      "kind": "ceiling" if name == CEILING else "ours" if name == "ours" else "other"})
     ticks = [{"at": f"{100 * tick / top:.2f}", "text": f"{tick:g}"} for tick in np.linspace(0, top, 3).round(3)]
-    return {"rows": rows, "ticks": ticks, "href": cells.of_paper("report"), "sure": sure(found),
+    return {"rows": rows, "ticks": ticks, "href": cells.of_paper("report"), "answer": sure(found),
+            "sure": _linked(sure(found), cells),
             "videos": [{"name": video, "mark": index % 6} for index, video in enumerate(tables)],
             "amounts": listed(list(AMOUNTS.values()))}
+
+
+def _linked(said: str, cells: Cells) -> list:
+    """The words on how sure the order is, its counts and its p with their link."""
+    said = said[0].upper() + said[1:]
+    return [{"text": part, "href": cells.of_paper("report")} if re.fullmatch(NUMBER, part) else part
+            for part in re.split(f"({NUMBER})", said) if part]
 
 
 def amounts(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str], list[list]]]:

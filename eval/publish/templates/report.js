@@ -6,7 +6,7 @@
     fps: Number(element.dataset.fps), count: Number(element.dataset.frames), frame: 0, late: 0, seen: true, element,
     films: [...element.querySelectorAll("video")],
   }));
-  const most = Math.max(...strips.map((strip) => strip.count));
+  const longest = strips.reduce((one, other) => (other.count > one.count ? other : one));  // what the controls count
   let playing = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   let speed = 1;
   let last = null;
@@ -24,8 +24,8 @@
         strip.films.forEach((film) => seek(film, strip));
       }
     }
-    byId("frame").value = strips[0].frame + 1;
-    byId("where").textContent = `frame ${strips[0].frame + 1} of ${strips[0].count}`;
+    byId("frame").value = longest.frame + 1;
+    byId("where").textContent = `frame ${longest.frame + 1} of ${longest.count}`;
   }
 
   function play(yes) {
@@ -95,7 +95,7 @@
     }));
     strips.forEach((strip) => observer.observe(strip.element));
   }
-  byId("frame").max = most;
+  byId("frame").max = longest.count;
   byId("play").addEventListener("click", () => play(!playing));
   byId("back").addEventListener("click", () => step(-1));
   byId("on").addEventListener("click", () => step(1));

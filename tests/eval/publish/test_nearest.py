@@ -99,3 +99,14 @@ def test_the_chart_has_a_dot_a_film_within_its_axis(cells):
     assert float(chart["rows"][2]["dots"][0]["at"]) == pytest.approx(100 * 0.8 / 0.9, abs=0.01)
     assert re.search("a, film 2: 0.500", chart["rows"][1]["dots"][1]["say"])
     assert [tick["text"] for tick in chart["ticks"]] == ["0", "0.45", "0.9"]
+
+
+def test_the_counts_and_the_p_of_how_sure_it_is_are_linked(tmp_path):
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "6_paper.ipynb").write_text("{}")
+    cells = Cells(tmp_path, tmp_path / "paper")
+    chart = report_first.chart({str(k): table(ours=[1.1], x=[2.0], y=[3.0]) for k in range(7)}, cells)
+    said = text(chart["sure"])
+    assert said.startswith("The first is nearer") and said[1:] == chart["answer"][1:]
+    assert [part["text"] for part in chart["sure"] if not isinstance(part, str)] == ["7", "7", "0.031"]
+    assert all(part["href"] == "#cell-paper-6_paper-report" for part in chart["sure"] if not isinstance(part, str))

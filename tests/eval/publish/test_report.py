@@ -296,6 +296,8 @@ def test_every_number_of_this_run_is_linked_to_the_cell_that_computed_it(run):
     shown = dict(re.findall(r'<section class="cell" id="([^"]*)"(.*?)</section>', text, re.S))
     for anchor in linked:
         assert re.search(r'href="[^"]*[.]ipynb#cell-id=(run|table|report)"', shown[anchor])
+    notes = re.findall(r"<li>(.*?)</li>", text.split('<ul class="note">')[1].split("</ul>")[0], re.S)
+    assert len(notes) > 5 and all('href="#cell-paper-6_paper-table"' in note for note in notes)
     assert "evaluate_video(choices" in shown["cell-ocean-notebooks-4_evaluate-run"]
     assert "table1.write" in shown["cell-paper-6_paper-table"]
     assert "cell-ocean-notebooks-4_evaluate-table" in shown, "of a claim, the cell it names"
@@ -375,32 +377,33 @@ DESKTOP, PHONE = {"viewport": {"width": 1280, "height": 800}}, {
     "viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
-SHORTEST = 4  # frames of the first video's films: those of its shortest film
+LONGEST = COUNT  # frames of the second video's films; the first's are cut to its shortest film's, which has 4
 
 
 def position(page):
-    """The frame of the first video that the controls say is shown, from 1."""
+    """The frame of the longest films that the controls say is shown, from 1."""
     return int(page.locator("#where").inner_text().split()[1])
 
 
 def moved(page, milliseconds):
-    """How many frames the first video goes on in that time, looked at so often that none is passed over."""
+    """How many frames the longest films go on in that time, looked at so often that none is passed over."""
     total, before = 0, position(page)
     for _ in range(milliseconds // 25):
         page.clock.run_for(25)
         now = position(page)
-        total, before = total + (now - before) % SHORTEST, now
+        total, before = total + (now - before) % LONGEST, now
     return total
 
 
 def together(page, frame, everywhere=False):
-    """Waits until the films of each video show one frame, that of the first video (or of all) being `frame`, from 1."""
+    """Waits until the films of each video show one frame, that of the longest (or of all) being `frame`, from 1."""
     page.wait_for_function(
-        "([frame, everywhere]) => [...document.querySelectorAll('.strip')].every((strip, i) => { "
+        "([frame, everywhere, longest]) => [...document.querySelectorAll('.strip')].every((strip) => { "
         "const films = [...strip.querySelectorAll('video')]; "
         "const shown = films.map(v => Math.floor(v.currentTime * strip.dataset.fps)); "
         "return films.every(v => v.paused && !v.error) && new Set(shown).size === 1 "
-        "&& ((i > 0 && !everywhere) || shown[0] === frame - 1); })", arg=[frame, everywhere], polling=100)
+        "&& ((Number(strip.dataset.frames) < longest && !everywhere) || shown[0] === frame - 1); })",
+        arg=[frame, everywhere, LONGEST], polling=100)
 
 
 def test_all_films_play_pause_step_and_slow_down_together_by_the_keyboard_alone(visit):
@@ -425,12 +428,15 @@ def test_all_films_play_pause_step_and_slow_down_together_by_the_keyboard_alone(
     assert position(page) == frame, "paused"
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
-    for _ in range(SHORTEST + 1):  # and round the end
+    for _ in range(LONGEST + 1):  # and round the end
         page.keyboard.press("Enter")
-    together(page, frame % SHORTEST + 1)
+    together(page, frame % LONGEST + 1)
     page.keyboard.press("Tab")
     page.keyboard.press("Home")  # the slider
     together(page, 1, everywhere=True)
+    page.keyboard.press("End")  # past the end of the first video, whose films stay at their last frame
+    assert position(page) == LONGEST == int(page.locator("#frame").input_value()) > 4
+    together(page, LONGEST)
 
 
 @pytest.mark.parametrize("scheme, context", [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"])
