@@ -28,7 +28,8 @@ SCORES = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.films.baselines eval.film
              eval.metrics.reference eval.metrics.suite
              eval.statistics.paired eval.statistics.permutation"""
 LOOK = "eval.publish eval.publish.figures eval.publish.figures.style"
-VOTES = f"""{EVAL} {READ} {INTERVALS} eval.records eval.records.published eval.statistics.agreement
+VOTES = f"""{EVAL} {READ} {INTERVALS} eval.films.mp4 eval.records eval.records.opponents eval.records.published
+            eval.statistics.agreement
             eval.statistics.catch eval.statistics.crossed eval.statistics.davidson eval.statistics.permutation
             eval.statistics.power eval.study eval.study.aggregate
             eval.records.markdown eval.study.films eval.study.form eval.study.page eval.study.sieve eval.study.simulate
@@ -36,10 +37,12 @@ VOTES = f"""{EVAL} {READ} {INTERVALS} eval.records eval.records.published eval.s
 CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.claims eval.claims.conformance eval.claims.finding
              eval.claims.ledger eval.claims.measurements eval.claims.records eval.claims.settings eval.claims.spread
              eval.claims.text eval.films.baselines eval.records eval.records.run eval.films.controls
+             eval.records.markdown eval.records.opponents
              eval.metrics.flags eval.metrics.motion eval.statistics.crossed eval.statistics.paired
              eval.statistics.permutation eval.statistics.proportions"""
 PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.figures.canvas eval.publish.figures.every
-            eval.publish.figures.films eval.publish.figures.numbers eval.publish.figures.unet eval.publish.formats
+            eval.publish.figures.films eval.publish.figures.numbers eval.publish.figures.unet
+            eval.publish.figures.vectors eval.publish.formats eval.films.mp4
             eval.publish.nearest eval.publish.ranking eval.publish.report eval.publish.report_cells
             eval.publish.report_films eval.publish.report_first eval.publish.report_provenance
             eval.publish.report_tables eval.publish.table1 eval.publish.table1_notes eval.publish.votes
@@ -49,7 +52,8 @@ BEHIND = {
     "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
     "2_finetune": f"{STAGE} {MODEL} lnm.training lnm.batches lnm.resume lnm.runs lnm.validation lnm.stages.finetune",
     "3_sample": f"{STAGE} {PIPELINE} lnm.stages.sample",
-    "4_evaluate": f"{SCORES} {LOOK} eval.publish.figures.motion eval.publish.formats lnm.workflow.choices",
+    "4_evaluate": f"{SCORES} {LOOK} eval.publish.figures.motion eval.publish.figures.vectors eval.publish.formats "
+                  "eval.records.run lnm.workflow.choices",
     "5_human_study": f"{VOTES} {LOOK} eval.publish.figures.study lnm.workflow.choices",
     "6_paper": f"{PAPER} {PIPELINE} lnm.describe lnm.workflow.choices",
     "audit": CLAIMS,
