@@ -153,6 +153,7 @@ def amounts(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str],
                       else float("nan") for metric in AMOUNTS]
             rows.append([label(table, name)[0], *({"text": f"{ratio:.2f}", "href": href} for ratio in ratios),
                          {"text": f"{np.mean(far):.2f}", "href": cells.of_paper("report")},
-                         counted(methods[name][next(iter(AMOUNTS))], table["interval"]["unit"])])
+                         {"text": counted(methods[name][next(iter(AMOUNTS))], table["interval"]["unit"]),
+                          "href": href}])
         found.append((video, ["Film", *map(str.capitalize, AMOUNTS.values()), "Distance", "n"], rows))
     return found
