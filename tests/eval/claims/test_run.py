@@ -153,7 +153,7 @@ def test_votes_are_read_and_simulated_ones_are_not(ledger):
     fabricate(ledger, **PAPERS)
     assert row(ledger, "table_preference_ours")["verdict"] == INCOMPARABLE, "60 to 86 holds 79, and nearly anything"
     assert "an interval of 26 points, past 20," in row(ledger, "table_preference_ours")["reason"]
-    many = pair | {"low": 0.66, "high": 0.84}
+    many = pair | {"low": 0.16, "high": 0.34}
     write_json(path, summary | {"questions": {"preference": {"pairs": [many]}}})
     assert row(ledger, "table_preference_ours")["verdict"] == RESULT, "66 to 84 holds 79"
     even = pair | {"share": 0.5, "low": 0.41, "high": 0.6}
