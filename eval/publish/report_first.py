@@ -75,7 +75,8 @@ def _nearest(tables: dict[str, dict], found: Nearest | None, cells: Cells) -> li
 
     leader, second, *_ = found.order
     said = [f"{label(first, leader)[0]} (", part(leader), " from it), which is nearer than "
-            f"{label(first, second)[0].lower()} (", part(second), f") in {found.wins} of {videos_of(found.videos)}"]
+            f"{label(first, second)[0].lower()} (", part(second), ") in ",
+            *_linked(f"{found.wins} of {videos_of(found.videos)}", cells)]
     if "ours" in found.order[2:]:
         place = found.order.index("ours") + 1
         said += ["; ours (", part("ours"), f") is number {place} of {len(found.order)}"]
@@ -131,14 +132,13 @@ def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
                      "kind": "ceiling" if name == CEILING else "ours" if name == "ours" else "other"})
     ticks = [{"at": f"{100 * tick / top:.2f}", "text": f"{tick:g}"} for tick in np.linspace(0, top, 3).round(3)]
     return {"rows": rows, "ticks": ticks, "href": cells.of_paper("report"), "answer": sure(found),
-            "sure": _linked(sure(found), cells),
+            "sure": _linked(f"{sure(found)[0].upper()}{sure(found)[1:]}", cells),
             "videos": [{"name": video, "mark": index % 6} for index, video in enumerate(tables)],
             "amounts": listed(list(AMOUNTS.values()))}
 
 
 def _linked(said: str, cells: Cells) -> list:
     """The words on how sure the order is, its counts and its p with their link."""
-    said = said[0].upper() + said[1:]
     return [{"text": part, "href": cells.of_paper("report")} if re.fullmatch(NUMBER, part) else part
             for part in re.split(f"({NUMBER})", said) if part]
 

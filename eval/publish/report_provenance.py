@@ -76,7 +76,7 @@ def whole(results: Path, tables: dict[str, dict], now: str) -> list[tuple[str, s
     """(what, value) pairs: the hashes in full."""
     params = results.parent / "params.yaml"
     rows = [("this report's code, git commit", now)]
-    rows += [("params.yaml, sha256", sha256(params))] if params.is_file() else []
+    rows += [("params.yaml as this report was written, sha256", sha256(params))] if params.is_file() else []
     for video in tables:
         films = json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))
         rows.append((f"{video}: temporal layers, sha256", str(films["temporal_sha256"])))

@@ -69,11 +69,11 @@ def _metrics(methods: dict, labels: dict[str, str], href: str, unit: str, flags:
     counted, as `interval.unit` has it."""
     refused: dict[tuple[str, str], list[str]] = {}
     rows = []
-    for metric, unit in UNITS.items():
+    for metric, measured_in in UNITS.items():
         entries = {method: values[metric] for method, values in methods.items() if metric in values}
         if not entries:
             continue  # measured by a newer version than that which wrote these numbers, or not of this table
-        rows.append([f"{metric} ({unit})", *(
+        rows.append([f"{metric} ({measured_in})", *(
             {"text": entry(entries[method], unit), "href": href, "flag": (metric, method) in flags}
             if "value" in entries.get(method, {}) else "-" for method in labels)])
         for method, one in entries.items():
@@ -98,7 +98,7 @@ def flows(video: str, table: dict, cells: Cells) -> dict | None:
     for what, metrics in FLOWS.items():
         for case in table["flow_disagreements"].get(what, []):
             a, b = (labels[name] for name in case["methods"])
-            order = ["{} {:.3g}, {} {:.3g}".format(*(part for pair in sorted(
+            order = ["{} {:.3g} < {} {:.3g}".format(*(part for pair in sorted(
                 zip((a, b), case[metric]), key=lambda pair: pair[1]) for part in pair)) for metric in metrics]
             rows.append([METRICS[metrics[0]].label, *({"text": text, "href": href} for text in order)])
     if not rows:
@@ -106,7 +106,7 @@ def flows(video: str, table: dict, cells: Cells) -> dict | None:
                         "and by flow-warp error.", "table": None}
     said = f"Two optical flows, DIS and RIFE, rank {several(len(rows), 'pair')} of films or controls differently"
     return {"said": f"{said}: there neither order is to be trusted.",
-            "table": (["Measure", "By DIS, the smaller first", "By RIFE, the smaller first"], rows), "href": href}
+            "table": (["Measure", "By DIS", "By RIFE"], rows), "href": href}
 
 
 def entry(found: dict, unit: str = "film") -> str:

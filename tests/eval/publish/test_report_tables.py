@@ -4,6 +4,7 @@ import pytest
 
 from eval.publish import report_tables
 from eval.publish.report_cells import Cells
+from eval.statistics.small import summarise
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_what_two_flows_rank_differently_is_said_with_both_orders(cells):
     assert "rank 1 pair of films or controls differently: there neither order is to be trusted" in found["said"]
     header, (row,) = found["table"]
     assert [row[0], *(cell["text"] for cell in row[1:])] == [
-        "flow-warp error", "mixed 0.0145, real 0.0166", "real 0.0159, mixed 0.0332"]
+        "flow-warp error", "mixed 0.0145 < real 0.0166", "real 0.0159 < mixed 0.0332"]
     assert "DIS" in header[1] and "RIFE" in header[2]
 
 
@@ -39,14 +40,13 @@ def test_two_flows_that_agree_are_said_to_and_a_flow_that_is_not_there_agrees_wi
 
 
 def test_what_compares_with_the_real_clip_stands_beside_the_autoencoder_s_as_well(cells):
-    def of(value):
-        return {"value": value, "low": None, "high": None, "least": value, "most": value, "n": 1, "values": [value]}
-
     table = {"labels": {"heldout": "real", "heldout_vae": "ceiling", "ours": "mine"}, "methods": {},
-             "interval": {"unit": "film"}, "against_vae": {"heldout_vae": {"motion_ratio": {"refused": "it is itself"}},
-                             "ours": {"motion_ratio": of(1.25)}}}
+             "interval": {"unit": "fine-tune"},
+             "against_vae": {"heldout_vae": {"motion_ratio": {"refused": "it is itself"}},
+                             "ours": {"motion_ratio": summarise([1.25, 1.25], "", "ab")}}}
     found = report_tables.against_vae("ocean", table, cells)
     header, (row,) = found["table"]
-    assert header == ["Metric", "ceiling", "mine"] and row[1] == "-" and row[2]["text"].startswith("1.25")
+    assert header == ["Metric", "ceiling", "mine"] and row[1] == "-"
+    assert row[2]["text"].replace("\u00a0", " ") == "1.25, 2 films, 2 fine-tunes"
     assert found["refusals"] == ["motion_ratio refused (-) for ceiling: it is itself"]
     assert report_tables.against_vae("ocean", {"labels": {}, "methods": {}}, cells) is None, "older numbers"
