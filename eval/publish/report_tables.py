@@ -112,8 +112,9 @@ def flows(video: str, table: dict, cells: Cells) -> dict | None:
 def entry(found: dict, unit: str = "film") -> str:
     """`0.971 [0.95, 0.99], 8 films`: a mean with its interval; `0.971 (0.949 to 0.994), 4 films, 2 fine-tunes`: with
     the range of its few films, and what is counted where they share it (`counted`)."""
-    count = counted(found, unit).replace(" ", "\u00a0").replace(",\u00a0", ", ")
-    return f"{found['value']:.4g}{around(found, lambda number: f'{number:.3g}')}, {count}"
+    beside = around(found, lambda number: f"{number:.3g}").strip(), *counted(found, unit).split(", ")
+    first, *rest = (part.replace(" ", "\u00a0") for part in beside)  # a narrow cell breaks between them
+    return f"{found['value']:.4g}{first and ' '}{', '.join([first, *rest])}"
 
 
 def ranks(table: dict, href: str) -> tuple[list[str], list[list]]:
