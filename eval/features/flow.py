@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.features.once import content, once
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -20,25 +21,27 @@ PAIRS = 16  # of frames a batch
 SCALES = (4, 2, 1)  # at which RIFE's three blocks look at the picture
 
 
+@once(1)  # a film's flow is asked for by four measures; of a long one it fills 100 MB
 def dis(frames: np.ndarray) -> np.ndarray:
     """Flow of each frame to the next by OpenCV's DIS, medium preset.
 
     frames uint8 (F, H, W, 3) -> float32 (F - 1, H, W, 2), x and y in pixels. Raises UserError for fewer than 2 frames
     or sides under 16 pixels.
     """
+    if len(frames) < 2:
+        raise UserError(f"optical flow needs 2 frames, got {len(frames)}: sample more frames")
+    if min(frames.shape[1:3]) < 16:
+        raise UserError(f"optical flow needs frames of 16 pixels a side, got {frames.shape[2]}x{frames.shape[1]}")
+    return dis_pairs(frames[:-1], frames[1:])
+
+
+def dis_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """DIS flow of each a[i] to b[i], uint8 (N, H, W, 3) both, sides of 16 pixels or more -> float32 (N, H, W, 2)."""
     import cv2
 
-    _check(frames, "optical flow")
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return np.stack([estimator.calc(a, b, None) for a, b in zip(grey[:-1], grey[1:])])
-
-
-def _check(frames: np.ndarray, what: str) -> None:
-    if len(frames) < 2:
-        raise UserError(f"{what} needs 2 frames, got {len(frames)}: sample more frames")
-    if min(frames.shape[1:3]) < 16:
-        raise UserError(f"{what} needs frames of 16 pixels a side, got {frames.shape[2]}x{frames.shape[1]}")
+    grey = ([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames] for frames in (a, b))
+    return np.stack([estimator.calc(one, other, None) for one, other in zip(*grey)])
 
 
 class Rife:
@@ -70,11 +73,16 @@ class Rife:
 
         "flow" float32 (N, H, W, 2), how far each pixel goes from a to b; "error" float32 (N, H, W), the mean absolute
         difference in [0, 1] of the two frames, each carried there by its half of the flow; "middle" uint8
-        (N, H, W, 3), the frame that RIFE makes of both.
+        (N, H, W, 3), the frame that RIFE makes of both. A pair that occurs again, as in a still repeated, is computed
+        once.
         """
         import torch
 
         height, width = a.shape[1:3]
+        keys = [content(np.stack(pair)) for pair in zip(a, b)]
+        distinct = list(dict.fromkeys(keys))
+        first_of = [keys.index(key) for key in distinct]
+        a, b = a[first_of], b[first_of]
         found: dict[str, list[np.ndarray]] = {"flow": [], "error": [], "middle": []}
         for start in range(0, len(a), PAIRS):
             first, second = (self._tensor(frames[start:start + PAIRS]) for frames in (a, b))
@@ -85,7 +93,8 @@ class Rife:
                         "middle": (earlier * share + later * (1 - share)).clamp(0, 1).mul(255).round().byte()}
             for name, tensor in made.items():
                 found[name].append(tensor[:, :, :height, :width].permute(0, 2, 3, 1).cpu().numpy())
-        whole = {name: np.concatenate(parts) for name, parts in found.items()}
+        again = [distinct.index(key) for key in keys]
+        whole = {name: np.concatenate(parts)[again] for name, parts in found.items()}
         return whole | {"error": whole["error"][..., 0]}
 
     def _tensor(self, frames: np.ndarray):

@@ -94,7 +94,8 @@ class Inception:
 
     def __init__(self, path: Path, device: str = "cpu"):
         import torch
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        from torch.nn.utils.fusion import fuse_conv_bn_eval
+        from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
 
         state = inception_state(path)
         state["fc.weight"], state["fc.bias"] = torch.zeros(1008, 2048), torch.zeros(1008)  # unused by FID
@@ -103,7 +104,11 @@ class Inception:
         buffer.seek(0)
         self.network = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=buffer
-        ).to(device, memory_format=torch.channels_last)  # a third to a half faster on a CPU
+        )
+        for block in self.network.modules():  # a convolution and its fixed batch norm are one convolution: a fifth faster
+            if isinstance(block, BasicConv2d):
+                block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), torch.nn.Identity()
+        self.network.to(device, memory_format=torch.channels_last)  # a third to a half faster on a CPU
         self.device = device
         self.sha256 = sha256(path)
         self.name = "Inception-v3 (TensorFlow 2015-12-05, pool3, 2048)"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.features.flow import dis_pairs
 from eval.films import controls
 from lnm.errors import UserError
 
@@ -44,10 +45,8 @@ def flow_extrapolation(still, num_frames, fps, seed, *, train, train_fps, **cont
         raise UserError(f"flow extrapolation needs 2 training frames, got {len(train)}: give a longer clip")
     distances = np.square(train[:-1].astype(np.float32) - still.astype(np.float32)).mean(axis=(1, 2, 3))
     t = np.argsort(distances, kind="stable")[seed % len(distances)]
-    earlier, later = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in train[t:t + 2])
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    step = estimator.calc(later, earlier, None) * (train_fps / fps)  # (H, W, 2): where each pixel comes from
-    height, width = earlier.shape
+    step = dis_pairs(train[t + 1:t + 2], train[t:t + 1])[0] * (train_fps / fps)  # (H, W, 2): where each comes from
+    height, width = still.shape[:2]
     here = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     source, film = here, []
     for _ in range(num_frames):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from eval.features.flow import dis
+from eval.features.once import once
 from lnm.errors import UserError
 
 VBENCH_FPS = 8  # to which VBench thins a film before it asks whether it moves
@@ -53,6 +54,7 @@ def dynamic_degree(frames: np.ndarray, fps: float | None = None) -> float:
     return float(dynamic_margin(frames, fps) > 1)
 
 
+@once(64)
 def tracks(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Velocities and accelerations of points tracked by DIS flow: vectors (N, 2) in pixels a step and a step squared.
 

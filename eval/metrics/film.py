@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from eval.features.once import once
 from eval.metrics import copying, fidelity, motion
 from eval.statistics.intervals import Measured, Row, measured
 
@@ -17,6 +18,7 @@ def _made(parts: np.ndarray | str, unit: str, statistic: Callable = np.mean, **o
     return parts if isinstance(parts, str) else Measured(parts, unit, statistic, **options)
 
 
+@once(64)  # the row beside the real clip and the one beside it through the VAE ask for the same
 def alone(frames: np.ndarray) -> Row:
     """The metrics of a film uint8 (F, H, W, 3) that need nothing else; and "directions", which `beside` needs."""
     flow = measured(motion.flow_warps, frames)

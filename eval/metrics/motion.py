@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from eval.features.flow import dis, dis_pairs
 from lnm.errors import UserError
 
 SECTORS = 16  # bins of flow direction; the first is centred on motion to the right, the fifth on motion downwards
@@ -61,16 +62,13 @@ def flow_warps(frames: np.ndarray) -> dict[str, np.ndarray]:
     import cv2
 
     x = _at_least(frames, 2, "flow-warp error")
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    height, width = grey[0].shape
+    height, width = frames.shape[1:3]
     if min(height, width) < 16:
         raise UserError(f"flow-warp error needs frames of 16 pixels a side, got {width}x{height}")
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = dis(frames), dis_pairs(frames[1:], frames[:-1])
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     errors, visible, speeds, directions = [], [], [], []
-    for t in range(len(frames) - 1):
-        forward = estimator.calc(grey[t], grey[t + 1], None)  # (H, W, 2): where each pixel of t went
-        backward = estimator.calc(grey[t + 1], grey[t], None)
+    for t, (forward, backward) in enumerate(zip(there, back)):  # (H, W, 2): where each pixel of t went, came from
         to_x, to_y = columns + forward[..., 0], rows + forward[..., 1]
         warped = cv2.remap(x[t + 1], to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         returned = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -23,7 +23,7 @@ from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.metrics.reference import Reference
 from eval.metrics.suite import Suite, disagreements
 from eval.registry import IN_TIME, MISMATCHED, TO_HELDOUT, UNITS
-from eval.statistics.intervals import Measured, measured, rounded
+from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.paired import differences
 from eval.statistics.small import FEWEST, LEVEL, summarise
 from lnm.errors import UserError
@@ -171,16 +171,25 @@ class Scorer:
         """metric -> value or reason. part_of: "real" or "train" where the frames are some of these, "vae" where they
         are the real ones through the VAE."""
         own = alone(frames)
-        row = own | beside(frames, own, self.real, self.real_row) | nearest(frames, self.material.train)
+        row = self._beside_real(frames, own, name, part_of) | nearest(frames, self.material.train)
         still = self.material.still if not part_of or self.material.starts_real else (
             "these frames are real and do not start from the still")
         row |= start(frames[0], still, self.ceiling, self.lpips)
         row["detail_kept"] = Measured(own["detail"].parts / self.detail_vae, "frame") if self.detail_vae else (
             "the reconstructed clip has no detail")
-        row |= self.clip(frames, name, part_of == "real") | self.inception(frames, name, part_of)
-        row |= self.video(frames, name, part_of == "real") | self.suite(frames, name)
-        row |= self.heldout.added(frames, name, part_of == "real")
+        row |= self.suite(frames, name)
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in UNITS}
+
+    def _beside_real(self, frames: np.ndarray, own: Row, name: str, part_of: str) -> Row:
+        """What a film is by itself, and beside the real frames."""
+        row = own | beside(frames, own, self.real, self.real_row)
+        row |= self.clip(frames, name, part_of == "real") | self.inception(frames, name, part_of)
+        return row | self.video(frames, name, part_of == "real") | self.heldout.added(frames, name, part_of == "real")
+
+    def to_heldout(self, frames: np.ndarray, name: str, part_of: str) -> dict[str, float | str]:
+        """metric -> value or reason, of those alone that compare with the held-out frames."""
+        row = self._beside_real(frames, alone(frames), name, part_of)
+        return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
     def against_vae(self, frames: np.ndarray, name: str) -> dict[str, float | str]:
         """metric -> value or reason, of those that compare with real frames, beside them through the autoencoder."""
@@ -252,8 +261,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     sets = film_sets(material, results, settings, noise)
     score = Scorer(settings, results, material)
     methods = score_sets(sets, score, settings)
-    window = score(material.train[-material.length:], "real, trained on", "train")
-    alike = rounded({metric: window[metric] for metric in TO_HELDOUT})
+    alike = rounded(score.to_heldout(material.train[-material.length:], "real, trained on", "train"))
     control_names = [name for name in sets if name in CONTROLS]
     sheet = [name for name in SHEET if name in sets] + [name for name in sets if name not in LABELS]
     metrics = rounded({

@@ -43,8 +43,12 @@ def test_inception_equals_the_torchscript_file_itself(inception):
 @needs_inception
 def test_every_inception_tensor_is_used_once_and_only_the_logits_are_missing(inception):
     state = inception_state(WEIGHTS)
-    network = set(inception.network.state_dict())
-    assert network - set(state) == {"fc.weight", "fc.bias"} and set(state) <= network
+    weights = {name for name in state if name.endswith("conv.weight")}
+    assert {name for name in inception.network.state_dict() if name.endswith("weight")} == weights | {"fc.weight"}
+    for name in weights:  # its batch norm is in it: no scale, so what divides is the deviation of the channel alone
+        folded, deviation = inception.network.get_parameter(name), (state[name.replace(
+            "conv.weight", "bn.running_var")] + 0.001).sqrt()
+        np.testing.assert_allclose(folded * deviation[:, None, None, None], state[name], rtol=1e-4, atol=1e-6)
     assert len({tensor.data_ptr() for name, tensor in state.items() if name.endswith("conv.weight")}) == 94
 
 

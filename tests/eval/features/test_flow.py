@@ -61,6 +61,19 @@ def test_rife_sees_no_motion_in_equal_frames_and_the_opposite_the_other_way_roun
 
 
 @needs_rife
+def test_a_pair_that_occurs_again_is_computed_once_and_stands_in_its_place(rife, monkeypatch):
+    film = translated(count=3)[[0, 0, 1, 0, 0, 1, 2]]
+    plain = [rife.between(a[None], b[None]) for a, b in zip(film[:-1], film[1:])]
+    seen = []
+    network = rife.network
+    monkeypatch.setattr(rife, "network", lambda a, b: seen.append(len(a)) or network(a, b))
+    found = rife.between(film[:-1], film[1:])
+    assert seen == [4]  # of 6 pairs (0, 0) and (0, 1) occur twice
+    for name in ("flow", "error"):
+        np.testing.assert_allclose(found[name], np.concatenate([one[name] for one in plain]), atol=1e-3)
+
+
+@needs_rife
 def test_rifes_middle_frame_is_nearer_to_the_true_one_than_a_blend(rife):
     picture = texture(size=160)
     film = np.stack([picture[:128, 3 * t:3 * t + 128] for t in range(3)])
