@@ -162,6 +162,26 @@ def frames(draws: int, seed: int) -> list[Line]:
     return lines
 
 
+def scalars(draws: int, seed: int) -> list[Line]:
+    """The mean of a scalar series, such as motion by frame pair: whoever gets an interval, however few they are, is
+    counted. "was": without a least length."""
+    def one(rng, n, r, long):
+        x = autoregressive(rng, n, 1, r)[:, 0]
+        found = blocks.jackknife(np.mean, x, long=long)
+        return None if isinstance(found, str) else covers(found, 0)
+
+    lines = []
+    for n, r, bound in ((15, 0.3, 0.95), (15, 0.7, 0.95), (24, 0.8, 0.95), (48, 0.8, 0.95), (96, 0.9, 0.95),
+                        (240, 0.0, 0.95), (240, 0.5, 0.95), (240, 0.8, 0.95), (240, 0.9, 0.95), (240, 0.95, 0.85)):
+        for what, long in (("was: jackknife by time", 0), ("jackknife by time", blocks.LONG)):
+            if long == 0 and n >= blocks.LONG:
+                continue
+            found = rate(draws, np.random.default_rng([seed, n, int(100 * r)]),
+                         lambda rng, n=n, r=r, long=long: one(rng, n, r, long))
+            lines.append(Line(what, f"{n} scalars, r = {r:g}", bound, *found, bool(long) and found[1] > 0))
+    return lines
+
+
 # --- votes ----------------------------------------------------------------------------------------------------------
 
 
@@ -245,7 +265,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     lines: list[Line] = []
     print(f"{'what':48}{'on':32}{'nominal':>8}{'measured':>9}{'given':>7}")
-    for part in (means, clustered, false_positives, frames, votes, ranked, lucky):
+    for part in (means, clustered, false_positives, frames, scalars, votes, ranked, lucky):
         for line in part(args.draws, args.seed):
             lines.append(line)
             wrong = "" if line.holds or not line.used else "  short" if not line.is_test else "  too many"

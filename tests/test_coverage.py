@@ -24,3 +24,12 @@ def test_a_test_may_not_exceed_and_an_interval_may_not_fall_short_of_what_it_say
 
     assert line(0.95, 0.91, False).holds and not line(0.95, 0.89, False).holds
     assert line(0.05, 0.01, True).holds and not line(0.05, 0.07, True).holds
+
+
+def test_scalar_series_are_counted_wherever_an_interval_comes_out_and_were_short():
+    lines = {(line.what, line.data): line for line in coverage.scalars(100, 0)}
+    was = lines["was: jackknife by time", "15 scalars, r = 0.7"]
+    assert not was.used and not was.holds and 0 < was.given < 0.5
+    now = lines["jackknife by time", "15 scalars, r = 0.7"]
+    assert now.given == 0 and not now.used
+    assert all(line.used for (what, data), line in lines.items() if data.startswith("240"))

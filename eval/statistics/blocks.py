@@ -1,7 +1,9 @@
 """Consecutive frames are not independent: what an interval, and a floor, of a film's frames has to take into account.
 
 `jackknife` leaves out one stretch of time at a time (Künsch 1989), and gives no interval where the frames are worth
-fewer than FEWEST independent ones. `windows` and `window_floor` say what a metric of n frames gives for real frames
+fewer than FEWEST independent ones. Of a scalar series that is known only once it is long: in a short one the intervals
+that pass are those whose correlation was underestimated, and of 15 parts correlated at 0.7 they cover 64%. So a series
+of fewer than WIDE dimensions has none below LONG parts. `windows` and `window_floor` say what a metric of n frames gives for real frames
 beside real frames, drawn as a film is: consecutive, and as many.
 """
 
@@ -14,6 +16,8 @@ import numpy as np
 from eval.statistics.small import FEWEST, LEVEL
 from lnm.errors import UserError
 
+LONG = 240  # parts from which on a scalar series has an interval: at a correlation of 0.9 it covers nine times in ten
+WIDE = 24  # dimensions from which on the correlation of few parts is known well enough (benchmarks.coverage)
 BLOCKS = FEWEST  # more would be shorter: at 16 frames 5 blocks are 3 frames each
 
 
@@ -32,19 +36,22 @@ def correlation_time(parts: np.ndarray) -> float:
     return np.inf if r >= 1 else max(1.0, (1 + r) / (1 - r))
 
 
-def jackknife(statistic: Callable[[np.ndarray], float], parts: np.ndarray,
-              level: float = LEVEL) -> tuple[float, float] | str:
+def jackknife(statistic: Callable[[np.ndarray], float], parts: np.ndarray, level: float = LEVEL,
+              long: int = LONG) -> tuple[float, float] | str:
     """A t interval of `statistic` over one film by leaving out each of BLOCKS stretches of time, or the reason (str)
     why there is none.
 
-    parts: (n, ...), one a frame (pair, window), in order of time. Nothing is repeated, as a bootstrap would: the
-    distances (FID, KID) are biased by repeated frames.
+    parts: (n, ...), one a frame (pair, window), in order of time; n >= long where a part has fewer than WIDE numbers.
+    Of such series it covers 92% and more up to a correlation of neighbours of 0.9, and 87% at 0.95 (simulated, AR(1)).
+    Nothing is repeated, as a bootstrap would: the distances (FID, KID) are biased by repeated frames.
     """
     from scipy.stats import t
 
     n = len(parts)
     if n < 2 * BLOCKS:
         return f"an interval needs {2 * BLOCKS} parts in time, there are {n}"
+    if n < long and parts[0].size < WIDE:
+        return f"an interval over one film's frames needs {long} of them, to know how alike neighbours are: there are {n}"
     worth = n / correlation_time(parts)
     if worth < FEWEST:
         return f"{n} neighbours this alike are worth {worth:.1f} independent ones: an interval needs {FEWEST}"

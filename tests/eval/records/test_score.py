@@ -179,7 +179,7 @@ def test_every_metric_has_a_unit_and_a_reading():
 
 
 def test_an_interval_of_a_gap_is_of_the_gap_and_not_of_its_parts():
-    parts = np.random.default_rng(0).normal(5, 1, 40)
+    parts = np.random.default_rng(0).normal(5, 1, 300)
     gap = Measured(parts, "frame pair", lambda parts: abs(parts.mean() - 2))
     low, high = gap.interval()
     assert low < gap.value < high < 4 and (low + high) / 2 == pytest.approx(gap.value)
