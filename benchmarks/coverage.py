@@ -3,8 +3,10 @@
     python -m benchmarks.coverage [--draws 2000] [--seed 0] [--json FILE]
 
 Each line draws data from a stated truth `draws` times (the slow ones a twentieth of that), makes the interval or the
-test as the harness does, and counts. "was" names what stood there before. A line that is `used` and falls short of its
-nominal value by more than 5 points (a test: exceeds it by more than 1) makes the exit code 1.
+test as the harness does, and counts. "was" names what stood there before. Every line of something that the harness
+prints is `used`: one that falls short of its bound makes the exit code 1. The bound is 5 points below the nominal value
+(a test: 1 above), but where data are known to break an interval's assumption it is what the docs say beside it: 85% for
+means of long tails, 82% for frames correlated at 0.95.
 """
 
 from __future__ import annotations
@@ -33,10 +35,16 @@ class Line:
     given: float
     used: bool
     is_test: bool = False
+    said: float | None = None  # the bound where the docs say another than the nominal value
+
+    @property
+    def bound(self) -> float:
+        """The least (of a test: the most) that the measured value may be."""
+        return self.said or self.nominal + (0.01 if self.is_test else -0.05)
 
     @property
     def holds(self) -> bool:
-        return self.measured <= self.nominal + 0.01 if self.is_test else self.measured >= self.nominal - 0.05
+        return self.measured <= self.bound if self.is_test else self.measured >= self.bound
 
 
 def rate(draws: int, rng: np.random.Generator, one: Callable) -> tuple[float, float]:
@@ -60,6 +68,9 @@ def covers(interval: tuple[float | None, float | None], truth: float) -> bool | 
 # --- films and videos -----------------------------------------------------------------------------------------------
 
 
+LONG_TAILS = 0.85  # docs/report.md says "about 88% for long tails"; 3 points are left to chance
+
+
 def means(draws: int, seed: int) -> list[Line]:
     """Means of a few films: normal data, and data with a long tail (exponential)."""
     lines = []
@@ -67,14 +78,15 @@ def means(draws: int, seed: int) -> list[Line]:
         for name, draw in (("normal", lambda rng, n=n: rng.normal(0, 1, n)),
                            ("exponential", lambda rng, n=n: rng.exponential(1, n) - 1)):
             for what, used, interval in (("was: percentile bootstrap", False, percentile),
-                                         ("Student's t", n >= small.FEWEST and name == "normal",
+                                         ("Student's t", n >= small.FEWEST,
                                           lambda x, rng: small.student(x))):
                 if n < small.FEWEST and name == "exponential":
                     continue
                 found = rate(draws, np.random.default_rng([seed, n]),
                              lambda rng, draw=draw, interval=interval: covers(interval(draw(rng), rng), 0))
                 said = " (not printed: points and range)" if n < small.FEWEST and "Student" in what else ""
-                lines.append(Line(what + said, f"{n} films, {name}", 0.95, *found, used))
+                lines.append(Line(what + said, f"{n} films, {name}", 0.95, *found, used,
+                                  said=LONG_TAILS if name == "exponential" else None))
     return lines
 
 
@@ -158,7 +170,7 @@ def frames(draws: int, seed: int) -> list[Line]:
             given = [covers(answer, truth) for answer in answers if not isinstance(answer, str)]
             measured = float(np.mean(given)) if given else float("nan")
             share = len(given) / len(films)
-            lines.append(Line(what, f"{n} frames, r = {r:g}", 0.95, measured, share, used and share > 0.5))
+            lines.append(Line(what, f"{n} frames, r = {r:g}", 0.95, measured, share, used and share > 0))
     return lines
 
 
@@ -171,14 +183,15 @@ def scalars(draws: int, seed: int) -> list[Line]:
         return None if isinstance(found, str) else covers(found, 0)
 
     lines = []
-    for n, r, bound in ((15, 0.3, 0.95), (15, 0.7, 0.95), (24, 0.8, 0.95), (48, 0.8, 0.95), (96, 0.9, 0.95),
-                        (240, 0.0, 0.95), (240, 0.5, 0.95), (240, 0.8, 0.95), (240, 0.9, 0.95), (240, 0.95, 0.85)):
+    for n, r in ((15, 0.3), (15, 0.5), (15, 0.7), (24, 0.8), (48, 0.8), (96, 0.9),
+                 (240, 0.0), (240, 0.5), (240, 0.8), (240, 0.9), (240, 0.95)):
         for what, long in (("was: jackknife by time", 0), ("jackknife by time", blocks.LONG)):
             if long == 0 and n >= blocks.LONG:
                 continue
             found = rate(draws, np.random.default_rng([seed, n, int(100 * r)]),
                          lambda rng, n=n, r=r, long=long: one(rng, n, r, long))
-            lines.append(Line(what, f"{n} scalars, r = {r:g}", bound, *found, bool(long) and found[1] > 0))
+            lines.append(Line(what, f"{n} scalars, r = {r:g}", 0.95, *found, bool(long) and found[1] > 0,
+                              said=0.82 if r > 0.9 else None))
     return lines
 
 
@@ -201,7 +214,7 @@ def votes(draws: int, seed: int) -> list[Line]:
         return covers((entry["low"], entry["high"]), truth)
 
     lines = []
-    for observers, videos in ((6, 3), (20, 3), (20, 6), (12, 10), (40, 10)):
+    for observers, videos in ((6, 3), (20, 3), (20, 4), (20, 6), (12, 10), (40, 10)):
         fixed = np.random.default_rng([seed, videos]).normal(0, 0.8, (1, videos))
         many = np.random.default_rng(seed).normal(0, 1, 400_000)
         shares = {True: float(np.mean(1 / (1 + np.exp(-(0.6 + 0.8 * many[:, None] + fixed))))),
@@ -236,7 +249,7 @@ def ranked(draws: int, seed: int) -> list[Line]:
         return covers((low, high), truth[0])
 
     lines = []
-    for observers, videos in ((12, 3), (20, 6)):
+    for observers, videos in ((12, 3), (12, 4), (20, 6)):
         found = rate(max(draws // 20, 50), np.random.default_rng([seed, observers, videos]),
                      lambda rng, o=observers, v=videos: one(rng, o, v, 0.3))
         lines.append(Line(f"Davidson strengths, over {crossed.units(observers, videos)}",
@@ -264,18 +277,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="a file for what is printed")
     args = parser.parse_args(argv)
     lines: list[Line] = []
-    print(f"{'what':48}{'on':32}{'nominal':>8}{'measured':>9}{'given':>7}")
+    print(f"{'what':48}{'on':32}{'nominal':>8}{'bound':>7}{'measured':>9}{'given':>7}")
     for part in (means, clustered, false_positives, frames, scalars, votes, ranked, lucky):
         for line in part(args.draws, args.seed):
             lines.append(line)
             wrong = "" if line.holds or not line.used else "  short" if not line.is_test else "  too many"
-            print(f"{line.what:48}{line.data:32}{line.nominal:8.0%}{line.measured:9.1%}{line.given:7.0%}{wrong}",
+            print(f"{line.what:48}{line.data:32}{line.nominal:8.0%}{line.bound:7.0%}{line.measured:9.1%}{line.given:7.0%}{wrong}",
                   flush=True)
     held = all(line.holds for line in lines if line.used)
-    print("what the harness prints holds to within 5 points, and its tests to within 1: " + ("yes" if held else "NO"))
+    print("all that the harness prints keeps its bound: " + ("yes" if held else "NO"))
     if args.json:
-        write_json(args.json, {"draws": args.draws, "seed": args.seed, "lines": [asdict(line) for line in lines],
-                               "passed": held})
+        rows = [asdict(line) | {"bound": line.bound, "holds": line.holds} for line in lines]
+        write_json(args.json, {"draws": args.draws, "seed": args.seed, "lines": rows, "passed": held})
     return 0 if held else 1
 
 

@@ -13,6 +13,17 @@ def test_it_finds_the_bootstrap_short_at_the_defaults_2_films_and_students_inter
     assert not lines["Student's t (not printed: points and range)", "2 films, normal"].used
 
 
+def test_all_that_is_printed_is_counted_long_tails_by_the_bound_that_the_docs_say():
+    lines = coverage.means(1500, 0)
+    printed = [line for line in lines if line.what == "Student's t"]
+    assert {line.data for line in printed} == {f"{n} films, {name}" for n in (5, 6, 8) for name in (
+        "normal", "exponential")} and all(line.used for line in printed)
+    for line in printed:
+        tails = line.data.endswith("exponential")
+        assert line.nominal == 0.95 and line.bound == pytest.approx(0.85 if tails else 0.9) and line.holds
+        assert not tails or line.measured < 0.92  # which is why another bound is said
+
+
 def test_a_rate_counts_only_the_draws_that_give_an_answer():
     answers = iter([True, None, False, True])
     assert coverage.rate(4, None, lambda rng: next(answers)) == (pytest.approx(2 / 3), 0.75)
