@@ -11,7 +11,7 @@ import numpy as np
 
 from eval.features.once import once
 from eval.metrics import copying, fidelity, motion
-from eval.statistics.intervals import Measured, Row, measured
+from eval.statistics.intervals import Measured, Row, measured, single
 
 
 def _made(parts: np.ndarray | str, unit: str, statistic: Callable = np.mean, **options) -> Measured | str:
@@ -31,14 +31,9 @@ def alone(frames: np.ndarray) -> Row:
         "flow_speed": _made(flow["speed"], "frame pair"),
         "detail": Measured(fidelity.details(frames), "frame"),
         "colour_drift": _made(measured(fidelity.colour_drifts, frames), "frame"),
-        "colour_slope": _single(measured(fidelity.colour_slope, frames), "film"),
+        "colour_slope": single(measured(fidelity.colour_slope, frames)),
         "directions": _made(flow["directions"], "frame pair", lambda parts: parts.mean(0)),
     }
-
-
-def _single(value: float | str, unit: str) -> Measured | str:
-    """A metric of one part: a value without an interval."""
-    return value if isinstance(value, str) else Measured(np.array([value]), unit)
 
 
 def beside(frames: np.ndarray, own: Row, real: np.ndarray | str, real_row: Row) -> Row:
@@ -60,8 +55,8 @@ def beside(frames: np.ndarray, own: Row, real: np.ndarray | str, real_row: Row) 
              if isinstance(row["flow_speed"], Measured) and row["flow_speed"].value == 0),
             None) or _gap(own["directions"], real_row["directions"],
                           lambda a, b: motion.direction_gap(a.mean(0), b.mean(0))),
-        "spectrum_gap": spectra[0] if isinstance(spectra[0], str) else Measured(
-            np.stack(spectra, axis=1), "tile", lambda parts: motion.spectrum_gap(*parts.mean(0))),
+        "spectrum_gap": spectra[0] if isinstance(spectra[0], str) else single(
+            motion.spectrum_gap(*(tiles.mean(0) for tiles in spectra))),
     }
 
 
@@ -91,10 +86,10 @@ def start(frame: np.ndarray, still: np.ndarray | str, ceiling: float | str, lpip
     db = measured(fidelity.psnr, frame, still)
     below = next((entry for entry in (db, ceiling) if isinstance(entry, str)), None)
     return {
-        "frame0_db": _single(db, "film"),
-        "frame0_db_below_ceiling": below or _single(ceiling - db, "film"),
-        "frame0_ssim": _single(measured(fidelity.ssim, frame, still), "film"),
-        "frame0_lpips": lpips if isinstance(lpips, str) else _single(measured(lpips, frame, still), "film"),
+        "frame0_db": single(db),
+        "frame0_db_below_ceiling": below or single(ceiling - db),
+        "frame0_ssim": single(measured(fidelity.ssim, frame, still)),
+        "frame0_lpips": lpips if isinstance(lpips, str) else single(measured(lpips, frame, still)),
     }
 
 

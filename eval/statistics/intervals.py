@@ -32,6 +32,11 @@ class Measured:
         return blocks.jackknife(self.statistic, self.parts)
 
 
+def single(value: float | str) -> Measured | str:
+    """A metric of a film as a whole: one part, and so no interval; a reason stays one."""
+    return value if isinstance(value, str) else Measured(np.array([value]), "film")
+
+
 Row = dict[str, "Measured | str"]
 
 

@@ -7,6 +7,7 @@ from textures import SIZE, noise, texture, translated
 from eval import registry
 from eval.films import controls
 from eval.metrics import fidelity, motion
+from eval.metrics.film import alone, beside
 from lnm.errors import UserError
 
 
@@ -173,3 +174,12 @@ def test_shuffling_keeps_the_frames_and_loses_the_motion():
 def test_too_few_frames_are_refused_with_their_number(metric, count):
     with pytest.raises(UserError, match=f"got {count}"):
         metric(noise(count))
+
+
+def test_the_spectrum_s_distance_is_one_value_whose_tiles_are_no_stretches_of_time():
+    """Its 16 parts were tiles of the picture, and the jackknife by time ran over them."""
+    own, real = translated(count=12), translated(step=1, count=12)
+    entry = beside(own, alone(own), real, alone(real))["spectrum_gap"]
+    spectra = [motion.spectra(film).mean(0) for film in (own, real)]
+    assert entry.value == pytest.approx(motion.spectrum_gap(*spectra)) and entry.value > 0
+    assert entry.unit == "film" and len(entry.parts) == 1 and isinstance(entry.interval(), str)
