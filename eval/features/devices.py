@@ -1,6 +1,8 @@
-"""Where a network runs, and which version of a library it comes from."""
+"""Where a network runs, what it is given, and which version of a library it comes from."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from lnm.errors import UserError
 
@@ -19,3 +21,10 @@ def pick_device(device: str) -> str:
 def version(module: str) -> str:
     """The version that an importable module gives itself."""
     return __import__(module).__version__
+
+
+def tensor(image: np.ndarray):
+    """uint8 (H, W, 3) -> torch float32 (1, 3, H, W) in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None])).float() / 255

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.features.devices import tensor
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -48,11 +49,4 @@ class Lpips:
         if min(a.shape[:2]) < 32:
             raise UserError(f"LPIPS needs images of 32 pixels a side, got {a.shape[1]}x{a.shape[0]}")
         with torch.no_grad():
-            return float(self.network(_tensor(a), _tensor(b), normalize=True))
-
-
-def _tensor(image: np.ndarray):
-    """uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]."""
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None])).float() / 255
+            return float(self.network(tensor(a), tensor(b), normalize=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from eval.features.devices import tensor
 from eval.registry import DETAIL_SIGMA, EQUAL_DB
 from lnm.errors import UserError
 
@@ -39,19 +40,12 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     _alike(a, b, "SSIM")
     if min(a.shape[:2]) < 11:
         raise UserError(f"SSIM needs images of 11 pixels a side, got {a.shape[1]}x{a.shape[0]}")
-    return float(structural_similarity_index_measure(_tensor(a), _tensor(b), data_range=1.0))
+    return float(structural_similarity_index_measure(tensor(a), tensor(b), data_range=1.0))
 
 
 def _alike(a: np.ndarray, b: np.ndarray, what: str) -> None:
     if a.shape != b.shape:
         raise UserError(f"{what} needs images of one size, got {a.shape} and {b.shape}")
-
-
-def _tensor(image: np.ndarray):
-    """uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]."""
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None])).float() / 255
 
 
 def colour_drifts(frames: np.ndarray) -> np.ndarray:

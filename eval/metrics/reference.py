@@ -20,7 +20,7 @@ from eval.metrics.frechet import (
     kid_from_features,
     too_short,
 )
-from eval.statistics.intervals import Measured, Row, measured
+from eval.statistics.intervals import Measured, Row, measured, single
 
 ADDED = ("velocity_gap", "acceleration_gap", "precision_inception", "recall_inception", "kid_subsets",
          "kid_subsets_deviation")
@@ -47,7 +47,7 @@ class Reference:
         reason = next((vectors for vectors in (self.vectors, own) if isinstance(vectors, str)), None)
         if reason:
             return {"velocity_gap": reason, "acceleration_gap": reason}
-        return {name: Measured(np.array([dynamics.vector_gap(a, b)]), "film")
+        return {name: single(dynamics.vector_gap(a, b))
                 for name, a, b in zip(("velocity_gap", "acceleration_gap"), own, self.vectors)}
 
     def _features(self, is_real: bool) -> np.ndarray | str:
@@ -74,7 +74,7 @@ class Reference:
         for pair, function in ((names[:2], coverage.precision_recall), (names[2:], coverage.kid_subsets)):
             found = images if isinstance(images, str) else measured(function, images, real)
             row |= dict.fromkeys(pair, found) if isinstance(found, str) else {
-                name: Measured(np.array([value]), "film") for name, value in zip(pair, found)}
+                name: single(value) for name, value in zip(pair, found)}
         return row
 
     def all(self, frames: np.ndarray, own: Row, video: VideoMetrics, label: str = "frames",
@@ -92,9 +92,8 @@ class Reference:
         real = self._features(is_real)
         images = real if isinstance(real, str) else self._images(frames, label)
         for name, metric in (("fid_heldout", fid_from_features), ("kid_heldout", kid_from_features)):
-            found = next((known for known in (real, images) if isinstance(known, str)), None) or measured(
-                metric, images, real)
-            row[name] = found if isinstance(found, str) else Measured(np.array([found]), "film")
+            row[name] = next((known for known in (real, images) if isinstance(known, str)), None) or single(measured(
+                metric, images, real))
         refused = self.clip.backend.get("refused") or (self.real if isinstance(self.real, str) else "")
         row["image_image"] = refused or Measured(clips.image_cosines(
             self.clip.features(frames, label), self.clip.features(self.real, "reference")), "frame")

@@ -14,7 +14,9 @@ from eval.metrics import dynamics
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.frechet import InceptionMetrics
 from eval.metrics.patches import ROUNDS, SHORTER, STRIDE, Patches
-from eval.statistics.intervals import Measured, Row, measured
+from eval.statistics.intervals import Measured, Row, measured, single
+
+FLOWS = {"speed": ("flow_speed", "flow_speed_rife"), "warp": ("flow_warp", "flow_warp_rife")}  # by DIS and by RIFE
 
 
 class Suite:
@@ -47,10 +49,8 @@ class Suite:
         return self._dynamic(frames) | self._rife(frames) | self._consistency(frames, label) | self._patches(frames)
 
     def _dynamic(self, frames: np.ndarray) -> Row:
-        margin = measured(dynamics.dynamic_margin, frames, self.fps)
-        if isinstance(margin, str):
-            return {"dynamic_degree": margin, "dynamic_margin": margin}
-        return {"dynamic_degree": _one(float(margin > 1)), "dynamic_margin": _one(margin)}
+        return {"dynamic_degree": single(measured(dynamics.dynamic_degree, frames, self.fps)),
+                "dynamic_margin": single(measured(dynamics.dynamic_margin, frames, self.fps))}
 
     def _rife(self, frames: np.ndarray) -> Row:
         if isinstance(self.rife, str) or len(frames) < 3:
@@ -79,12 +79,7 @@ class Suite:
         if isinstance(field, str):
             return {"nnf_distance": field, "nnf_diversity": field}
         return {"nnf_distance": Measured(field.distances.mean(axis=(1, 2), dtype=np.float64), "frame"),
-                "nnf_diversity": _one(field.diversity)}
-
-
-def _one(value: float) -> Measured:
-    """A metric of one part: a value without an interval."""
-    return Measured(np.array([value]), "film")
+                "nnf_diversity": single(field.diversity)}
 
 
 def disagreements(methods: dict, metrics: tuple[str, str]) -> list[dict]:

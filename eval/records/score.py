@@ -26,7 +26,7 @@ from eval.metrics.film import alone, beside, nearest, start
 from eval.metrics.flags import flags
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.metrics.reference import Reference
-from eval.metrics.suite import Suite, disagreements
+from eval.metrics.suite import FLOWS, Suite, disagreements
 from eval.records.given import Film, Given, Missing, named
 from eval.records.kept import is_kept, keep, load
 from eval.registry import IN_TIME, NEEDS, TO_HELDOUT, UNITS
@@ -42,7 +42,6 @@ NOTE = ("Of one film, intervals leave out stretches of time (jackknife), and are
         f"films they are Student's from {FEWEST} on; of fewer the range stands in round brackets.")
 LABELS = {"static": "static", "static_noise": "static + noise", "shuffled": "shuffled",
           "reference": "reference", "reference_vae": "reference through the VAE"}
-FLOWS = {"speed": ("flow_speed", "flow_speed_rife"), "warp": ("flow_warp", "flow_warp_rife")}  # by DIS and by RIFE
 
 
 @dataclass

@@ -21,7 +21,7 @@ from eval.metrics.film import alone, beside, nearest, start
 from eval.metrics.flags import flags, real_value
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.metrics.reference import Reference
-from eval.metrics.suite import Suite, disagreements
+from eval.metrics.suite import FLOWS, Suite, disagreements
 from eval.registry import IN_TIME, MISMATCHED, TO_HELDOUT, UNITS
 from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.paired import differences
@@ -45,7 +45,6 @@ LABELS = {
 CONTROLS = ("heldout", "heldout_vae", "static", "static_noise", "shuffled")
 SHEET = ("heldout", "heldout_vae", "ours", "identity", "frame_by_frame", "flow_extrapolation", "static_noise")
 SCHEMA = "latentmovies metrics 2"  # 2: measures of public benchmarks, and everything beside the autoencoder's ceiling
-FLOWS = {"speed": ("flow_speed", "flow_speed_rife"), "warp": ("flow_warp", "flow_warp_rife")}  # by DIS and by RIFE
 SUMMARY = {  # headline name -> metric of ours, for `dvc metrics`
     "motion_ratio": "motion_ratio", "flow_warp": "flow_warp", "detail_kept": "detail_kept",
     "frame0_db_below_ceiling": "frame0_db_below_ceiling", "fid_heldout": "fid_heldout", "clipsim": "clipsim",

@@ -3,8 +3,8 @@
 `jackknife` leaves out one stretch of time at a time (Künsch 1989), and gives no interval where the frames are worth
 fewer than FEWEST independent ones. Of a scalar series that is known only once it is long: in a short one the intervals
 that pass are those whose correlation was underestimated, and of 15 parts correlated at 0.7 they cover 64%. So a series
-of fewer than WIDE dimensions has none below LONG parts. `windows` and `window_floor` say what a metric of n frames gives for real frames
-beside real frames, drawn as a film is: consecutive, and as many.
+of fewer than WIDE dimensions has none below LONG parts. `windows` and `window_floor` say what a metric of n frames
+gives for real frames beside real frames, drawn as a film is: consecutive, and as many.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def jackknife(statistic: Callable[[np.ndarray], float], parts: np.ndarray, level
     if n < 2 * BLOCKS:
         return f"an interval needs {2 * BLOCKS} parts in time, there are {n}"
     if n < long and parts[0].size < WIDE:
-        return f"an interval over one film's frames needs {long} of them, to know how alike neighbours are: there are {n}"
+        return f"an interval over one film needs {long} parts in time, to know how alike neighbours are: there are {n}"
     worth = n / correlation_time(parts)
     if worth < FEWEST:
         return f"{n} neighbours this alike are worth {worth:.1f} independent ones: an interval needs {FEWEST}"

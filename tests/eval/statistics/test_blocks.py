@@ -39,7 +39,7 @@ def test_a_scalar_series_has_no_interval_before_its_correlation_is_known(r):
     """Of 15 scalars an interval came out where the correlation was underestimated: of 0.7 it covered 64%."""
     found = [jackknife(np.mean, consecutive(n, d, r, seed))
              for n, d in ((15, 1), (48, 1), (100, 16), (239, 1)) for seed in range(30)]
-    assert all("needs 240 of them" in answer for answer in found)
+    assert all("needs 240 parts in time, to know how alike" in answer for answer in found)
     series = [consecutive(240, 1, r, seed)[:, 0] for seed in range(400)]
     given = [low <= 0 <= high for low, high in (found for found in (jackknife(np.mean, x) for x in series)
                                                 if not isinstance(found, str))]
