@@ -14,8 +14,9 @@ BATCH = 16  # the same for every set: another batch size may change the last bit
 class Features:
     """Features of sets of frames by one extractor, each distinct frame computed once.
 
-    A set's features lie in `store`/<hash of weights and frames>.safetensors; identical frames (a static film, a
-    shuffled one) share theirs within a set and between sets.
+    A set's features lie in `store`/<hash of weights, version and frames>.safetensors; the extractor's `version` names
+    the libraries and the preprocessing that it computes with, since others make other features. Identical frames (a
+    static film, a shuffled one) share theirs within a set and between sets.
     """
 
     def __init__(self, extractor, store: Path):
@@ -32,7 +33,8 @@ class Features:
         first = {key: index for index, key in reversed(list(enumerate(keys))) if key not in self.known}
         missing = sorted(first, key=first.get)
         if missing:
-            name = hashlib.sha256("\n".join([self.extractor.sha256, *missing]).encode()).hexdigest()
+            made_of = [self.extractor.sha256, self.extractor.version, *missing]
+            name = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
             file = self.store / f"{name}.safetensors"
             if file.is_file():
                 values = load_file(file)["features"]

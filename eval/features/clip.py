@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.features.devices import made_by
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -42,6 +43,7 @@ class Clip:
         self.name, self.device = name, device
         self.context_length = self.tokenizer.context_length
         self.sha256 = sha256(folder) if folder.is_dir() else _state_sha256(self.model)
+        self.version = made_by("torch", "open_clip", "torchvision", "PIL", preprocessing=self.preprocess)
 
     def text(self, prompt: str) -> np.ndarray:
         """One prompt -> float32 (d,), of length 1; past the context length the tokenizer keeps the end token."""

@@ -23,6 +23,11 @@ def version(module: str) -> str:
     return __import__(module).__version__
 
 
+def made_by(*modules: str, preprocessing: object = "") -> str:
+    """What features depend on beside weights and frames: versions of libraries, and how frames are prepared."""
+    return "; ".join([*(f"{module} {version(module)}" for module in modules), str(preprocessing)])
+
+
 def tensor(image: np.ndarray):
     """uint8 (H, W, 3) -> torch float32 (1, 3, H, W) in [0, 1]."""
     import torch

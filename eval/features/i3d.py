@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.features.devices import made_by
 from eval.registry import WINDOW
 from lnm.errors import UserError
 from lnm.files import sha256
@@ -30,6 +31,7 @@ class I3D:
         except RuntimeError:
             raise UserError(f"{path}: not a TorchScript file: fetch it again") from None
         self.device, self.sha256, self.name = device, sha256(path), "I3D, Kinetics-400 logits"
+        self.version = made_by("torch", preprocessing="resized and scaled by the file")
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """uint8 (N, T, H, W, 3) -> float32 (N, 400)."""

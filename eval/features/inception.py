@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.features.devices import made_by
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -111,6 +112,7 @@ class Inception:
         self.network.to(device, memory_format=torch.channels_last)  # a third to a half faster on a CPU
         self.device = device
         self.sha256 = sha256(path)
+        self.version = made_by("torch", "torch_fidelity", preprocessing="TensorFlow 1's bilinear, norms folded")
         self.name = "Inception-v3 (TensorFlow 2015-12-05, pool3, 2048)"
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def test_missing_and_foreign_inception_weights_are_one_line(tmp_path):
 class Counting:
     """An extractor that counts what it is asked: the mean colour of each frame."""
 
-    sha256 = "0"
+    sha256, version = "0", "torch 1"
 
     def __init__(self):
         self.seen, self.batches = 0, []
@@ -89,6 +89,10 @@ def test_each_distinct_frame_is_computed_once_and_kept_on_disk(tmp_path):
     other.sha256 = "1"  # other weights: nothing is taken from the store
     Features(other, tmp_path)(film)
     assert other.seen == 20
+    newer = Counting()
+    newer.version = "torch 2"  # nor of another library or preprocessing
+    Features(newer, tmp_path)(film)
+    assert newer.seen == 20
 
 
 def test_features_come_in_batches_with_progress_and_a_broken_run_leaves_nothing(tmp_path, capsys):
@@ -121,6 +125,14 @@ def test_frames_of_another_shape_with_the_same_bytes_are_other_frames(tmp_path):
 def clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     return Clip(tiny_clip(folder / "tiny").name, folder)
+
+
+def test_an_extractor_s_version_names_its_libraries_and_its_preprocessing(clip, tmp_path):
+    import open_clip
+    import torch
+
+    assert f"torch {torch.__version__}" in clip.version and f"open_clip {open_clip.__version__}" in clip.version
+    assert "size=32" in clip.version and "0.46" in clip.version  # the size and the means it prepares frames with
 
 
 def test_clipsim_equals_open_clip_by_hand_and_needs_normalised_frames(clip):

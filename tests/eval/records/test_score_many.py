@@ -25,7 +25,7 @@ from lnm.errors import UserError
 class Colours:
     """An extractor in Inception's place: each frame's colour at 16 places."""
 
-    name, sha256 = "colours", hashlib.sha256(b"colours").hexdigest()
+    name, sha256, version = "colours", hashlib.sha256(b"colours").hexdigest(), "none"
 
     def __init__(self, path, device="cpu"):
         pass

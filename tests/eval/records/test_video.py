@@ -18,7 +18,7 @@ from lnm.errors import UserError
 class Means:
     """A network that sees 16 mean colours of a frame."""
 
-    name, sha256 = "means of blocks", "0" * 64
+    name, sha256, version = "means of blocks", "0" * 64, "none"
 
     def __init__(self, *args):
         pass
