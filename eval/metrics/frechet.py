@@ -162,11 +162,24 @@ class InceptionMetrics:
         floors = {}
         for name, reference in references.items():
             pool = np.concatenate(list(references.values())) if self.contiguous else reference
-            floors[name] = {"n": self.length, "n_reference": len(reference),
-                            "rank_floor": rank_floor(reference, self.length),
-                            "real_vs_real": _floor(fid_from_features, pool, self.length, len(reference)),
-                            "kid": _floor(kid_from_features, pool, self.length, len(reference))}
+            floors[name] = self._beside(reference, pool)
         return floors
+
+    def floors_of(self, frames: np.ndarray | str) -> dict:
+        """The same beside one set of real frames (N, H, W, 3) that is in no clip with others, such as those through the
+        autoencoder: windows of it beside the rest of it."""
+        refused = frames if isinstance(frames, str) else self.backend.get("refused")
+        if refused:
+            return {"refused": refused}
+        features = self.features(frames, "reference")
+        return self._beside(features, features)
+
+    def _beside(self, reference: np.ndarray, pool: np.ndarray) -> dict:
+        """The floors of films beside a reference, from windows of the pool. "n_reference" is of the value; what a floor
+        was taken against stands in the floor: the pool may have no room for a window and as many besides."""
+        return {"n": self.length, "n_reference": len(reference), "rank_floor": rank_floor(reference, self.length),
+                "real_vs_real": _floor(fid_from_features, pool, self.length, len(reference)),
+                "kid": _floor(kid_from_features, pool, self.length, len(reference))}
 
 
 def _floor(metric: Callable, pool: np.ndarray, n: int, n_reference: int, gap: int = 0) -> dict:

@@ -107,6 +107,7 @@ class Given:
     still: np.ndarray | str  # (H, W, 3)
     size: int | None  # the side of the squares that all were cut to; None: as the frames are
     fps: float | None = None  # that videos were resampled to, or frames taken to be at
+    own_still: bool = False  # whether the still was named, and is not the reference's first frame for want of one
 
     @classmethod
     def read(cls, methods: dict[str, list], reference, train, vae, still, size: int | None,
@@ -131,7 +132,7 @@ class Given:
             films.setdefault(name, []).append(film)
         real, frames = rest["--reference"], own[0].frames
         given = cls(films, real, rest["--train"], rest["--vae-reference"], _still(still, real, frames, size), size,
-                    fps)
+                    fps, still is not None)
         if isinstance(given.vae, Film) and isinstance(real, Film) and len(given.vae.frames) != len(real.frames):
             raise UserError(f"--vae-reference {given.vae.path}: {len(given.vae.frames)} frames, the reference has "
                             f"{len(real.frames)}: give the same frames, encoded and decoded")

@@ -122,8 +122,7 @@ class Scorer:
         self.lpips = measured(Lpips, home / "weights")
         self.suite = Suite(home, device, given.first.fps, self.train, self.inception, self.clip)
         self.beside: dict[int, tuple] = {}  # a film's length -> what stands for real beside it
-        paired = not isinstance(self.reference, str) and not isinstance(self.frames_vae, str)
-        self.ceiling = fidelity.psnr(self.frames_vae[0], self.reference[0]) if paired else str(given.vae)
+        self.ceiling = given.vae if isinstance(given.vae, str) else measured(_ceiling, given)
 
     def _real(self, length: int) -> tuple[np.ndarray | str, Row, Reference, Reference, float | str]:
         """Beside a film of so many frames: real frames, what `alone` says of them, both references, and how much detail
@@ -234,6 +233,7 @@ def _record(given: Given, options: Options, scorer: Scorer, progress: bool) -> d
         "flags": flags(methods, names, "reference", {}) if "reference" in names else [],
         "flow_disagreements": {name: disagreements(methods, pair) for name, pair in FLOWS.items()},
         "floors": scorer.inception.floors(),
+        "floors_vae": scorer.inception.floors_of(scorer.frames_vae),
         "fvd_floor": scorer.video.floor(),
     })
 
@@ -257,6 +257,15 @@ def entry_of(entry: Measured | str, unit: str) -> dict:
     return said | {"no_interval": found} if isinstance(found, str) else said
 
 
+def _ceiling(given: Given) -> float:
+    """What the VAE's own picture of the still scores: known where the still is the reference's first frame alone."""
+    if isinstance(given.reference, str):
+        raise UserError(str(given.reference))
+    if isinstance(given.still, str) or not np.array_equal(given.still, given.reference.frames[0]):
+        raise UserError("the still is not the reference's first frame, so the VAE's picture of it is not known")
+    return fidelity.psnr(given.vae.frames[0], given.still)
+
+
 def _home() -> Path:
     """Where weights and cached features are looked for: the project, or outside of one the user's cache."""
     try:
@@ -277,15 +286,17 @@ def _clip(name: str | None) -> str | None:
 
 
 def _controls(given: Given, scorer: Scorer, seed: int) -> dict[str, tuple[np.ndarray, str]]:
-    """name -> (frames, which real set they are part of), made beside the first film. The noise moves as much as the
-    real frames do, and these are what is shuffled; without them the film's own frames are."""
+    """name -> (frames, which real set they are part of), made beside the first film. Those that stand still show the
+    still, if one was given, else the film's first frame. The noise moves as much as the real frames do, and these are
+    what is shuffled; without them the film's own frames are."""
     frames = given.first.frames
+    start = given.still if given.own_still else frames[0]
     real = scorer.reference if isinstance(scorer.reference, str) else scorer.reference[:len(frames)]
     moving = frames if isinstance(real, str) else real
-    films = {"static": (controls.static(frames[0], len(frames)), "")}
+    films = {"static": (controls.static(start, len(frames)), "")}
     if len(moving) > 1:
-        sigma = controls.matched_sigma(frames[0], max(len(frames), 2), motion.motion_energy(moving), seed)
-        films["static_noise"] = controls.static_noise(frames[0], len(frames), sigma, seed), ""
+        sigma = controls.matched_sigma(start, max(len(frames), 2), motion.motion_energy(moving), seed)
+        films["static_noise"] = controls.static_noise(start, len(frames), sigma, seed), ""
     if isinstance(real, str):
         return films | {"shuffled": (controls.shuffled(frames, seed), "")}
     films |= {"shuffled": (controls.shuffled(real, seed), "real"), "reference": (real, "real")}

@@ -105,10 +105,13 @@ def _behind(result: dict) -> list[str]:
 
 def _floors(result: dict) -> list[str]:
     """What FID, KID and FVD say where nothing differs, a line each: consecutive real frames beside others."""
-    found = [] if "refused" in result["floors"] else [
-        (f"{metric} of {floor['n']} against {floor['n_reference']} frames ({name.replace('heldout', 'reference')})",
-         floor[key], f", rank floor {floor['rank_floor']:.4g}" if metric == "FID" else "")
-        for name, floor in result["floors"].items() for metric, key in (("FID", "real_vs_real"), ("KID", "kid"))]
+    floors = {} if "refused" in result["floors"] else dict(result["floors"])
+    if "refused" not in result["floors_vae"]:
+        floors["reference through the VAE"] = result["floors_vae"]
+    found = [(f"{metric} of {floor['n']} against {floor['n_reference']} frames "
+              f"({name.replace('heldout', 'reference')})", floor[key], _taken(floor, floor[key]) + (
+                  f", rank floor {floor['rank_floor']:.4g}" if metric == "FID" else ""))
+             for name, floor in floors.items() for metric, key in (("FID", "real_vs_real"), ("KID", "kid"))]
     if "value" in result["fvd_floor"]:
         found.append(("FVD", result["fvd_floor"], ""))
     lines = []
@@ -117,6 +120,14 @@ def _floors(result: dict) -> list[str]:
             f"{alike['value']:.4g}{around(alike, lambda x: f'{x:.4g}')}")
         lines.append(f"  {name}: real against real {said}{more}")
     return lines
+
+
+def _taken(floor: dict, alike: dict) -> str:
+    """What a floor was taken against, where that is not what the value is against: it is then higher than for as many
+    frames as the value has."""
+    if "refused" in alike or alike["n_reference"] == floor["n_reference"]:
+        return ""
+    return f", taken against {alike['n_reference']} frames, not {floor['n_reference']}: no more are beside a window"
 
 
 def in_short(result: dict) -> list[str]:

@@ -322,7 +322,8 @@ def _reference(score: Scorer, methods: dict, energy: float, noise: float) -> dic
         "frames_compared": material.length, "frames_film": material.films["num_frames"],
         "frames_heldout": len(material.heldout), "frames_train": len(material.train), "noise_sigma": noise,
         "still_is_first_heldout": material.starts_real,
-        "fid": score.inception.floors(), "fvd": score.video.floor(),
+        "fid": score.inception.floors(), "fid_vae": score.inception.floors_of(material.heldout_vae),
+        "fvd": score.video.floor(),
     }
 
 

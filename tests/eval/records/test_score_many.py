@@ -17,6 +17,7 @@ from eval.records import kept, score_page, score_text
 from eval.records.given import Given, methods_in, sources_of
 from eval.records.score import SCHEMA, score
 from eval.registry import TO_HELDOUT, UNITS
+from eval.statistics.blocks import window_floor
 from lnm import video
 from lnm.cli import main
 from lnm.errors import UserError
@@ -219,3 +220,40 @@ def test_sizes_that_differ_become_squares_of_the_smallest():
     given = Given.read({"a": [MOVING[:4]], "b": [MOVING[:4, :40, :50]]}, REAL, None, None, None, None, None)
     assert given.size == 40 and {film.frames.shape[1:3] for films in given.films.values() for film in films} == {
         (40, 40)} and given.still.shape == (40, 40, 3)
+
+
+def test_a_floor_says_what_it_was_taken_against_where_the_value_is_against_more(folder):
+    """Without --train a reference of 12 frames has 4 beside a window of 8, and "8 against 12" was printed."""
+    result = score(MOVING[:8], REAL, clip="none")
+    floor = result["floors"]["heldout"]
+    assert (floor["n_reference"], floor["real_vs_real"]["n_reference"], floor["kid"]["n_reference"]) == (12, 4, 4)
+    lines = [line for line in score_text.table(result).splitlines() if "real against real" in line]
+    assert [line.split(":")[0].strip() for line in lines] == [f"{metric} of 8 against 12 frames (reference)"
+                                                              for metric in ("FID", "KID")]
+    assert all("taken against 4 frames, not 12" in line for line in lines)
+    assert "taken against" not in score_text.table(score(MOVING[:4], MOVING[14:30], clip="none", train=MOVING[:8]) | {
+        "floors": {"heldout": floor | {"n_reference": 4}}})
+
+
+def test_beside_the_autoencoder_fid_and_kid_have_floors_of_its_frames_or_none_is_said(folder):
+    vae = np.roll(REAL, 1, axis=2)
+    result = score(MOVING[:6], REAL, vae_reference=vae, clip="none")
+    features = Colours(None)(vae)
+    for key, metric in (("real_vs_real", frechet.fid_from_features), ("kid", frechet.kid_from_features)):
+        assert result["floors_vae"][key]["value"] == pytest.approx(
+            window_floor(metric, features, 6, 12)["value"], rel=1e-4)
+    assert "FID of 6 against 12 frames (reference through the VAE)" in score_text.table(result)
+    assert "--vae-reference" in score(MOVING[:6], REAL, clip="none")["floors_vae"]["refused"]
+
+
+def test_the_ceiling_is_refused_for_a_still_that_is_not_the_reference_s_first_frame(folder):
+    """It was the VAE's PSNR of that frame, whatever the still was."""
+    vae = np.uint8(REAL * 0.9)
+    other = score(MOVING[:6], REAL, vae_reference=vae, still=MOVING[3], clip="none")["methods"]
+    assert "still is not the reference's first frame" in other["film"]["frame0_db_below_ceiling"]["refused"]
+    same = score(MOVING[:6], REAL, vae_reference=vae, still=REAL[0], clip="none")["methods"]["film"]
+    ceiling = fidelity.psnr(vae[0], REAL[0])
+    assert same["frame0_db_below_ceiling"]["value"] == pytest.approx(ceiling - same["frame0_db"]["value"], rel=1e-4)
+    assert other["static"]["frame0_db"]["value"] == 100  # it shows the still that was given, not the film's first frame
+    none = score(MOVING[:6], REAL, clip="none")["methods"]
+    assert none["static"]["frame0_db"]["value"] == none["film"]["frame0_db"]["value"]
