@@ -88,7 +88,7 @@ def difference(tables: dict[str, dict], baseline: str, metric: str) -> dict:
                for table in tables.values()]
     if len(entries) == 1:
         return entries[0]
-    gains = [float(np.mean(entry["gain"])) for entry in entries if "gain" in entry]
+    gains = [entry["mean_gain"] for entry in entries if "gain" in entry]
     return _mean(entries) | (tested(gains) if len(gains) == len(entries) else {})
 
 

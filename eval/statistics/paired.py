@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+import numpy as np
+
 from eval.registry import DIRECTIONS, UNITS
 from eval.statistics.permutation import sign_flip
 from eval.statistics.small import means, summarise
@@ -24,7 +26,8 @@ def differences(methods: dict, real: dict[str, float], clusters: Sequence[Hashab
     Film k is paired with film k (ours and the checkpoint's start from one seed); a set of one film is paired with each.
     real: metric -> what real frames get, where there is such a value. clusters: of our films, as for `summarise`.
     Where the metric has a reading the entry also has "gain", by how much each film of ours is less bad than its pair
-    (`badness`: a distance from the real value, not the raw difference), "p" of the sign-flip test that this is 0, and
+    (`badness`: a distance from the real value, not the raw difference), "mean_gain", their mean in the same unit as the
+    value's (clusters, where films have them), "p" of the sign-flip test that this is 0, and
     "pairs", of how many (clusters).
     """
     ours, out = methods["ours"], {}
@@ -50,6 +53,6 @@ def differences(methods: dict, real: dict[str, float], clusters: Sequence[Hashab
 
 
 def tested(gain: list[float], clusters: Sequence[Hashable] | None = None) -> dict:
-    """{"gain", "p", "pairs"} of gains, one a pair, as `differences` has them."""
+    """{"gain", "mean_gain", "p", "pairs"} of gains, one a pair, as `differences` has them."""
     units = means(gain, clusters)
-    return {"gain": gain, "p": sign_flip(units), "pairs": len(units)}
+    return {"gain": gain, "mean_gain": float(np.mean(units)), "p": sign_flip(units), "pairs": len(units)}

@@ -35,10 +35,11 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
 
     prepared: the prepare stage's folder. temporal: the fine-tune's temporal.safetensors, which says with which noise
     schedule and mask value films are made. Further fine-tunes, in `seeds` beside it, take turns with it: film k of
-    `ours` is by fine-tune k modulo their number, and films.json says so under "clusters". Film k of all methods starts
-    from the same noise. `ours` alone is decoded by `settings.temporal_decoder`; the others, the paper's own arm and the
-    frozen checkpoint, by the checkpoint's own decoder. name: of the clip, in bars. about: names as the user wrote them
-    (checkpoint, temporal_decoder), for the record. Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a
+    `ours` is by fine-tune k modulo their number, those of `identity` are by one, and films.json says so under
+    "clusters". Film k of all methods starts from the same noise. `ours` alone is decoded by
+    `settings.temporal_decoder`; the others, the paper's own arm and the frozen checkpoint, by the checkpoint's own
+    decoder. name: of the clip, in bars. about: names as the user wrote them (checkpoint, temporal_decoder), for the
+    record. Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a
     contact sheet of each and, last, <out>/films.json, whose content is returned.
     Raises UserError for a checkpoint, temporal file or decoder that cannot be opened, or does not fit the others.
     """
@@ -78,7 +79,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
             **written, "mask_value": mask_value, "seed": seed, "seeds": list(range(settings.seeds)),
-            "clusters": {"ours": [f"fine-tune {k % len(tuned) + 1}" for k in range(settings.seeds)]},
+            "clusters": {"ours": [f"fine-tune {k % len(tuned) + 1}" for k in range(settings.seeds)]} | (
+                {"identity": ["fine-tune 1"] * settings.seeds} if "identity" in methods else {}),
             "methods": list(methods), "temporal_sha256": sha256(Path(temporal)),
             "decoder_sha256": sha256(decoder) if decoder else None,
             "decoded_in_time": [method for method in methods if decoder and method == "ours"]}

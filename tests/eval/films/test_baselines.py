@@ -19,6 +19,7 @@ from eval.records import run
 from eval.records.video import CONTROLS, evaluate_video
 from eval.statistics import paired
 from eval.statistics.permutation import pairs_needed
+from eval.statistics.small import summarise
 from lnm import video
 from lnm.errors import UserError
 
@@ -133,6 +134,24 @@ def test_differences_are_paired_by_film(tables):
     over = run.difference(tables, "frame_by_frame", "flicker")
     values = [table["differences"]["frame_by_frame"]["flicker"]["value"] for table in tables.values()]
     assert over["values"] == values and over["value"] == pytest.approx(np.mean(values))
+
+
+def test_over_videos_value_and_gain_are_means_of_one_unit():
+    """The value averaged fine-tunes, the gain films: 4 films of which 3 are of one fine-tune weighed it threefold."""
+    rows = [{metric: {"refused": "not this one"} for metric in registry.UNITS} | {"flicker": {"values": list(values)}}
+            for values in ((1.0, 1.0, 1.0, 5.0), (2.0, 2.0, 2.0, 2.0))]
+    found = paired.differences({"ours": rows[0], "static": rows[1]}, {"flicker": 0.0}, ["a", "a", "a", "b"])
+    entry = found["static"]["flicker"]
+    assert entry["value"] == pytest.approx((-1 + 3) / 2) and entry["mean_gain"] == pytest.approx(-entry["value"])
+    over = run.difference({name: {"differences": found} for name in ("ocean", "rapids")}, "static", "flicker")
+    assert over["gain"] == pytest.approx([-1, -1]) and over["value"] == pytest.approx(1)
+
+
+def test_five_films_of_one_fine_tune_from_the_identity_have_no_interval():
+    values = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert summarise(values, "")["low"] is not None  # as if they were five fine-tunes
+    entry = summarise(values, "", ["fine-tune 1"] * 5)
+    assert entry["low"] is None and (entry["clusters"], entry["least"], entry["most"]) == (1, 0.1, 0.5)
 
 
 def test_a_paired_interval_is_narrower_than_what_the_seeds_share_and_covers():

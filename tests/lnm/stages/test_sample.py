@@ -77,6 +77,7 @@ def test_layers_from_the_identity_are_sampled_where_the_fine_tune_left_them(tiny
     note = sample_films(prepared, home / "temporal.safetensors", tmp_path / "films", settings=settings,
                         checkpoint=str(checkpoint))
     assert note["methods"] == ["ours", "identity", "frame_by_frame"]
+    assert note["clusters"] == {"ours": ["fine-tune 1"], "identity": ["fine-tune 1"]}
     sample_films(prepared, home / "identity" / "temporal.safetensors", tmp_path / "alone", settings=settings,
                  checkpoint=str(checkpoint))
     arm = video.read_frames(tmp_path / "films" / "identity" / "seed_0")
