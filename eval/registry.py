@@ -10,8 +10,7 @@ from dataclasses import dataclass
 DETAIL_SIGMA = 1.0  # pixels; half of the residual's gain is reached at a period of 5.3 pixels
 EQUAL_DB = 100.0  # what PSNR says of equal images, since infinity is no JSON number
 WINDOW = 10  # frames of a clip that I3D sees at once
-# What a measure may need beside the frames of a film -> what is said where it is not given. Of networks' weights the
-# module that opens them says which file is missing.
+# What a measure may need beside the frames of a film -> what is said where it is not given or not there.
 NEEDS = {
     "reference": "no real frames to compare with (--reference)",
     "train": "no training frames (--train)",
@@ -21,10 +20,10 @@ NEEDS = {
     "fps": "films of another frame rate cannot be compared in time (--fps)",
     "VAE": "the VAE is not known here (--vae-reference)",
     "CLIP": "no CLIP is set (checkpoint.clip is null)",
-    "Inception": "no Inception weights",
-    "LPIPS": "no LPIPS weights",
-    "RIFE": "no RIFE weights",
-    "I3D": "no I3D weights",
+    "Inception": "no Inception weights under weights/: `lnm footage --inception` fetches them",
+    "LPIPS": "no AlexNet weights under weights/, so no LPIPS: `lnm footage --networks` fetches them",
+    "RIFE": "no RIFE weights under weights/, so no second optical flow: `lnm footage --networks` fetches them",
+    "I3D": "no I3D weights under weights/, so no FVD: put i3d_torchscript.pt there",
 }
 
 

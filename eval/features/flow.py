@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.once import content, once
+from eval.registry import NEEDS
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -57,8 +58,7 @@ class Rife:
         from safetensors.torch import load_file
 
         if not path.is_file():
-            raise UserError("no RIFE weights under weights/, so no second optical flow: `lnm footage --networks` "
-                            "fetches them")
+            raise UserError(NEEDS["RIFE"])
         try:
             self.network = _network()
             self.network.load_state_dict(load_file(path))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.devices import made_by
-from eval.registry import WINDOW
+from eval.registry import NEEDS, WINDOW
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -23,7 +23,7 @@ class I3D:
         import torch
 
         if not path.is_file():
-            raise UserError(f"no I3D weights under weights/, so no FVD: put {I3D_FILE} there")
+            raise UserError(NEEDS["I3D"])
         try:
             with warnings.catch_warnings():  # torch.jit is deprecated, and the published file is of its kind
                 warnings.simplefilter("ignore")

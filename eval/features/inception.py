@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.devices import made_by
+from eval.registry import NEEDS
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -54,7 +55,7 @@ def inception_state(path: Path) -> dict:
     import torch
 
     if not path.is_file():
-        raise UserError(f"{path}: no Inception weights, so no FID: `lnm footage --inception` fetches them")
+        raise UserError(NEEDS["Inception"])
     try:
         with warnings.catch_warnings():  # torch.jit is deprecated; this is the one place that still reads its file
             warnings.simplefilter("ignore")

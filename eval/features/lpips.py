@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.devices import tensor
+from eval.registry import NEEDS
 from lnm.errors import UserError
 from lnm.files import sha256
 
@@ -28,7 +29,7 @@ class Lpips:
 
         path = weights / ALEXNET_FILE
         if not path.is_file():
-            raise UserError("no AlexNet weights under weights/, so no LPIPS: `lnm footage --networks` fetches them")
+            raise UserError(NEEDS["LPIPS"])
         try:
             state = load_file(path)
             self.network = _LPIPS(net="alex", pnet_rand=True)  # its heads; the random AlexNet is replaced here

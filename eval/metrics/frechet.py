@@ -98,7 +98,8 @@ def too_short(n: int, length: int) -> str:
 
 class InceptionMetrics:
     """FID, KID and the nearest training frame of a film by Inception features; where there are no weights, or where
-    `train` or `real` is a reason instead of frames, the metrics that need them are refused.
+    `train` or `real` is a reason instead of frames, the metrics that need them are refused. The features themselves
+    need neither: `backend` says whether there are any.
 
     length: the frames, from the first on, of which every film's distances are: they depend on the number. contiguous:
     whether `real` goes on where `train` ends, so that the two are one clip.
@@ -111,9 +112,6 @@ class InceptionMetrics:
         try:
             if not wanted:
                 raise UserError("evaluate.fid is false")
-            if isinstance(train, str) and isinstance(real, str):
-                self.backend = {"refused": real}  # and no network is opened for nothing
-                return
             model = Inception(root / "weights" / INCEPTION_FILE, device)
         except UserError as error:
             self.refused = str(error)
@@ -127,10 +125,9 @@ class InceptionMetrics:
 
     def __call__(self, frames: np.ndarray, label: str = "frames", part_of: str = "") -> Row:
         """part_of: "train" or "real" where the frames are some of these."""
-        if self.refused:
-            return dict.fromkeys(NAMES, self.refused)
-        if "refused" in self.backend:
-            return dict(zip(NAMES, (self.train, self.real, self.real, self.train)))
+        missing = (self.train, self.real, self.real, self.train)  # what was not given is said before what is not there
+        if self.refused or all(isinstance(side, str) for side in missing):
+            return {name: side if isinstance(side, str) else self.refused for name, side in zip(NAMES, missing)}
         images = self.features(frames, label)
         row: Row = {}
         for name, metric, reference, side in (
@@ -159,6 +156,8 @@ class InceptionMetrics:
             return self.backend
         references = {name: side for name, side in (("train", self.train), ("heldout", self.real))
                       if not isinstance(side, str)}
+        if not references:
+            return {"refused": self.real}
         floors = {}
         for name, reference in references.items():
             pool = np.concatenate(list(references.values())) if self.contiguous else reference

@@ -161,15 +161,16 @@ class Scorer:
         return {metric: row[metric] for metric in TO_HELDOUT}
 
     def _out_of_step(self, film: Film) -> str:
-        return f"the frames play at {film.fps:g} fps, the reference at {self.given.reference.fps:g}: give --fps"
+        return f"{NEEDS['fps']}: the frames play at {film.fps:g} fps, the reference at {self.given.reference.fps:g}"
 
     def keep(self, path: str | Path) -> None:
         """Write the reference's Inception features. Raises UserError where there are none, or no such file can be."""
-        if "refused" in self.inception.backend or isinstance(self.inception.real, str):
-            reason = self.inception.backend.get("refused") or self.inception.real
+        real = self.inception.real
+        reason = real if isinstance(real, str) else self.inception.backend.get("refused")
+        if reason:
             raise UserError(f"--cache-reference {path}: no features to keep: {reason}")
         try:
-            keep(path, self.inception.real, self.inception.backend["sha256"], self.given.first.frames.shape[1:3])
+            keep(path, real, self.inception.backend["sha256"], self.given.first.frames.shape[1:3])
         except OSError as error:
             raise UserError(f"--cache-reference {path}: {error.strerror or error}: choose another file") from None
 

@@ -22,7 +22,7 @@ from eval.metrics.flags import flags, real_value
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.metrics.reference import Reference
 from eval.metrics.suite import FLOWS, Suite, disagreements
-from eval.registry import IN_TIME, MISMATCHED, TO_HELDOUT, UNITS
+from eval.registry import IN_TIME, MISMATCHED, NEEDS, TO_HELDOUT, UNITS
 from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.paired import differences
 from eval.statistics.small import FEWEST, LEVEL, summarise
@@ -219,7 +219,7 @@ def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict)
         part_of = "real" if name in ("heldout", "shuffled") else "vae" if name == "heldout_vae" else ""
         per_film = [score(frames, name, part_of) for frames in versions]
         if name in films["methods"] and films["fps"] != clip["fps"]:
-            reason = f"the films play at {films['fps']:g} fps, the clip at {clip['fps']:g}: not comparable"
+            reason = f"{NEEDS['fps']}: these play at {films['fps']:g} fps, the clip at {clip['fps']:g}"
             for row in per_film:
                 row |= {metric: reason for metric in row if metric in IN_TIME}
         methods[name] = {
@@ -239,7 +239,7 @@ def against_vae(sets: dict[str, list[np.ndarray]], score: Scorer) -> dict[str, d
         per_film = [score.against_vae(frames, name) for frames in versions]
         if name in films["methods"] and films["fps"] != clip["fps"]:
             for row in per_film:
-                row |= {metric: "other frame rates: not comparable" for metric in row if metric in IN_TIME}
+                row |= {metric: NEEDS["fps"] for metric in row if metric in IN_TIME}
         found[name] = {metric: summarise([row[metric] for row in per_film], UNITS[metric],
                                          material.clusters(name, len(versions))) for metric in TO_HELDOUT}
     return rounded(found)
