@@ -1,6 +1,7 @@
 """Do the intervals cover what they say? Nominal against measured, at the numbers that the harness works with.
 
     python -m benchmarks.coverage [--draws 2000] [--seed 0] [--json FILE]
+    python -m benchmarks.coverage --table benchmarks/results/coverage.json
 
 Each line draws data from a stated truth `draws` times (slow ones fewer, quick and rare ones more), makes the interval
 or the test as the harness does, and counts. "was" names what stood there before. Every line of something that the
@@ -12,6 +13,7 @@ beside it: 85% for means of long tails, 82% for frames correlated at 0.95.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -270,12 +272,25 @@ def lucky(draws: int, seed: int) -> list[Line]:
     return lines
 
 
+def markdown(lines: list[dict]) -> str:
+    """The table of docs/report.md, of the lines of a --json file: what the harness prints, and the bootstrap beside."""
+    rows = [["what", "of", "says", "simulated", "where it is given"], ["---"] * 5]
+    rows += [[line["what"], line["data"], f"{line['nominal']:.0%}", f"{line['measured']:.0%}", f"{line['given']:.0%}"]
+             for line in lines if line["given"] and (line["used"] or "bootstrap" in line["what"]
+                                                     and line["data"].endswith("normal"))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.split("\n\n")[0])
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="a file for what is printed")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print the docs' table of such a file, and end")
     args = parser.parse_args(argv)
+    if args.table:
+        print(markdown(json.loads(args.table.read_text(encoding="utf-8"))["lines"]))
+        return 0
     lines: list[Line] = []
     print(f"{'what':48}{'on':32}{'nominal':>8}{'bound':>7}{'measured':>9}{'given':>7}")
     for part in (means, clustered, false_positives, frames, scalars, votes, ranked, lucky):
@@ -287,7 +302,8 @@ def main(argv: list[str] | None = None) -> int:
     held = all(line.holds for line in lines if line.used)
     print("all that the harness prints keeps its bound: " + ("yes" if held else "NO"))
     if args.json:
-        rows = [asdict(line) | {"bound": line.bound, "holds": line.holds} for line in lines]
+        rows = [asdict(line) | {"bound": line.bound, "holds": line.holds if line.given else None,
+                                "measured": line.measured if line.given else None} for line in lines]
         write_json(args.json, {"draws": args.draws, "seed": args.seed, "lines": rows, "passed": held})
     return 0 if held else 1
 

@@ -1,6 +1,9 @@
 """benchmarks.coverage at few draws: what it counts, and that a line that falls short is told from one that holds."""
 
+import json
+
 import pytest
+from conftest import REPOSITORY
 
 from benchmarks import coverage
 
@@ -44,3 +47,12 @@ def test_scalar_series_are_counted_wherever_an_interval_comes_out_and_were_short
     now = lines["jackknife by time", "15 scalars, r = 0.7"]
     assert now.given == 0 and not now.used
     assert all(line.used for (what, data), line in lines.items() if data.startswith("240"))
+
+
+def test_the_docs_have_the_table_of_the_measured_coverage():
+    name = "benchmarks/results/coverage.json"
+    measured = json.loads((REPOSITORY / name).read_text(encoding="utf-8"))
+    page = (REPOSITORY / "docs" / "report.md").read_text(encoding="utf-8")
+    table = page.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- end of {name} -->")[0]
+    assert table == coverage.markdown(measured["lines"]), f"python -m benchmarks.coverage --table {name} prints it"
+    assert measured["passed"] and all(line["holds"] for line in measured["lines"] if line["used"])
