@@ -22,16 +22,16 @@ FLOWS = {"speed": ("flow_speed", "flow_speed_rife"), "warp": ("flow_warp", "flow
 class Suite:
     """Dynamic degree, a second optical flow and smoothness by RIFE, consistency, and nearest patches of a film.
 
-    root: the folder that holds weights/. fps: of the films, None where nothing says it. train: the frames that were
-    trained on, or the reason why there are none. inception, clip: whose features consistency is measured in.
+    root: the folder that holds weights/. train: the frames that were trained on, or the reason why there are none.
+    inception, clip: whose features consistency is measured in.
     """
 
     NAMES = ("dynamic_degree", "dynamic_margin", "flow_warp_rife", "flow_speed_rife", "smoothness_rife",
              "subject_inception", "background_clip", "nnf_distance", "nnf_diversity")
 
-    def __init__(self, root: Path, device: str, fps: float | None, train: np.ndarray | str,
-                 inception: InceptionMetrics, clip: ClipMetrics):
-        self.fps, self.inception, self.clip = fps, inception, clip
+    def __init__(self, root: Path, device: str, train: np.ndarray | str, inception: InceptionMetrics,
+                 clip: ClipMetrics):
+        self.inception, self.clip = inception, clip
         self.rife = measured(Rife, root / "weights" / RIFE_FILE, device)
         self.patches = train if isinstance(train, str) else measured(Patches, train)
 
@@ -44,13 +44,15 @@ class Suite:
             "patches": f"PatchMatch, {ROUNDS} rounds, every {STRIDE}nd 3x3x3 patch, shorter side {SHORTER} pixels",
         }
 
-    def __call__(self, frames: np.ndarray, label: str = "frames") -> Row:
-        """metric -> measured or reason, of a film uint8 (F, H, W, 3); `label` names it in a progress bar."""
-        return self._dynamic(frames) | self._rife(frames) | self._consistency(frames, label) | self._patches(frames)
+    def __call__(self, frames: np.ndarray, fps: float | None, label: str = "frames") -> Row:
+        """metric -> measured or reason, of a film uint8 (F, H, W, 3); `label` names it in a progress bar. fps: the
+        film's own, None where nothing says it."""
+        row = self._dynamic(frames, fps) | self._rife(frames)
+        return row | self._consistency(frames, label) | self._patches(frames)
 
-    def _dynamic(self, frames: np.ndarray) -> Row:
-        return {"dynamic_degree": single(measured(dynamics.dynamic_degree, frames, self.fps)),
-                "dynamic_margin": single(measured(dynamics.dynamic_margin, frames, self.fps))}
+    def _dynamic(self, frames: np.ndarray, fps: float | None) -> Row:
+        return {"dynamic_degree": single(measured(dynamics.dynamic_degree, frames, fps)),
+                "dynamic_margin": single(measured(dynamics.dynamic_margin, frames, fps))}
 
     def _rife(self, frames: np.ndarray) -> Row:
         if isinstance(self.rife, str) or len(frames) < 3:

@@ -120,7 +120,7 @@ class Scorer:
         self.video = VideoMetrics(home, device, self.reference, self.length)
         self.video_vae = VideoMetrics(home, device, self.frames_vae, self.length)
         self.lpips = measured(Lpips, home / "weights")
-        self.suite = Suite(home, device, given.first.fps, self.train, self.inception, self.clip)
+        self.suite = Suite(home, device, self.train, self.inception, self.clip)
         self.beside: dict[int, tuple] = {}  # a film's length -> what stands for real beside it
         self.ceiling = given.vae if isinstance(given.vae, str) else measured(_ceiling, given)
 
@@ -145,7 +145,7 @@ class Scorer:
         row["detail_kept"] = detail if isinstance(detail, str) else (
             Measured(own["detail"].parts / detail, "frame") if detail else "the VAE's frames have no detail")
         row |= self.clip(frames, label, part_of == "real") | self.inception(frames, label, part_of)
-        row |= self.video(frames, label, part_of == "real") | self.suite(frames, label)
+        row |= self.video(frames, label, part_of == "real") | self.suite(frames, film.fps, label)
         row |= held_out.added(frames, label, part_of == "real")
         if self.given.out_of_step(film) and part_of != "real":
             row |= dict.fromkeys([metric for metric in TO_HELDOUT if metric in IN_TIME],
@@ -194,7 +194,7 @@ def _record(given: Given, options: Options, scorer: Scorer, progress: bool) -> d
     from tqdm.auto import tqdm
 
     sets = {name: [(film, "") for film in films] for name, films in given.films.items()}
-    sets |= {name: [(Film(name, frames, given.first.fps), part_of)]
+    sets |= {name: [(Film(name, frames, _rate(given, name)), part_of)]
              for name, (frames, part_of) in _controls(given, scorer, options.seed).items()}
     with_vae = not isinstance(given.vae, str)
     methods, against = {}, {}
@@ -284,6 +284,12 @@ def _clip(name: str | None) -> str | None:
     except UserError:
         return str(builtin("lnm-mini-clip") or "none")
     return params.load().checkpoint.clip
+
+
+def _rate(given: Given, control: str) -> float | None:
+    """A control's frame rate: the reference's where it is made of that, else the first film's."""
+    of_real = isinstance(given.reference, Film) and control in ("shuffled", "reference", "reference_vae")
+    return given.reference.fps if of_real else given.first.fps
 
 
 def _controls(given: Given, scorer: Scorer, seed: int) -> dict[str, tuple[np.ndarray, str]]:

@@ -157,7 +157,7 @@ class Scorer:
                                           material.length, contiguous=True)
         self.video = VideoMetrics(root(), device, material.heldout, material.length, material.train)
         self.lpips = measured(Lpips, root() / "weights")
-        self.suite = Suite(root(), device, material.clip["fps"], material.train, self.inception, self.clip)
+        self.suite = Suite(root(), device, material.train, self.inception, self.clip)
         self.heldout, self.vae = (Reference(frames, material.length, self.inception, self.clip)
                                   for frames in (material.heldout, material.heldout_vae))
         self.video_vae = VideoMetrics(root(), device, material.heldout_vae, material.length)
@@ -176,7 +176,7 @@ class Scorer:
         row |= start(frames[0], still, self.ceiling, self.lpips)
         row["detail_kept"] = Measured(own["detail"].parts / self.detail_vae, "frame") if self.detail_vae else (
             "the reconstructed clip has no detail")
-        row |= self.suite(frames, name)
+        row |= self.suite(frames, self.material.clip["fps"], name)  # of films at another rate time is refused
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in UNITS}
 
     def _beside_real(self, frames: np.ndarray, own: Row, name: str, part_of: str) -> Row:

@@ -11,7 +11,7 @@ from networks import tiny_clip
 from textures import translated
 
 import eval as harness
-from eval.metrics import fidelity, frechet
+from eval.metrics import dynamics, fidelity, frechet
 from eval.metrics.suite import disagreements
 from eval.records import kept, score_page, score_text
 from eval.records.given import Given, methods_in, sources_of
@@ -220,6 +220,20 @@ def test_sizes_that_differ_become_squares_of_the_smallest():
     given = Given.read({"a": [MOVING[:4]], "b": [MOVING[:4, :40, :50]]}, REAL, None, None, None, None, None)
     assert given.size == 40 and {film.frames.shape[1:3] for films in given.films.values() for film in films} == {
         (40, 40)} and given.still.shape == (40, 40, 3)
+
+
+def test_each_film_s_dynamic_degree_is_of_its_own_rate(folder):
+    """All were thinned to 8 fps as if they played at the first film's rate."""
+    video.write_mp4("slow.mp4", MOVING[:16], 8)
+    video.write_mp4("fast.mp4", MOVING[:16], 16)
+    result = score({"slow": "slow.mp4", "fast": "fast.mp4"}, "slow.mp4", clip="none")
+    frames = {name: video.read(f"{name}.mp4").frames for name in ("slow", "fast")}
+    margins = {name: row["dynamic_margin"]["value"] for name, row in result["methods"].items()}
+    for name, fps in (("slow", 8), ("fast", 16)):
+        assert margins[name] == pytest.approx(dynamics.dynamic_margin(frames[name], fps), rel=1e-4)
+    assert margins["fast"] > 1.5 * margins["slow"]  # twice as far from one frame at 8 fps to the next
+    swapped = score({"fast": "fast.mp4", "slow": "slow.mp4"}, "slow.mp4", clip="none")["methods"]
+    assert swapped["reference"]["dynamic_margin"] == result["methods"]["reference"]["dynamic_margin"]
 
 
 def test_a_floor_says_what_it_was_taken_against_where_the_value_is_against_more(folder):
