@@ -19,7 +19,7 @@ def test_a_library_that_did_not_run_fails():
 @pytest.mark.parametrize("library, name, value, holds", [
     ("torch-fidelity", "fid", 100.05, True), ("torch-fidelity", "fid", 100.2, False),
     ("torchmetrics", "kid", 0.53, True), ("torchmetrics", "kid", 0.56, False),
-    ("pytorch-fid", "fid, its own resize", 104.0, True), ("pytorch-fid", "fid, its own resize", 106.0, False),
+    ("pytorch-fid", "fid, its own resize", 106.0, True), ("pytorch-fid", "fid, its own resize", 112.0, False),
 ])
 def test_every_value_has_its_bound_pytorch_fids_own_pipeline_too(library, name, value, holds):
     [one] = score.judged(rows(**{library: {name: value, "seconds": 1.0, "ratio": 1.0}}))
