@@ -30,6 +30,7 @@ from eval.metrics.suite import FLOWS, Suite, disagreements
 from eval.records.given import Film, Given, Missing, named
 from eval.records.kept import is_kept, keep, load
 from eval.registry import IN_TIME, NEEDS, TO_HELDOUT, UNITS
+from eval.statistics.blocks import LONG
 from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.small import FEWEST, LEVEL, summarise
 from lnm.errors import UserError
@@ -37,9 +38,10 @@ from lnm.files import builtin, cache_folder
 from lnm.workflow import params
 
 SCHEMA = "latentmovies score 2"  # 2: many methods and films; `films` and `against_vae`
-NOTE = ("Of one film, intervals leave out stretches of time (jackknife), and are left out where the frames are too "
-        "alike to carry one; another film of the method, another still, another fine-tune differ by more. Of several "
-        f"films they are Student's from {FEWEST} on; of fewer the range stands in round brackets.")
+NOTE = ("Of one film, intervals leave out stretches of time (jackknife). There is none of a value a frame below "
+        f"{LONG} frames, nor where frames are too alike to carry one; another film of the method, another still, "
+        f"another fine-tune differ by more. Of several films they are Student's from {FEWEST} on; of fewer the range "
+        "stands in round brackets.")
 LABELS = {"static": "static", "static_noise": "static + noise", "shuffled": "shuffled",
           "reference": "reference", "reference_vae": "reference through the VAE"}
 

@@ -8,6 +8,7 @@ from fabricated import COUNT, HELDOUT, SIZE, clip_frames, fabricate, settings
 
 from eval.metrics import dynamics, fidelity, frechet
 from eval.metrics.patches import Patches
+from eval.metrics.suite import Suite
 from eval.publish import table1
 from eval.records.video import SCHEMA, evaluate_video, unit_of
 from eval.statistics.blocks import window_floor
@@ -160,8 +161,13 @@ def test_a_row_s_resolution_is_of_its_films(project):
     assert of["cogvideo"] == f"{3 * SIZE}x{2 * SIZE}" and of["LateNtMovies (ours)"] == f"{SIZE}x{SIZE}"
 
 
-def test_everything_that_compares_with_real_frames_stands_beside_the_autoencoders_too(project):
+def test_everything_that_compares_with_real_frames_stands_beside_the_autoencoders_too(project, monkeypatch):
+    asked, suite = [], Suite.__call__
+    monkeypatch.setattr(Suite, "__call__", lambda self, frames, fps, name: asked.append((name, fps)) or suite(
+        self, frames, fps, name))
     metrics = evaluated(project)
+    assert {name for name, _ in asked} == set(metrics["methods"])  # not the window of trained frames: nobody reads it
+    assert {fps for _, fps in asked} == {8}
     prepared = {name: video.read_frames(project / "results" / "ocean" / "prepare" / name)
                 for name in ("heldout", "heldout_vae", "train")}
     ours = video.read_frames(project / "results" / "ocean" / "sample" / "ours" / "seed_0")
