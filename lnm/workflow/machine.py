@@ -19,9 +19,10 @@ def threads() -> int:
 
 
 def jobs(device: str = "auto") -> int:
-    """How many videos run side by side: one on an accelerator, which they would share; else as many as the cores bear,
-    at most 4, and the memory at 3 GiB each. device: as params.yaml names it."""
+    """How many videos run side by side: one on an accelerator, which they would share; else two a core, so that the
+    last of a few does not leave cores idle, at most 4, and as the memory bears at 3 GiB each. device: as params.yaml
+    names it."""
     if pick_device(device) != "cpu":
         return 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(1, min(4, cores() + 1, int(memory / 3)))
+    return max(1, min(4, 2 * cores(), int(memory / 3)))

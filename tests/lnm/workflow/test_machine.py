@@ -5,7 +5,7 @@ import pytest
 from lnm.workflow import machine
 
 
-@pytest.mark.parametrize("cores, threads, jobs", [(1, 1, 2), (2, 1, 3), (8, 2, 4), (64, 4, 4)])
+@pytest.mark.parametrize("cores, threads, jobs", [(1, 1, 2), (2, 1, 4), (8, 2, 4), (64, 4, 4)])
 def test_videos_side_by_side_as_cores_and_memory_bear(monkeypatch, cores, threads, jobs):
     monkeypatch.setattr(machine, "cores", lambda: cores)
     monkeypatch.setattr(machine.os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**22}.get)  # 16 GiB
