@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.cache import Features
-from eval.features.inception import INCEPTION_FILE
+from eval.features.inception import INCEPTION_FILE, inception_version
 from eval.metrics.frechet import fid_from_features
 from lnm.errors import UserError
 from lnm.files import sha256
@@ -72,9 +72,9 @@ def cached_features(project: Path, results: Path, video: str) -> np.ndarray:
     store/features. Raises UserError where there are none: computing them anew takes the network and a minute."""
     from lnm.video import read_frames
 
-    class Cached:  # stands for the network: its hash finds the files; asked to compute, it declines
+    class Cached:  # stands for the network: hash and version find the files; asked to compute, it declines
         def __init__(self):
-            self.sha256 = sha256(weights)
+            self.sha256, self.version = sha256(weights), inception_version()
 
         def __call__(self, frames):
             raise UserError(f"{video}: its Inception features are not computed yet: run `make repro`")

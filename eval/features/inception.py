@@ -90,6 +90,11 @@ def _convolution(tensors: dict, theirs: str, ours: str) -> dict:
     return state
 
 
+def inception_version() -> str:
+    """What the features of `Inception` depend on beside its weights: see `eval.features.cache.Features`."""
+    return made_by("torch", "torch_fidelity", preprocessing="TensorFlow 1's bilinear, norms folded")
+
+
 class Inception:
     """FID's 2048 features: torch-fidelity's network and preprocessing (TensorFlow's bilinear resize to 299x299,
     which squashes any aspect; (x - 128) / 128)."""
@@ -113,7 +118,7 @@ class Inception:
         self.network.to(device, memory_format=torch.channels_last)  # a third to a half faster on a CPU
         self.device = device
         self.sha256 = sha256(path)
-        self.version = made_by("torch", "torch_fidelity", preprocessing="TensorFlow 1's bilinear, norms folded")
+        self.version = inception_version()
         self.name = "Inception-v3 (TensorFlow 2015-12-05, pool3, 2048)"
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:

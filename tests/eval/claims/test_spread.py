@@ -5,7 +5,7 @@ import pytest
 
 from eval.claims import spread
 from eval.features.cache import Features
-from eval.features.inception import INCEPTION_FILE
+from eval.features.inception import INCEPTION_FILE, inception_version
 from eval.metrics.frechet import fid_from_features
 from lnm.errors import UserError
 from lnm.video import write_frames
@@ -54,7 +54,7 @@ def test_features_that_an_evaluation_left_are_found_and_none_are_computed(tmp_pa
     class Network:  # as the evaluate stage uses it: the same weights, the clip's two parts in this order
         from lnm.files import sha256
 
-        sha256 = sha256(weights)
+        sha256, version = sha256(weights), inception_version()
 
         def __call__(self, images):
             return images.reshape(len(images), -1).astype(np.float32)
