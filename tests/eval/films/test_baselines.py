@@ -233,7 +233,7 @@ def test_table_1c_prints_a_p_only_where_a_test_of_all_cells_has_one(tables):
     header, rows = table1.table1c(tables)
     assert [row[0] for row in rows] == ["checkpoint, frame by frame", "flow extrapolation", "static repeat",
                                         "static + noise"]
-    assert header[2] == "flow-warp gap ↓" and header[-1] == "CLIPSIM ↑" and {row[1] for row in rows} == {"2"}
+    assert header[2] == "flow-warp gap ↓" and header[-1] == "CLIPSIM ↑" and {row[1] for row in rows} == {"2 videos"}
     assert not any("p " in text for row in rows for text in row[1:])  # two videos prove nothing
     assert "No p is printed: a sign-flip test of 2 pairs has none below 0.5" in " ".join(table1.notes(tables))
     tests = table1.tests(tables)
