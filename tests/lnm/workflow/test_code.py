@@ -24,7 +24,7 @@ NETWORKS = """eval.features eval.features.cache eval.features.clip eval.features
               eval.registry"""
 SCORES = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.films.baselines eval.films.controls eval.metrics.fidelity
              eval.metrics.film eval.metrics.flags eval.metrics.motion eval.records eval.records.video
-             eval.features.flow eval.features.lpips eval.metrics.coverage eval.metrics.dynamics eval.metrics.patches
+             eval.features.flow eval.features.lpips eval.features.once eval.metrics.coverage eval.metrics.dynamics eval.metrics.patches
              eval.metrics.reference eval.metrics.suite
              eval.statistics.paired eval.statistics.permutation"""
 LOOK = "eval.publish eval.publish.figures eval.publish.figures.style"
@@ -37,7 +37,7 @@ VOTES = f"""{EVAL} {READ} {INTERVALS} eval.films.mp4 eval.records eval.records.o
 CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.claims eval.claims.conformance eval.claims.finding
              eval.claims.ledger eval.claims.measurements eval.claims.records eval.claims.settings eval.claims.spread
              eval.claims.text eval.films.baselines eval.records eval.records.run eval.films.controls
-             eval.records.markdown eval.records.opponents
+             eval.features.flow eval.features.once eval.records.markdown eval.records.opponents
              eval.metrics.flags eval.metrics.motion eval.statistics.crossed eval.statistics.paired
              eval.statistics.permutation eval.statistics.proportions"""
 PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.figures.canvas eval.publish.figures.every
