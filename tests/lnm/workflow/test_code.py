@@ -24,8 +24,8 @@ NETWORKS = """eval.features eval.features.cache eval.features.clip eval.features
               eval.registry"""
 SCORES = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.films.baselines eval.films.controls eval.metrics.fidelity
              eval.metrics.film eval.metrics.flags eval.metrics.motion eval.records eval.records.video
-             eval.features.flow eval.features.lpips eval.features.once eval.metrics.coverage eval.metrics.dynamics eval.metrics.patches
-             eval.metrics.reference eval.metrics.suite
+             eval.features.flow eval.features.lpips eval.features.once eval.metrics.coverage eval.metrics.dynamics
+             eval.metrics.patches eval.metrics.reference eval.metrics.suite
              eval.statistics.paired eval.statistics.permutation"""
 LOOK = "eval.publish eval.publish.figures eval.publish.figures.style"
 VOTES = f"""{EVAL} {READ} {INTERVALS} eval.films.mp4 eval.records eval.records.opponents eval.records.published
