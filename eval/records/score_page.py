@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 
+from eval.films.mp4 import mp4
 from eval.records.given import read, sources_of
 from eval.records.score_text import cell_of
 from eval.registry import DIRECTIONS, TO_HELDOUT, UNITS, reading
@@ -56,9 +56,6 @@ def page(result: dict, films: dict[str, list[np.ndarray]]) -> str:
 
 def _mp4(frames: np.ndarray, fps: float) -> str:
     """A film as H.264 in base64."""
-    from lnm import video
-
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an odd side is padded by a column, which nobody sees here
-        path = video.write_mp4(Path(folder) / "film.mp4", frames, fps)
-        return base64.b64encode(path.read_bytes()).decode()
+        return base64.b64encode(mp4(frames, fps)).decode()
