@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup data repro test lab doctor verify-sd mutants strip clean
+.PHONY: help setup data repro ablations test lab doctor verify-sd mutants faults fuzz bench docs strip clean
 MAKEFLAGS += --no-print-directory
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -16,8 +16,13 @@ help: ## this list
 repro: data ## everything: set up, fetch, run the pipeline, print Table 1; interrupted, it goes on where it was
 	@lnm repro
 
+ablations: data ## every choice that the paper leaves open, tried both ways by two seeds (half an hour); resumable
+	@lnm ablations
+
+# Files of tests are shared out among TEST_JOBS processes, each with one thread and some 2 GB of memory.
+TEST_JOBS ?= 2
 test: data ## set up the same way and run the tests
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 lab: data ## JupyterLab in this environment, with the notebooks and the whole project
 	@lnm notebook lab
@@ -31,6 +36,18 @@ verify-sd: setup ## check the real Stable Diffusion inpainting weights (needs th
 mutants: data ## change the method's code in one place at a time and see whether a test notices (an hour or two)
 	@python tests/mutants.py
 
+bench: data ## time and memory beside other video U-Nets, into benchmarks/results/speed.json (half an hour)
+	@python -m benchmarks.speed --json benchmarks/results/speed.json
+
+faults: data ## kill every stage at drawn moments: does the same command go on to the same bytes? (an hour); resumable
+	@python tests/fault_table.py
+
+fuzz: data ## change bytes of every kind of file that is read, for five minutes: each is read or refused in one line
+	@python tests/fuzz.py --seconds 300
+
+docs: setup ## the README, docs/ and the notebooks of a run as a site, into build/site
+	@python docs/build_site.py
+
 strip: setup ## take outputs and run metadata out of the notebooks, before a commit
 	@nbstripout --drop-empty-cells notebooks/*.ipynb
 
@@ -41,11 +58,10 @@ setup: .venv/.stamp
 
 # Real footage and Inception weights are a DVC stage; the clips, lnm-mini, lnm-mini-motion and lnm-mini-decoder come from
 # the DVC remote in this repository.
-# DVC killed while it writes its lock file leaves an empty one, and then refuses to start: an empty one goes.
+# `lnm repro` comes first: beside another run it ends at once, in one line, and it puts DVC's lock file right after a kill.
 data: setup
-	@[ -s .dvc/tmp/rwlock ] || rm -f .dvc/tmp/rwlock
-	@dvc pull --quiet data.dvc lnm-mini lnm-mini-motion lnm-mini-decoder
 	@lnm repro --quiet footage
+	@dvc --wait-for-lock pull --quiet data.dvc lnm-mini lnm-mini-motion lnm-mini-decoder
 
 .venv/.stamp: requirements.txt pyproject.toml
 	@if ! .venv/bin/python -c 'import pip' 2> /dev/null; then \

@@ -32,7 +32,7 @@ from lnm.demo import footage, scenes
 from lnm.demo.mini.recipe import GREY, RECIPE, SIZE
 from lnm.demo.mini.text import tokenize
 from lnm.latents import decode, encode
-from lnm.workflow.params import root
+from lnm.project import root
 
 KNOWN = tuple(RECIPE["stills"])  # the scenes that it was trained on
 HELD_OUT = 600_000  # first seed of stills that no training saw

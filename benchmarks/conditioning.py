@@ -16,9 +16,9 @@ import numpy as np
 
 from eval.metrics import fidelity, motion
 from lnm import video
+from lnm.project import root
 from lnm.stages.finetune import finetune
 from lnm.stages.sample import sample_films
-from lnm.workflow.params import root
 from lnm.workflow.resolve import settings
 
 CHOICES = [(0, 0.0), (0, 0.1), (1, 0.0), (1, 0.1)]

@@ -12,15 +12,15 @@ same number of threads. Exits 1 unless ours is at least 50 times faster than tor
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.options import parsed
 from lnm.errors import UserError
 from lnm.files import write_json
-from lnm.workflow.params import root
+from lnm.project import root
 
 if TYPE_CHECKING:
     import numpy as np  # for good only once the number of threads is set: it reads it on import
@@ -88,16 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fid", description=__doc__.split("\n\n")[0])
     parser.add_argument("--few", type=int, default=5)
     parser.add_argument("--many", type=int, default=1060)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clip", type=Path, help="a video whose Inception features to take")
-    parser.add_argument("--json", type=Path, help="a file for what is printed")
-    args = parser.parse_args(argv)
-    for name in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{name}_NUM_THREADS"] = str(args.threads)
-    import torch
-
-    torch.set_num_threads(args.threads)
+    args = parsed(parser, argv)
     try:
         a, b = of_clip(args.clip, args.few, args.many) if args.clip else drawn(args.few, args.many, args.seed)
     except UserError as error:

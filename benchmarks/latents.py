@@ -41,8 +41,8 @@ from lnm.demo.mini.images import crop_photos, render_stills
 from lnm.demo.mini.recipe import MOTION, RECIPE, SIZE
 from lnm.demo.mini.unet import new_unet
 from lnm.latents import encode_pixels, to_tensor
+from lnm.project import root
 from lnm.unet import UNetPseudo3DConditionModel
-from lnm.workflow.params import root
 
 SHIFTS = range(1, 8)  # pixels
 WIDE = 112  # pixels that are looked at of a picture that is shifted

@@ -21,9 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.options import parsed
 from lnm.errors import UserError
 from lnm.files import write_json
-from lnm.workflow.params import root
+from lnm.project import root
 
 if TYPE_CHECKING:
     import numpy as np  # for good only once the number of threads is set: it reads it on import
@@ -89,7 +90,8 @@ def torchmetricss(film: Path, reference: Path, weights: Path, subset: int) -> Va
 
     from lnm.video import read_frames
 
-    fid = FrechetInceptionDistance(feature=2048, feature_extractor_weights_path=str(weights))
+    # antialias=False: resized as the original program did, not by torch with antialiasing, which its default has become
+    fid = FrechetInceptionDistance(feature=2048, feature_extractor_weights_path=str(weights), antialias=False)
     kid = KernelInceptionDistance(feature=fid.inception, subsets=SUBSETS, subset_size=subset)
     for folder, real in ((reference, True), (film, False)):
         frames = torch.from_numpy(read_frames(folder)).permute(0, 3, 1, 2)
@@ -198,14 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--clip", type=Path, default=Path("footage/waves.mp4"))
     parser.add_argument("--few", type=int, default=8)
     parser.add_argument("--many", type=int, default=24)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="a file for what is printed")
-    args = parser.parse_args(argv)
-    for name in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{name}_NUM_THREADS"] = str(args.threads)
-    import torch
-
-    torch.set_num_threads(args.threads)
+    args = parsed(parser, argv)
     try:
         rows = compare(args.clip, args.few, args.many)
     except UserError as error:

@@ -11,8 +11,8 @@ from eval.claims.spread import FILE, fit_power_law
 from eval.features.inception import INCEPTION_FILE, Inception
 from lnm.demo import footage
 from lnm.files import sha256, write_json
+from lnm.project import root
 from lnm.video import read
-from lnm.workflow.params import root
 
 FPS = 12.5  # as the pipeline reads the rapids
 

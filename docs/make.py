@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from lnm import video
-from lnm.workflow.params import load, root
+from lnm.project import root
+from lnm.workflow.params import load
 
 GAP = 4
 

@@ -7,7 +7,6 @@ command computes with is imported inside it: the help must answer at once.
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +16,8 @@ import typer
 from eval.study.commands import study
 from lnm.cli.style import App, Quiet, calm, say
 from lnm.errors import UserError
-from lnm.files import write_json
-from lnm.workflow.params import root
+from lnm.files import writable, writable_folder, write_json
+from lnm.project import LARGEST, root
 
 score = App()
 claims = App()
@@ -30,9 +29,9 @@ __all__ = ["claims", "score", "study"]  # study: its commands stand in eval/stud
 
 def _list(asked: bool) -> None:
     if asked:
-        from eval.records.score_text import measures
+        from eval.records.measures import printed
 
-        print(measures())
+        print(printed())
         raise typer.Exit
 
 
@@ -60,7 +59,7 @@ def score_(
                                                "image. (default: the reference's frames)")] = None,
     clip: Annotated[str | None, typer.Option(metavar="NAME", help="An open_clip folder, ViT-L-14/"
                                              "openai, or none. (default: params.yaml's, or lnm-mini-clip)")] = None,
-    size: Annotated[int | None, typer.Option(min=16, metavar="PIXELS",
+    size: Annotated[int | None, typer.Option(min=16, max=LARGEST, metavar="PIXELS",
                                              help="Centre squares of this size. (default: as the frames are)")] = None,
     fps: Annotated[float | None, typer.Option(help="Resample videos to it; images in a folder are "
                                                                        "taken to be at it.")] = None,
@@ -68,6 +67,8 @@ def score_(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and the shuffling.")] = 0,
     json_: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write everything there.")] = None,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page with the films playing.")] = None,
+    table: Annotated[str | None, typer.Option(metavar="FILE", help="Write the numbers as a table: a name in .md, .tex "
+                                              "or .csv.")] = None,
     cache_reference: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the reference's Inception features "
                                                         "(.safetensors) for another --reference.")] = None,
     list_: Annotated[bool, typer.Option("--list", callback=_list, is_eager=True,
@@ -79,59 +80,51 @@ def score_(
     The metrics are those of the pipeline; nothing is known of a method but its frames, and no project is needed. Twenty
     seconds to two minutes for a short film on a CPU; FID takes most of it. In Python: `from eval import score`.
     """
-    _check(frames, method, methods, cache_reference)
-    for option, path in (("--json", json_), ("--html", html), ("--cache-reference", cache_reference)):
-        _writable(option, path)
+    _check(frames, method, methods, cache_reference, table)
+    written = {"--json": json_, "--html": html, "--table": table}
+    for option, path in (written | {"--cache-reference": cache_reference}).items():
+        if path is not None:
+            writable(Path(path), option)
     from eval.records.given import methods_in
     from eval.records.score import score as score_films
-    from eval.records.score_text import in_short, table
+    from eval.records.score_text import in_short
+    from eval.records.score_text import table as printed
 
     calm()
     given = methods_in(methods) if methods else {method: frames}
     result = score_films(given, reference, train=train, vae_reference=vae_reference, still=still, prompt=prompt,
                          other_prompts=other_prompt, images=images, clip=clip, size=size, fps=fps, device=device,
                          seed=seed, cache_reference=cache_reference, progress=not quiet)
-    print(table(result))
+    print(printed(result))
     print("\n" + "\n".join(f"In short: {line}" for line in in_short(result)))
-    for option, path in (("--json", json_), ("--html", html)):
+    for option, path in written.items():
         if path:
             _write(option, path, result, given, reference)
 
 
 def _write(option: str, path: str, result: dict, given: dict, reference: str | None) -> None:
-    """The score's JSON, or its page."""
+    """The score's JSON, its table or its page."""
     from eval.records.score_page import write_page
+    from eval.records.score_table import write_table
 
-    try:
-        if option == "--json":
-            write_json(Path(path), result)
-        else:
-            write_page(Path(path), result, given, reference)
-    except OSError as error:  # a full disk, say: what can be known before is asked before
-        raise UserError(f"{option} {path}: {error.strerror}: choose another file") from None
+    if option == "--json":
+        write_json(Path(path).expanduser(), result)
+    elif option == "--table":
+        write_table(Path(path).expanduser(), result)
+    else:
+        write_page(Path(path).expanduser(), result, given, reference)
     say(f"\nwritten: {path}")
 
 
-def _check(frames: list[str] | None, method: str | None, methods: str | None, cache_reference: str | None) -> None:
+def _check(frames: list[str] | None, method: str | None, methods: str | None, cache_reference: str | None,
+           table: str | None) -> None:
     """What can be known to be wrong before anything is read."""
     if (frames is None) == (methods is None) or (method is None) == (methods is None):
         raise UserError("give either --frames with --method NAME, or --methods DIR")
     if cache_reference and not cache_reference.endswith(".safetensors"):
         raise UserError(f"--cache-reference {cache_reference}: the name must end in .safetensors")
-
-
-def _writable(option: str, path: str | None) -> None:
-    """Whether a file can be written there, asked before the long work and without leaving one."""
-    if path is None:
-        return
-    target = Path(path).absolute()
-    folder = next(parent for parent in target.parents if parent.exists())
-    if target.is_dir():
-        raise UserError(f"{option} {path}: this is a folder; name a file")
-    if not folder.is_dir():
-        raise UserError(f"{option} {path}: {folder.name} is a file, not a folder; choose another place")
-    if not os.access(target if target.exists() else folder, os.W_OK):
-        raise UserError(f"{option} {path}: not allowed to write there; choose another place")
+    if table is not None and Path(table).suffix not in (".md", ".tex", ".csv"):
+        raise UserError(f"--table {table}: the name must end in .md, .tex or .csv")
 
 
 # --- claims -------------------------------------------------------------------------------------------------------
@@ -161,7 +154,9 @@ def claims_(
         raise UserError(f"--results {results}: there is no such folder")
     from eval.claims import conformance, ledger
 
-    target = out or home / "paper"
+    target = writable_folder(out or home / "paper", "--out")
+    if json_:
+        writable(json_, "--json")
     if check:
         say("checking the method on small models")
         if failed := conformance.run():

@@ -105,6 +105,14 @@ METRICS = {
         "background consistency, CLIP", "VBench's background consistency, by this CLIP, 0 to 1", "high",
         "likeness of each frame to the one before and the first, by CLIP's features", ("CLIP",),
         "after VBench, Huang et al. 2024, arXiv:2311.17982"),
+    "still_subject_inception": Metric(
+        "still's subject, Inception", "VBench-I2V's subject dimension, by Inception, 0 to 1", "high",
+        "likeness of the likest frame to the still, and of each frame to the one before, by Inception's features",
+        ("still", "Inception"), "after VBench++, Huang et al. 2024, arXiv:2411.13503"),
+    "still_background_clip": Metric(
+        "still's background, CLIP", "VBench-I2V's background dimension, by this CLIP, 0 to 1", "high",
+        "likeness of the likest frame to the still, and of each frame to the one before, by CLIP's features",
+        ("still", "CLIP"), "after VBench++, Huang et al. 2024, arXiv:2411.13503"),
     "spectrum_gap": Metric(
         "spectrum, off real", "dB, log-spectral distance in time to held-out's", "low",
         "whether slow and fast changes are as strong as in the real clip", HELD, compares=True),
@@ -208,16 +216,3 @@ def listing() -> list[list[str]]:
     """[name, label, unit, good, needs, about, source] of every measure, as tables of all of them show it."""
     return [[name, metric.label, metric.unit, reading(metric.good), ", ".join(metric.needs) or "frames alone",
              metric.about, metric.source or "own"] for name, metric in METRICS.items()]
-
-
-COLUMNS = ("name", "called", "value", "good", "needs", "measures", "defined by")
-
-
-def markdown() -> str:
-    """The table of docs/report.md: every measure, a row each."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *([f"`{name}`", *rest] for name, *rest in listing())]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-if __name__ == "__main__":
-    print(markdown())

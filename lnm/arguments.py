@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from lnm.settings import check_window, steps_of
+from lnm.windows import LONG, NOISE
+
 
 def check_film(*, image: Any, image_latents: torch.Tensor | None, height: int | None, width: int | None, step: int,
                channels: int, prompt: Any, prompt_embeds: torch.Tensor | None, negative_prompt: Any,
                negative_prompt_embeds: torch.Tensor | None, generator: Any, fps: Any, num_frames: Any,
                num_inference_steps: Any, num_videos_per_prompt: Any, guidance_rescale: float, mask_value: float,
-               first_frame: str, output_type: str) -> int:
+               first_frame: str, output_type: str, stills: Any = None, last_image: Any = None, long: str = "windows",
+               window: Any = 16, window_stride: Any = None, noise: str = "independent", video: Any = None,
+               video_latents: torch.Tensor | None = None, strength: float = 1.0, condition: str = "still") -> int:
     """Look at the arguments of LateNtMoviesPipeline; the number of prompts.
 
     step: pixels a latent. channels: of the latents. Raises ValueError for what cannot be sampled.
     """
-    if image is None and image_latents is None:
-        raise ValueError("image: a still is needed (or image_latents)")
+    if image is None and image_latents is None and not stills:
+        raise ValueError("image: a still is needed (or image_latents, or stills)")
     if (prompt is None) == (prompt_embeds is None):
         raise ValueError("prompt: give it or prompt_embeds, one of the two")
     if prompt is not None and not isinstance(prompt, str | list):
@@ -29,7 +34,20 @@ def check_film(*, image: Any, image_latents: torch.Tensor | None, height: int | 
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} {value}: must be a whole number from 1")
     check_choices("first_frame", [first_frame], ("free", "clamp"))
-    check_choices("output_type", [output_type], ("np", "pt", "pil", "latent"))
+    check_choices("output_type", [output_type], ("np", "pt", "pil", "latent", "uint8"))
+    check_choices("long", [long], LONG)
+    check_choices("noise", [noise], NOISE)
+    check_choices("condition", [condition], ("still", "video"))
+    check_window(window, window_stride, long)
+    if video is not None and video_latents is not None:
+        raise ValueError("video: give it or video_latents, one of the two")
+    if video is not None or video_latents is not None:
+        if not 0 < strength <= 1:
+            raise ValueError(f"strength {strength}: must lie in (0, 1]")
+        steps_of(num_inference_steps, strength)
+    elif condition == "video":
+        raise ValueError("condition 'video': give video, or leave condition out")
+    _check_stills(stills, last_image, image is not None or image_latents is not None, num_frames)
     for name, value in (("mask_value", mask_value), ("guidance_rescale", guidance_rescale)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} {value}: must lie in [0, 1]")
@@ -43,6 +61,19 @@ def check_film(*, image: Any, image_latents: torch.Tensor | None, height: int | 
     if image_latents is not None:
         _check_latents(image_latents, channels, height, width, step)
     return prompts
+
+
+def _check_stills(stills: Any, last_image: Any, first: bool, num_frames: int) -> None:
+    """Stills by the number of their frame; no frame has two."""
+    if not isinstance(stills, dict | None):
+        raise ValueError(f"stills: {type(stills).__name__}; give {{frame: image}}")
+    for frame in stills or {}:
+        if not isinstance(frame, int) or not 0 <= frame < num_frames:
+            raise ValueError(f"stills: frame {frame!r} is not in the film; its frames are 0 to {num_frames - 1}")
+    if first and 0 in (stills or {}):
+        raise ValueError("stills: frame 0 has the still that is given as image; leave one of the two out")
+    if last_image is not None and (num_frames == 1 or num_frames - 1 in (stills or {})):
+        raise ValueError(f"last_image: frame {num_frames - 1} has a still already; leave one of the two out")
 
 
 def check_choices(name: str, values: Iterable[str], known: Sequence[str]) -> None:

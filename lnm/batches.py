@@ -14,6 +14,8 @@ import torch
 from einops import rearrange
 
 from lnm.errors import UserError
+from lnm.latents import Clips
+from lnm.lion import Lion
 from lnm.settings import Decoder, Finetune
 from lnm.validation import grid, reach
 
@@ -27,24 +29,29 @@ def learning_rate(step: int, settings: Finetune | Decoder, floor: float = 0.0) -
     return float(rate)
 
 
-def draw_clips(latents: torch.Tensor, settings: Finetune, fps: float,
+def draw_clips(latents: Clips, settings: Finetune, fps: float,
                rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch of consecutive latents, each clip at a random stride, from latents (N, C, h, w) at `fps`.
+    """A batch of consecutive latents, each clip at a random stride, from latents (N, C, h, w) at `fps`, or a list of
+    those: every place in any of them is drawn as often, and none reaches over two.
 
     Returns clips (B, C, F, h, w) and the frame rate of each (B,).
     """
     frames = settings.frames
-    fitting = [s for s in settings.strides if s * (frames - 1) < len(latents)]
+    sources = latents if isinstance(latents, list) else [latents]
+    fitting = [s for s in settings.strides if s * (frames - 1) < max(map(len, sources))]
     clips, rates = [], []
     for _ in range(settings.batch_size):
         stride = int(rng.choice(fitting))
-        start = int(rng.integers(0, len(latents) - stride * (frames - 1)))
-        clips.append(latents[start:start + stride * (frames - 1) + 1:stride])
+        places = [max(0, len(source) - stride * (frames - 1)) for source in sources]
+        start = int(rng.integers(0, sum(places)))
+        which = int(np.searchsorted(np.cumsum(places), start, side="right"))
+        start -= sum(places[:which])
+        clips.append(sources[which][start:start + stride * (frames - 1) + 1:stride])
         rates.append(fps / stride)
     return rearrange(torch.stack(clips), "b f c h w -> b c f h w"), torch.tensor(rates)
 
 
-def make_batch(latents: torch.Tensor, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int,
+def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int,
                rank: int = 0) -> dict[str, torch.Tensor]:
     """Everything that goes into one step, on the CPU; a function of (seed, step, rank) alone.
 
@@ -95,10 +102,16 @@ def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune
     groups = [{"params": [p for k, p in parameters.items() if k in decayed], "weight_decay": settings.weight_decay},
               {"params": [p for k, p in parameters.items() if k not in decayed], "weight_decay": 0.0}]
     if settings.optimizer == "lion":
-        from lion_pytorch import Lion  # here: it brings torch's compiler along, which AdamW does not need
-
         return Lion(groups, lr=settings.learning_rate)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
+
+
+def check_lengths(latents: Clips | np.ndarray, settings: Finetune, name: str) -> None:
+    """`check_length` of what is trained on, of several clips of each."""
+    if not isinstance(latents, list):
+        return check_length(len(latents), settings, name)
+    for number, clip in enumerate(latents, 1):
+        check_length(len(clip), settings, f"{name}: clip {number}" if len(latents) > 1 else name)
 
 
 def check_length(count: int, settings: Finetune, name: str) -> None:

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from lnm import video
-from lnm.errors import UserError
-from lnm.files import sha256
+from lnm.errors import UserError, shortened
+from lnm.files import given_path, regular_file, sha256, whole
 from lnm.latents import encode
 from lnm.settings import Motion
+from lnm.tensors import SUM, checksum, read
 
 VIDEOS = (".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v", ".gif")
 VALIDATION = "validation"  # a folder among the clips that holds those never trained on
@@ -68,7 +68,7 @@ class EncodedClip:
 
 def find_clips(folder: Path | str) -> list[Source]:
     """Every video below a folder, and every folder of images below it, by name. Raises UserError if there is none."""
-    folder = Path(folder).expanduser()
+    folder = given_path(folder, "clips")
     if not folder.is_dir():
         raise UserError(f"clips: {folder} {'is a file; give the folder' if folder.exists() else 'does not exist'}")
     inside = [path for path in folder.rglob("*")
@@ -87,7 +87,7 @@ def read_captions(path: Path | str | None, names: Sequence[str], prompt: str | N
     file, of all. Raises UserError for a file that cannot be read or names a clip that is not there, and for a clip
     without a caption.
     """
-    given = _captions(Path(path).expanduser()) if path is not None else {}
+    given = _captions(given_path(path, "captions")) if path is not None else {}
     known = {key: name for name in names for key in (str(Path(name).with_suffix("").as_posix()), name)}
     for key, caption in given.items():
         if key not in known:
@@ -103,7 +103,7 @@ def read_captions(path: Path | str | None, names: Sequence[str], prompt: str | N
 
 def _captions(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular_file(path, "captions", "give a .csv or .json").read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             given = json.loads(text)
             if not isinstance(given, dict):
@@ -115,10 +115,8 @@ def _captions(path: Path) -> dict[str, Any]:
         if not {"clip", "caption"} <= set(rows.fieldnames or ()):
             raise UserError(f"captions: {path}: its first line must name the columns clip and caption")
         return {row["clip"]: row["caption"] for row in rows}
-    except OSError as error:
-        raise UserError(f"captions: {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"captions: {path}: cannot be read ({str(error).splitlines()[0]})") from None
+    except (csv.Error, ValueError, RecursionError) as error:
+        raise UserError(f"captions: {path}: cannot be read ({shortened(error)}); save it anew as UTF-8") from None
 
 
 def held_out(sources: Sequence[Source], share: float) -> set[str]:
@@ -183,18 +181,18 @@ def _piece(vae: Any, identity: str, source: Source, number: int, cache: Path, si
         if not _whole(path):
             film = film or _read(source, number, size, settings)
             frames = np.ascontiguousarray(film.frames[:, :, ::-1]) if flip else film.frames
-            part = path.with_name(f"{path.name}.{os.getpid()}.part")
-            save_file({"latents": encode(vae, frames).half()}, part, metadata={"fps": repr(film.fps)})
-            os.replace(part, path)
+            tensors = {"latents": encode(vae, frames).half()}
+            with whole(path) as part:
+                save_file(tensors, part, metadata={"fps": repr(film.fps), SUM: checksum(tensors)})
     return [Latents(path) for path in paths]
 
 
 def _whole(path: Path) -> bool:
+    """Whether a piece lies there as it was written: what is cut off or has other bytes is encoded again."""
     try:
-        Latents(path)
-    except (OSError, SafetensorError):
+        return path.is_file() and "fps" in read(path, "")[1]
+    except UserError:
         return False
-    return True
 
 
 def _read(source: Source, number: int, size: int | Sequence[int], settings: Motion) -> video.Clip:

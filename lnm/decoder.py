@@ -11,20 +11,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from lnm.errors import UserError
+from lnm.files import whole
+from lnm.latents import at_once
 from lnm.pseudo3d import FrameCount, Pseudo3DConv, inflate
 from lnm.temporal_file import same_base
+from lnm.tensors import SUM, checksum, read
 
 FORMAT = "latentmovies-decoder-1"
 SAMPLED = 512  # values of the decoder that identify it
@@ -87,14 +88,15 @@ def decode_film(vae: Any, latents: torch.Tensor, chunk_size: int = 8) -> torch.T
 
 
 def decode_chunks(vae: Any, latents: torch.Tensor, chunk_size: int = 8) -> Iterator[torch.Tensor]:
-    """`decode_film`, `chunk_size` frames at a time and in their order, so that memory stays flat.
+    """`decode_film`, `chunk_size` frames at a time and in their order, so that memory stays flat; one at a time where
+    the autoencoder slices and decodes frame by frame.
 
     With a temporal decoder each chunk is decoded with CONTEXT frames on either side, which are then left off. Each
     temporal convolution reaches one frame further: of up to CONTEXT in a row, chunks give what the whole film at once
     would give. Of more, what lies further off than CONTEXT frames is not seen, which changes little.
     """
     if not has_temporal_decoder(vae):
-        for part in latents.split(chunk_size):
+        for part in latents.split(at_once(vae, chunk_size)):
             yield vae.decode(part).sample
         return
     for start in range(0, len(latents), chunk_size):
@@ -138,10 +140,9 @@ def save_decoder(vae: Any, path: Path | str, notes: dict[str, Any] | None = None
     path = Path(path)
     tensors = {k: p.detach().to("cpu", dtype).contiguous() for k, p in decoder_parameters(vae).items()}
     notes = getattr(vae.decoder, "temporal_notes", {}) if notes is None else notes
-    metadata = {"format": FORMAT, "base": decoder_identity(vae), "notes": notes}
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"lnm": json.dumps(metadata, sort_keys=True)})
-    os.replace(part, path)
+    metadata = {"format": FORMAT, "base": decoder_identity(vae), "notes": notes, SUM: checksum(tensors)}
+    with whole(path) as part:
+        save_file(tensors, part, metadata={"lnm": json.dumps(metadata, sort_keys=True)})
 
 
 @torch.no_grad()
@@ -151,17 +152,12 @@ def load_decoder(vae: Any, path: Path | str) -> dict[str, Any]:
     The layers take the decoder's own precision and stand still. Raises UserError, and changes nothing, for a file that
     is not one or that was trained on another autoencoder.
     """
-    try:
-        with safe_open(path, "pt") as f:
-            metadata = json.loads((f.metadata() or {}).get("lnm", "{}"))
-            if metadata.get("format") != FORMAT:
-                raise UserError(f"{path}: not a file of a decoder in time ({FORMAT}); give one that "
-                                "`lnm motion decoder` wrote")
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - a safetensors file is no mapping
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: no such file; give one that `lnm motion decoder` wrote") from None
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); train again") from None
+    tensors, about = read(path, "give one that `lnm motion decoder` wrote, or train again")
+    metadata = json.loads(about.get("lnm", "{}"))
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: not a file of a decoder in time ({FORMAT}); give one that `lnm motion decoder` wrote")
+    if not {"base", "notes"} <= metadata.keys():
+        raise UserError(f"{path}: what it says of itself is incomplete; train again")
     if not same_base(metadata["base"], decoder_identity(vae)):
         raise UserError(f"{path}: trained on another autoencoder than the one that is open; open that one")
     fresh = not has_temporal_decoder(vae)

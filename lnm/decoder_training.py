@@ -39,6 +39,7 @@ from lnm.training import Trained
 
 LEVELS = (0.0, 0.07)  # noise on the scaled latents of held-out clips; 0.07: about what a U-Net gets wrong in a film
 MEASURES = tuple(f"{what}_{level:g}" for level in LEVELS for what in ("mse", "change"))  # of the log, after FIELDS
+SOUND = "(stopped; the last checkpoint is sound)"
 
 
 @dataclass
@@ -315,12 +316,14 @@ def _step(vae: Any, layers: dict[str, torch.nn.Parameter], optimizer: torch.opti
     latents, pixels = make_decoder_batch(vae, clips, settings, size, seed, step)
     loss = decoder_step_loss(vae, latents, pixels, settings)
     if not torch.isfinite(loss):  # before it reaches the weights
-        raise UserError(f"the loss is not finite at step {step}; lower decoder.learning_rate")
+        raise UserError(f"the loss is not finite at step {step}; lower decoder.learning_rate {SOUND}")
     rate = learning_rate(step, settings, settings.lr_floor)
     for group in optimizer.param_groups:
         group["lr"] = rate
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(list(layers.values()), settings.max_grad_norm)
+    if not torch.isfinite(norm):
+        raise UserError(f"the gradient is not finite at step {step}; lower decoder.learning_rate {SOUND}")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.item(), rate, float(norm)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lnm.pseudo3d import Pseudo3DTransformerBlock, TemporalAttention, TemporalConv
+from lnm.pseudo3d import ConditionedTemporalConv, Pseudo3DTransformerBlock, TemporalAttention, TemporalConv
 from lnm.unet import UNetPseudo3DConditionModel, is_temporal
 
 KINDS = ("conv2d", "temporal conv", "spatial attention", "temporal attention", "fps", "other")
@@ -59,8 +59,8 @@ def layers(unet: UNetPseudo3DConditionModel, num_frames: int, height: int, width
 def _run(unet: UNetPseudo3DConditionModel, num_frames: int, height: int, width: int) -> dict[str, tuple[str, dict]]:
     """One forward pass of a U-Net on the meta device: name -> (kind, shapes), in the order in which layers ran."""
     found: dict[str, tuple[str, dict]] = {}
-    kinds = {TemporalConv: "temporal conv", TemporalAttention: "temporal attention",
-             Pseudo3DTransformerBlock: "spatial attention"}
+    kinds = {TemporalConv: "temporal conv", ConditionedTemporalConv: "temporal conv",
+             TemporalAttention: "temporal attention", Pseudo3DTransformerBlock: "spatial attention"}
 
     def listen(name: str, kind: str, module: nn.Module) -> None:
         def before(_: Any, args: tuple) -> None:  # a layer stands where it begins, before what is inside it
@@ -82,7 +82,7 @@ def _run(unet: UNetPseudo3DConditionModel, num_frames: int, height: int, width: 
             listen(name, kinds[type(module)], module)
         elif isinstance(module, nn.Conv2d) and ".temporal." not in name:  # to_out is a part of its attention
             listen(name, "conv2d", module)
-    sample = torch.empty(1, unet.config.in_channels, num_frames, height, width)
+    sample = torch.empty(1, 2 * unet.config.out_channels + 1, num_frames, height, width)
     prompt_embeds = torch.empty(1, 1, unet.config.cross_attention_dim)
     unet(sample, 0, prompt_embeds, fps=1.0)
     return found

@@ -19,6 +19,21 @@ def pick_device(device: str = "auto") -> str:
     return device
 
 
+def sampling_dtype(choice: str, device: Any) -> Any:
+    """The torch.dtype that films are sampled in, of "float32", "bf16", "fp16" or "auto".
+
+    auto: float32 on a CPU, half precision on a GPU that computes in it. device: a torch.device or its name. Raises
+    UserError for fp16 on a CPU, which hardly computes in it.
+    """
+    import torch
+
+    if choice == "auto":
+        choice = "float32" if torch.device(device).type == "cpu" else half_precision(device)
+    if choice == "fp16" and torch.device(device).type == "cpu":
+        raise UserError("sample.dtype: fp16 needs a GPU; choose bf16, float32 or auto")
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(choice, torch.float32)
+
+
 def half_precision(device: Any) -> str:
     """"bf16" where the device computes in it, else "no": a processor that only imitates it is slower than in float32.
 

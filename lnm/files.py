@@ -5,29 +5,127 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from lnm.errors import UserError, shortened, system_reason
 
 BUILT_IN = ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion", "lnm-mini-decoder")
 
 
+@contextmanager
+def whole(path: Path | str) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place once all is written: whole or not at all.
+
+    Where anything fails, nothing is left and what was there before stays. The folder is made. Raises UserError, one
+    line with the remedy, for a full disk, a place where nothing may be written, a name that is none.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    with named(path):
+        try:
+            if path.is_dir():  # before anything is computed into the part
+                raise UserError(f"{shortened(path)}: this is a folder; name a file")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            os.replace(part, path)
+        except BaseException:
+            with suppress(OSError):  # it was never made, or the disk is gone
+                part.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def named(path: Path | str) -> Iterator[None]:
+    """What the system refuses while `path` is written becomes one line that names it, with the remedy: its own errors
+    often name no file. Raises UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (reason := system_reason(error)) is None:
+            raise
+        raise UserError(f"{shortened(_from_here(Path(path)))}: cannot be written ({reason})") from error
+
+
+def _from_here(path: Path) -> Path:
+    """A path as somebody in the working folder knows it, where it lies inside."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+def made(folder: Path) -> Path:
+    """A folder, made with those above it where they are not there. Raises UserError where it cannot be."""
+    with named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def still_files(prepared: Path) -> list[tuple[Path, Path]]:
+    """The stills that a prepare stage left in its folder, in order, each beside its picture through the autoencoder,
+    which is there where the still is none of the frames held out: still.png and still_vae.png, then still_2.png ..."""
+    found: list[tuple[Path, Path]] = []
+    while (still := prepared / f"still{f'_{len(found) + 1}' * bool(found)}.png").is_file():
+        found.append((still, still.with_name(f"{still.stem}_vae.png")))
+    return found
+
+
+def given_path(path: Path | str, what: str = "") -> Path:
+    """A path as a user wrote it, ~ made whole. Raises UserError for one that no file can have: of a user that is not
+    there, too long, with a NUL, a ring of links. A link is followed: it stands for what it leads to.
+
+    what: the option or key, for the message.
+    """
+    name = f"{what}: {shortened(path)}" if what else shortened(path)
+    try:
+        full = Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{name}: there is no such user; write the path without ~") from None
+    try:
+        full.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if full.is_symlink():
+            raise UserError(f"{name}: a link to {shortened(os.readlink(full))}, which is not there; mend the link or "
+                            "give the file itself") from None
+    except ValueError:
+        raise UserError(f"{name}: a path cannot hold a NUL; write it anew") from None
+    except OSError as error:
+        raise UserError(f"{name}: {system_reason(error) or error.strerror}") from None
+    return full
+
+
+def regular_file(path: Path | str, what: str = "", fix: str = "give a file") -> Path:
+    """A path as `given_path` has it, of a file that is there. Raises UserError for a folder, for a pipe or a device,
+    which may give nothing for ever, and for what is not there. what: the option or key; fix: what to give instead."""
+    full = given_path(path, what)
+    if not full.is_file():
+        wrong = "a folder" if full.is_dir() else "not a regular file" if full.exists() else "no such file"
+        raise UserError(f"{f'{what}: ' if what else ''}{shortened(path)}: {wrong}; {fix}")
+    return full
 
 
 def sha256(path: Path) -> str:
-    """Content hash of a file, or of a folder's files by their relative names (hidden ones left out)."""
+    """Content hash of a file, or of a folder's files by their relative names (hidden ones left out). Links count by
+    what they lead to. Raises UserError for a pipe or a device, which may never end."""
     if path.is_dir():
-        whole = hashlib.sha256()
+        digest = hashlib.sha256()
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
             name = file.relative_to(path)
             if not any(part.startswith(".") for part in name.parts):
-                whole.update(f"{name.as_posix()} {sha256(file)}\n".encode())
-        return whole.hexdigest()
+                digest.update(f"{name.as_posix()} {sha256(file)}\n".encode())
+        return digest.hexdigest()
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a regular file; give a file or a folder")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -44,3 +142,52 @@ def builtin(name: str) -> Path | None:
         return None
     here = Path(__file__).resolve().parent
     return next((f for f in (here / "demo" / "weights" / name, here.parent / "checkpoints" / name) if f.is_dir()), None)
+
+
+def writable(path: Path, option: str) -> Path:
+    """The absolute path of a file to write, whose folder must be there: asked before the long work, and nothing is left
+    by the asking. Raises UserError, which names it as it was given, where it cannot be written."""
+    said, path = f"{option} {shortened(path)}", given_path(path, option)
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UserError(f"{said}: a part of this path is a file, no folder; choose another place")
+    if not path.parent.is_dir():
+        raise UserError(f"{said}: there is no folder {shortened(path.parent)}; make it first")
+    if path.is_dir():
+        raise UserError(f"{said}: this is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{said}: not a regular file; name another")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UserError(f"{said}: not allowed to write there; choose another place")
+    _try(path.parent, said)
+    return path.absolute()
+
+
+def _try(folder: Path, said: str) -> None:
+    """Raise UserError, which begins with `said`, where no file can be made in a folder. What the permissions say is not
+    enough: not of root's, nor where a disk is read-only."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = system_reason(error) or error.strerror
+        raise UserError(f"{said}: not allowed to write there ({reason}); choose another place") from None
+
+
+def folder_there(path: Path, option: str) -> Path:
+    """The path of a folder to read. Raises UserError for what is none."""
+    path = given_path(path, option)
+    if not path.is_dir():
+        wrong = "is a file; give the folder" if path.exists() else "no such folder; check the name"
+        raise UserError(f"{option} {shortened(path)}: {wrong}")
+    return path
+
+
+def writable_folder(path: Path, option: str) -> Path:
+    """The absolute path of a folder to write into, made where it is not there yet. Raises UserError, as `writable`
+    does, where it cannot be."""
+    said, path = f"{option} {shortened(path)}", given_path(path, option)
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not there.is_dir():
+        raise UserError(f"{said}: {shortened(there)} is a file, not a folder; choose another place")
+    _try(there, said)
+    return path.absolute()

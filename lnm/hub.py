@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lnm.errors import UserError
-from lnm.files import BUILT_IN, builtin
+from lnm.files import BUILT_IN, builtin, given_path
 from lnm.temporal_file import TemporalNotes, read_temporal
+from lnm.weights import hub_refusal
 
 FILE, DECODER_FILE = "temporal.safetensors", "decoder.safetensors"
 
@@ -28,7 +29,7 @@ def locate_decoder(name: Path | str, revision: str | None = None, **hub: Any) ->
 
 
 def _locate(name: Path | str, file: str, kind: str, revision: str | None, hub: dict[str, Any]) -> Path:
-    path = builtin(str(name)) or Path(name).expanduser()
+    path = builtin(str(name)) or given_path(name)
     if path.is_dir():
         path = path / file
     if path.exists() or path.suffix == ".safetensors" or str(name).count("/") != 1:
@@ -42,6 +43,8 @@ def _locate(name: Path | str, file: str, kind: str, revision: str | None, hub: d
     try:
         return Path(hf_hub_download(str(name), file, revision=revision, **hub))
     except Exception as error:  # the hub client raises many kinds
+        if refusal := hub_refusal(error, str(name), revision):
+            raise UserError(refusal) from None
         if hub.get("local_files_only"):
             raise UserError(f"{name}: neither a file here nor in the cache, and local_files_only forbids a download; "
                             "open it once without") from None

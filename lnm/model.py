@@ -16,6 +16,7 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from lnm.checkpoint import COMPONENTS, HUB, Checkpoint, open_checkpoint, saved_class
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
+from lnm.lora import fuse_lora, lora_arguments
 from lnm.schedulers import schedule_of, with_schedule
 from lnm.temporal_file import (
     TemporalFile,
@@ -25,7 +26,7 @@ from lnm.temporal_file import (
     read_temporal,
     save_temporal,
 )
-from lnm.unet import FrameByFrameUNet, UNetPseudo3DConditionModel, lora_arguments
+from lnm.unet import FrameByFrameUNet, UNetPseudo3DConditionModel
 
 # what Stable Diffusion's own pipelines take and what is so here anyway: safetensors only, in whichever variant there
 # is, and no safety checker
@@ -51,38 +52,47 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         self.vae_scale_factor = getattr(vae, "spatial_compression_ratio", None) or 2 ** (len(blocks) - 1)
         # notes of the temporal layers, as a fine-tune, a temporal file or `save_pretrained` left them
         self.learned: dict[str, Any] = dict(learned or {})
+        self.encoded: dict[str, torch.Tensor] | None = None  # what `drop_text_encoder` left of the text encoder
 
     # ---------------------------------------------------------------- open and save
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, temporal: Path | str | None = None, *,
-                        conv_placement: str = "all", **kwargs: Any) -> Self:
+                        conv_placement: str = "all", widen: bool = False, lora: Path | str | None = None,
+                        lora_scale: float = 1.0, strict: bool = True, **kwargs: Any) -> Self:
         """Open a Stable Diffusion inpainting checkpoint and inflate it, or a pipeline that `save_pretrained` wrote.
 
         pretrained_model_name_or_path: what `lnm.open_checkpoint` takes ("lnm-mini", a folder in diffusers' layout, a
         hub name, a single .safetensors file), or a saved pipeline's folder or hub name. temporal: a temporal file, or
         the hub name of one (`load_temporal`); without it the film is the checkpoint's, frame by frame. conv_placement:
-        of a fresh inflation; a temporal file and a saved pipeline bring their own. kwargs: `revision`, `torch_dtype`,
-        `config` (of a single file), `mask_value`, how hub names are fetched (`cache_dir`, `local_files_only`, `token`,
-        `force_download`) and components in the place of the checkpoint's own (`scheduler=`, `vae=` ...); for a saved
-        pipeline all that diffusers takes.
+        of a fresh inflation; a temporal file and a saved pipeline bring their own. widen: take a text-to-image
+        checkpoint as well (`lnm.open_checkpoint`); a temporal file of one says so itself. lora, lora_scale: of the
+        base, fused into it before it is inflated (`lnm.lora.fuse_lora`). strict: see `load_temporal`.
+        kwargs: `revision`, `torch_dtype`, `config` (of a single file), `mask_value`, how hub names are fetched
+        (`cache_dir`, `local_files_only`, `token`, `force_download`) and components in the place of the checkpoint's own
+        (`scheduler=`, `vae=` ...); for a saved pipeline all that diffusers takes.
         Raises UserError for a checkpoint or file that cannot be opened.
         """
         hub = {name: kwargs[name] for name in HUB if name in kwargs}
         file = None if temporal is None else read_temporal(locate_temporal(temporal, **hub))
         if saved_class(pretrained_model_name_or_path, kwargs.get("revision"), **hub) == cls.__name__:
+            if lora is not None:
+                raise UserError(f"lora: {pretrained_model_name_or_path} is inflated already; use load_lora_weights, or "
+                                "open the base")
             pipe = cls._open_saved(pretrained_model_name_or_path, **kwargs)
             if file is not None:
-                pipe.load_temporal(file)
+                pipe.load_temporal(file, strict)
             return pipe
         for name in (*TAKEN_FOR_GRANTED, *HUB):
             kwargs.pop(name, None)
         dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None)  # the name in diffusers, and its new one
         base = open_checkpoint(str(pretrained_model_name_or_path), kwargs.pop("revision", None), dtype=dtype,
-                               config=kwargs.pop("config", None), **hub)
+                               config=kwargs.pop("config", None), widen=widen or bool(file and file.widened), **hub)
         for name in set(kwargs) & set(COMPONENTS):
             setattr(base, name, kwargs.pop(name))
-        return cls.from_checkpoint(base, file, conv_placement=conv_placement, in_place=True, **kwargs)
+        if lora is not None:
+            fuse_lora(base, lora, lora_scale)
+        return cls.from_checkpoint(base, file, conv_placement=conv_placement, in_place=True, strict=strict, **kwargs)
 
     @classmethod
     def _open_saved(cls, name: Any, **kwargs: Any) -> Self:
@@ -107,22 +117,22 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     @classmethod
     def from_checkpoint(cls, base: Checkpoint, temporal: TemporalFile | Path | str | None = None, *,
                         conv_placement: str = "all", mask_value: float | None = None,
-                        in_place: bool = False) -> Self:
+                        in_place: bool = False, strict: bool = True) -> Self:
         """A pipeline on an open checkpoint, with the temporal layers of a file, or with new ones: the identity.
 
         mask_value: in [0, 1]; None takes the temporal file's, or 1, as in the paper. in_place: inflate the checkpoint's
-        own U-Net instead of a copy of it.
+        own U-Net instead of a copy of it. strict: see `load_temporal`.
         """
         if temporal is not None and not isinstance(temporal, TemporalFile):
             temporal = read_temporal(temporal)
         own = {"conv_placement": conv_placement} if temporal is None else {
             "conv_placement": temporal.conv_placement, "temporal_attention": temporal.temporal_attention}
-        unet = UNetPseudo3DConditionModel.from_unet2d(base.unet, in_place=in_place, **own).eval()
+        unet = UNetPseudo3DConditionModel.from_unet2d(base.unet, in_place=in_place, widen=base.widen, **own).eval()
         pipe = cls(base.vae, base.text_encoder, base.tokenizer, unet, base.scheduler,
                    1.0 if mask_value is None else mask_value)
-        pipe.learned = {"checkpoint": base.name}
+        pipe.learned = {"checkpoint": base.name} | ({"extra": {"lora": base.lora}} if base.lora else {})
         if temporal is not None:
-            pipe.load_temporal(temporal)
+            pipe.load_temporal(temporal, strict)
             if mask_value is not None:
                 pipe.register_to_config(mask_value=mask_value)
         return pipe
@@ -141,15 +151,17 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         """A pipeline on the components of another, shared and not copied: one of this class, or any inpainting pipeline
         of Stable Diffusion's kind, whose 2D U-Net is copied and inflated.
 
-        kwargs: a component in the place of the other's (`scheduler=`, `unet=` ...), `mask_value`, and `torch_dtype`,
-        which moves all of them. Raises UserError for a U-Net that is not for inpainting.
+        kwargs: a component in the place of the other's (`scheduler=`, `unet=` ...), `mask_value`, `torch_dtype`,
+        which moves all of them, and `widen=True` for a text-to-image pipeline. Raises UserError for a U-Net that is
+        not for inpainting.
         """
         parts = {k: kwargs.pop(k, pipeline.components.get(k)) for k in COMPONENTS}
+        widen = kwargs.pop("widen", False)
         if not isinstance(parts["unet"], UNetPseudo3DConditionModel | FrameByFrameUNet):
-            parts["unet"] = UNetPseudo3DConditionModel.from_unet2d(parts["unet"]).eval()
+            parts["unet"] = UNetPseudo3DConditionModel.from_unet2d(parts["unet"], widen=widen).eval()
         dtype = kwargs.pop("torch_dtype", None)
         made = cls(**parts, mask_value=kwargs.pop("mask_value", pipeline.config.get("mask_value", 1.0)), **kwargs)
-        made.learned = dict(getattr(pipeline, "learned", {}))
+        made.learned, made.encoded = dict(getattr(pipeline, "learned", {})), getattr(pipeline, "encoded", None)
         return made if dtype is None else made.to(dtype=dtype)
 
     def load_temporal(self, temporal: TemporalFile | Path | str, strict: bool = True,
@@ -184,9 +196,25 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         source = pretrained_model_name_or_path_or_dict
         super().load_lora_weights(source, *args, **lora_arguments(source, kwargs))
 
+    def drop_text_encoder(self, prompts: list[str]) -> None:
+        """Encode all the prompts that will be asked for and let the text encoder go; for `memory: low`.
+
+        From then on `encode_prompt` knows these alone, and the pipeline cannot be saved.
+        """
+        self.encoded = dict(zip(prompts, self.encode_prompt(prompts), strict=True))
+        self.register_modules(text_encoder=None)
+
     @torch.no_grad()
     def encode_prompt(self, prompts: list[str]) -> torch.Tensor:
-        """Text embeddings (B, L, D) in the U-Net's dtype; a prompt past the tokenizer's length keeps its end token."""
+        """Text embeddings (B, L, D) in the U-Net's dtype; a prompt past the tokenizer's length keeps its end token.
+
+        Raises UserError where the text encoder was dropped and a prompt is none of those that were encoded before.
+        """
+        if self.encoded is not None:
+            if unknown := [prompt for prompt in prompts if prompt not in self.encoded]:
+                raise UserError(f"prompt: {unknown[0]!r} was not encoded before the text encoder was dropped; open the "
+                                "pipeline again, or set memory: auto")
+            return torch.stack([self.encoded[prompt] for prompt in prompts]).to(self._execution_device, self.unet.dtype)
         ids = self.tokenizer(prompts, padding="max_length", max_length=self.tokenizer.model_max_length,
                              truncation=True, return_tensors="pt").input_ids
         return self.text_encoder(ids.to(self._execution_device))[0].to(self.unet.dtype)

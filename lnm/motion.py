@@ -27,7 +27,7 @@ from lnm.resume import FIELDS, ResumeStore
 from lnm.runs import decided, make_accelerator, resumable, weights_of
 from lnm.settings import Motion
 from lnm.temporal_file import load_temporal
-from lnm.training import Trained, Trainer, _draw, _settings, run
+from lnm.training import Trained, Trainer, _draw, _settings, lora_of, run
 from lnm.validation import reach
 
 
@@ -81,7 +81,7 @@ def train_motion(pipe: InflatedModel, clips: Path | str, *, captions: Path | str
                         "clips": len(trained.clips), "held_out": len(trained.held_out), "crops": settings.crops,
                         "mirror": settings.mirror, "most_frames": settings.most_frames, "seed": seed,
                         "optimizer": settings.optimizer, "learning_rate": settings.learning_rate,
-                        "lr_floor": settings.lr_floor, "ema": settings.ema,
+                        "lr_floor": settings.lr_floor, "ema": settings.ema, **lora_of(pipe).get("extra", {}),
                         "validation": list(trained.validation.values())[-1] if trained.validation else None}}
     return trained
 

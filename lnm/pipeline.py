@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,8 +12,7 @@ import numpy as np
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
-from einops import rearrange, repeat
+from einops import rearrange
 from PIL import Image
 
 from lnm.arguments import check_choices, check_film, check_size
@@ -25,21 +25,24 @@ from lnm.decoder import (
     remove_temporal_decoder,
     save_decoder,
 )
+from lnm.denoising import Asked, Denoising
 from lnm.hub import DECODER_FILE, locate_decoder
 from lnm.images import to_pixels
 from lnm.latents import encode_pixels
-from lnm.model import InflatedModel
+from lnm.settings import steps_of
+from lnm.windows import stride_of
 
 
 @dataclass
 class LateNtMoviesPipelineOutput(BaseOutput):
     """`frames`: (B, F, H, W, 3) in [0, 1] for "np", (B, F, 3, H, W) for "pt", B lists of F images for "pil",
-    latents (B, C, F, h, w) for "latent"; float32, on the CPU but for latents."""
+    latents (B, C, F, h, w) for "latent"; float32, on the CPU but for latents. For "uint8" (B, F, H, W, 3) of 0 to 255,
+    rounded to nearest: a quarter of the memory, and floats of a few frames at a time alone."""
 
     frames: Any
 
 
-class LateNtMoviesPipeline(InflatedModel):
+class LateNtMoviesPipeline(Denoising):
     """Animates a still with an inflated Stable-Diffusion-style inpainting model.
 
     mask_value: what the inpainting mask holds, everywhere: 1 is the paper's fully masked canvas, 0 says
@@ -57,7 +60,6 @@ class LateNtMoviesPipeline(InflatedModel):
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
     _callback_tensor_inputs = ["latents", "prompt_embeds"]
-    _guidance_scale, _num_timesteps = 1.0, 0
 
     # the parameters of `InflatedModel`, which diffusers reads here, and the name of a file beside the autoencoder's
     # folder that `save_pretrained` left: only so it is found by whichever way a saved pipeline is opened
@@ -73,7 +75,8 @@ class LateNtMoviesPipeline(InflatedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, temporal: Path | str | None = None, *,
                         temporal_decoder: Path | str | None = None, conv_placement: str = "all",
-                        **kwargs: Any) -> Self:
+                        widen: bool = False, lora: Path | str | None = None, lora_scale: float = 1.0,
+                        strict: bool = True, **kwargs: Any) -> Self:
         """As `InflatedModel.from_pretrained`, with a decoder in time.
 
         temporal_decoder: a file, "lnm-mini-decoder" or a hub name (`load_temporal_decoder`); without it frames are
@@ -82,7 +85,8 @@ class LateNtMoviesPipeline(InflatedModel):
         """
         hub = {name: kwargs[name] for name in HUB if name in kwargs}
         decoder = None if temporal_decoder is None else locate_decoder(temporal_decoder, **hub)
-        pipe = super().from_pretrained(pretrained_model_name_or_path, temporal, conv_placement=conv_placement, **kwargs)
+        pipe = super().from_pretrained(pretrained_model_name_or_path, temporal, conv_placement=conv_placement,
+                                       widen=widen, lora=lora, lora_scale=lora_scale, strict=strict, **kwargs)
         if decoder is not None:
             pipe.load_temporal_decoder(decoder)
         return pipe
@@ -122,20 +126,6 @@ class LateNtMoviesPipeline(InflatedModel):
         """Decode each frame by itself again; the autoencoder is what it was before `load_temporal_decoder`."""
         remove_temporal_decoder(self.vae)
 
-    # ---------------------------------------------------------------- what diffusers' callbacks look at
-
-    @property
-    def guidance_scale(self) -> float:
-        return self._guidance_scale
-
-    @property
-    def do_classifier_free_guidance(self) -> bool:
-        return self._guidance_scale > 1
-
-    @property
-    def num_timesteps(self) -> int:
-        return self._num_timesteps
-
     # ---------------------------------------------------------------- the pieces
 
     @torch.no_grad()
@@ -153,10 +143,14 @@ class LateNtMoviesPipeline(InflatedModel):
     def decode_latents(self, latents: torch.Tensor, chunk_size: int = 8) -> torch.Tensor:
         """(B, C, F, h, w) -> (B, F, 3, H, W) in [0, 1], float32 on the CPU; film by film, `chunk_size` frames at a
         time (`lnm.decoder.decode_chunks`), so that memory stays flat."""
-        films = rearrange(latents, "b c f h w -> b f c h w") / self.vae.config.scaling_factor
-        pixels = [torch.cat([part.float().cpu() for part in decode_chunks(self.vae, film, chunk_size)])
-                  for film in films.to(self.vae.dtype)]
-        return (torch.stack(pixels) / 2 + 0.5).clamp(0, 1)
+        return torch.stack([torch.cat(list(self._decoded(film, chunk_size))) for film in latents])
+
+    @torch.no_grad()
+    def _decoded(self, film: torch.Tensor, chunk_size: int) -> Iterator[torch.Tensor]:
+        """One film's latents (C, F, h, w) -> its frames, some at a time: (n, 3, H, W) in [0, 1], float32 on the CPU."""
+        frames = (rearrange(film, "c f h w -> f c h w") / self.vae.config.scaling_factor).to(self.vae.dtype)
+        for part in decode_chunks(self.vae, frames, chunk_size):
+            yield (part.float().cpu() / 2 + 0.5).clamp(0, 1)
 
     # ---------------------------------------------------------------- the film
 
@@ -170,7 +164,10 @@ class LateNtMoviesPipeline(InflatedModel):
                  mask_value: float | None = None, first_frame: str = "free", height: int | None = None,
                  width: int | None = None, eta: float = 0.0, decode_chunk_size: int = 8, output_type: str = "np",
                  return_dict: bool = True, callback_on_step_end: Any = None,
-                 callback_on_step_end_tensor_inputs: list[str] | None = None) -> Any:
+                 callback_on_step_end_tensor_inputs: list[str] | None = None,
+                 stills: dict[int, Any] | None = None, last_image: Any = None, long: str = "windows", window: int = 16,
+                 window_stride: int | None = None, noise: str = "independent", video: Any = None,
+                 video_latents: torch.Tensor | None = None, strength: float = 0.4, condition: str = "still") -> Any:
         """Sample films.
 
         image: a still or one a prompt, see `lnm.images.to_pixels`; or `image_latents` (B or 1, C, h, w), already
@@ -187,6 +184,18 @@ class LateNtMoviesPipeline(InflatedModel):
         holds it on the still: at every step its latents are the still's, noised to that step's level. eta: of DDIM.
         callback_on_step_end(pipeline, step, timestep, tensors) -> tensors or None, or one of `diffusers.callbacks`;
         it may change "latents" and "prompt_embeds" (under guidance the negative ones stand before them).
+        stills: {frame: image}, further stills, at any frame; last_image: one at the last. They are held: the frame is
+        the still. So is a frame 0 among them, which stands in image's place. Between two, a frame is told of both.
+        window: frames that the U-Net sees at once, what it was trained on or a little more. A longer film is made by
+        long: "windows" that begin `window_stride` frames apart, blended at every step; "continue", each window begun
+        from the frames that it has in common with the one before (a callback sees one at a time); or "whole", all at
+        once. window_stride: None, see `lnm.windows.stride_of`. noise: "independent", or "shared", the first window's
+        again and again in another order (FreeNoise).
+        video: a film that this one is begun from in place of noise alone (SDEdit, Meng et al. 2022): frames as
+        `lnm.images.to_pixels` takes stills; or `video_latents` (1 or B, C, F, h, w), scaled. strength: in (0, 1], the
+        share of the steps that is taken; its frames are noised to the first of those. 1 leaves nothing of them.
+        condition: what each frame is told of, the "still" (where there are several, those beside it), or the frame of
+        the "video" that it is begun from; stills are held all the same.
         Between the models latents are float32, so that a seed gives much the same film in every precision.
         Returns LateNtMoviesPipelineOutput, or a tuple. Raises ValueError, one line naming the argument, for what cannot
         be sampled.
@@ -201,56 +210,41 @@ class LateNtMoviesPipeline(InflatedModel):
             negative_prompt=negative_prompt, negative_prompt_embeds=negative_prompt_embeds, generator=generator,
             fps=fps, num_frames=num_frames, num_inference_steps=num_inference_steps,
             num_videos_per_prompt=num_videos_per_prompt,
-            guidance_rescale=guidance_rescale, mask_value=mask_value, first_frame=first_frame, output_type=output_type)
+            guidance_rescale=guidance_rescale, mask_value=mask_value, first_frame=first_frame, output_type=output_type,
+            stills=stills, last_image=last_image, long=long, window=window, window_stride=window_stride, noise=noise,
+            video=video, video_latents=video_latents, strength=strength, condition=condition)
         check_choices("callback_on_step_end_tensor_inputs", tensor_names, self._callback_tensor_inputs)
         self._guidance_scale = guidance_scale
         films = prompts * num_videos_per_prompt
 
-        # 1. what conditions: prompt, still, mask
+        # 1. what conditions: prompt and stills
         embeds = self._prepare_embeds(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, prompts,
                                       num_videos_per_prompt)
-        still = self._prepare_still(image, image_latents, height, width, films, num_videos_per_prompt, num_frames)
-        condition = torch.cat([torch.full_like(still[:, :1], mask_value), still], dim=1)
-        fps = None if fps is None else torch.as_tensor(fps, dtype=torch.float32, device=still.device).flatten()
+        told = self._prepare_stills(image, image_latents, {**(stills or {}), **(
+            {} if last_image is None else {num_frames - 1: last_image})}, height, width, films, num_videos_per_prompt)
+        held = {frame: still for frame, still in told.items()
+                if first_frame == "clamp" or frame or frame in (stills or {})}
+        first = next(iter(told.values()))
+        fps = None if fps is None else torch.as_tensor(fps, dtype=torch.float32, device=first.device).flatten()
 
         # 2. noise
-        self.scheduler.set_timesteps(num_inference_steps, device=still.device)
-        self._num_timesteps = len(self.scheduler.timesteps)
-        if latents is not None and latents.shape != still.shape:
-            raise ValueError(f"latents: shape {tuple(latents.shape)}, wanted {tuple(still.shape)}")
-        noise = (randn_tensor(still.shape, generator, still.device, still.dtype) if latents is None
-                 else latents.to(still))
-        latents = noise * self.scheduler.init_noise_sigma
+        stride = stride_of(long, window, window_stride)
+        drawn = self._prepare_noise(latents, first, num_frames, window if noise == "shared" else num_frames, stride,
+                                    generator)
 
-        # 3. denoise
+        # 3. denoise, all frames together or continuation by continuation
         taken = inspect.signature(self.scheduler.step).parameters
         extra = {k: v for k, v in (("eta", eta), ("generator", generator)) if k in taken}
-        for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            if first_frame == "clamp":
-                latents[:, :, :1] = self.scheduler.add_noise(still[:, :, :1], noise[:, :, :1], t[None])
-            sample = torch.cat([self.scheduler.scale_model_input(latents, t), condition], dim=1)
-            predicted = self._predict(sample, t, embeds, fps, guidance_rescale)
-            latents = self.scheduler.step(predicted, t, latents, **extra).prev_sample
-            if callback_on_step_end is not None:
-                latents, embeds = self._call_back(callback_on_step_end, tensor_names, i, t, latents, embeds)
-        if first_frame == "clamp":
-            latents[:, :, :1] = still[:, :, :1]
+        film = self._prepare_film(video, video_latents, drawn)
+        asked = Asked(num_inference_steps, fps, guidance_scale, guidance_rescale, extra, callback_on_step_end,
+                      tensor_names, mask_value, num_frames if long == "whole" else window, stride, film,
+                      0 if film is None else num_inference_steps - steps_of(num_inference_steps, strength), condition)
+        latents = (self._continue if long == "continue" else self._at_once)(drawn, told, held, embeds, asked)
 
         # 4. frames
         frames = self._output(latents, output_type, decode_chunk_size)
         self.maybe_free_model_hooks()
         return LateNtMoviesPipelineOutput(frames=frames) if return_dict else (frames,)
-
-    def _call_back(self, callback: Any, tensor_names: list[str], i: int, t: torch.Tensor, latents: torch.Tensor,
-                   embeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Show the callback what it asked for, and take what it changed: (latents, text embeddings)."""
-        known = {"latents": latents, "prompt_embeds": embeds}
-        changed = callback(self, i, t, {k: known[k] for k in tensor_names}) or {}
-        given, films = changed.get("prompt_embeds", embeds), len(latents)
-        # diffusers' SDCFGCutoffCallback ends guidance and leaves the last film's embeddings: each film keeps its own
-        if len(given) == 1 and len(embeds) > films > 1 and torch.equal(given, embeds[-1:]):
-            given = embeds[-films:]
-        return changed.get("latents", latents), given
 
     def _prepare_embeds(self, prompt: Any, negative_prompt: Any, prompt_embeds: torch.Tensor | None,
                         negative_prompt_embeds: torch.Tensor | None, prompts: int, copies: int) -> torch.Tensor:
@@ -268,39 +262,59 @@ class LateNtMoviesPipeline(InflatedModel):
             negative_prompt_embeds = self.encode_prompt(negative)
         return torch.cat([ready(negative_prompt_embeds), ready(prompt_embeds)])
 
-    def _prepare_still(self, image: Any, image_latents: torch.Tensor | None, height: int | None, width: int | None,
-                       films: int, copies: int, num_frames: int) -> torch.Tensor:
-        """The still's latents, never blanked, repeated over the frames: (B, C, F, h, w)."""
-        still = self.encode_image(image, height, width) if image_latents is None else image_latents
-        still = still.to(self._execution_device, torch.float32)
-        if len(still) not in (1, films // copies):
-            raise ValueError(f"image: {len(still)} stills for {films // copies} prompts; give one, or one a prompt")
-        still = still.expand(films, -1, -1, -1) if len(still) == 1 else still.repeat_interleave(copies, dim=0)
-        return repeat(still, "b c h w -> b c f h w", f=num_frames)
+    def _prepare_stills(self, image: Any, image_latents: torch.Tensor | None, more: dict[int, Any], height: int | None,
+                        width: int | None, films: int, copies: int) -> dict[int, torch.Tensor]:
+        """{frame: its still's latents, never blanked (B, C, h, w)}, the first one's size for all of them."""
+        given = dict(sorted(more.items())) if image is None and image_latents is None else {0: image, **more}
+        found: dict[int, torch.Tensor] = {}
+        for frame, picture in given.items():
+            name = f"stills: frame {frame}" if frame in more else "image"
+            if found:
+                height, width = (side * self.vae_scale_factor for side in next(iter(found.values())).shape[-2:])
+            still = self.encode_image(picture, height, width) if name != "image" or image_latents is None else (
+                image_latents)
+            still = still.to(self._execution_device, torch.float32)
+            if len(still) not in (1, films // copies):
+                raise ValueError(f"{name}: {len(still)} stills for {films // copies} prompts; give one, or one a "
+                                 "prompt")
+            found[frame] = (still.expand(films, -1, -1, -1) if len(still) == 1
+                            else still.repeat_interleave(copies, dim=0))
+        return found
 
-    def _predict(self, sample: torch.Tensor, t: torch.Tensor, embeds: torch.Tensor, fps: torch.Tensor | None,
-                 rescale: float) -> torch.Tensor:
-        """What the U-Net predicts for noisy latents, mask and still (B, 2C+1, F, h, w): (B, C, F, h, w), guided."""
-        films, sample = len(sample), sample.to(self.unet.dtype)
-        if not self.do_classifier_free_guidance:
-            return self.unet(sample, t, embeds.expand(films, -1, -1), fps=fps).sample.float()
-        fps = fps if fps is None or len(fps) == 1 else fps.repeat(2)
-        both = self.unet(torch.cat([sample, sample]), t, embeds, fps=fps).sample.float()
-        unconditional, conditional = both.chunk(2)
-        guided = unconditional + self.guidance_scale * (conditional - unconditional)
-        if rescale:
-            wanted, found = (x.std(dim=(1, 2, 3, 4), keepdim=True) for x in (conditional, guided))
-            guided = guided * (rescale * wanted / found + 1 - rescale)
-        return guided
+    def _prepare_film(self, video: Any, video_latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor | None:
+        """Latents of the film that is begun from, of the noise's shape; None where there is none."""
+        if video is None and video_latents is None:
+            return None
+        if video_latents is None:
+            height, width = (side * self.vae_scale_factor for side in noise.shape[-2:])
+            video_latents = rearrange(self.encode_image(video, height, width), "f c h w -> 1 c f h w")
+        if video_latents.shape[1:] != noise.shape[1:] or len(video_latents) not in (1, len(noise)):
+            raise ValueError(f"video: latents of shape {tuple(video_latents.shape)}, wanted {tuple(noise.shape)}; give "
+                             f"{noise.shape[2]} frames of the film's size")
+        return video_latents.to(noise).expand_as(noise)
 
     def _output(self, latents: torch.Tensor, output_type: str, chunk_size: int) -> Any:
         if output_type == "latent":
             return latents
+        if output_type == "uint8":
+            return self._bytes(latents, chunk_size)
         frames = self.decode_latents(latents, chunk_size)  # (B, F, 3, H, W)
         if output_type == "pt":
             return frames
         frames = frames.permute(0, 1, 3, 4, 2).numpy()
         return frames if output_type == "np" else [[Image.fromarray(f) for f in to_uint8(film)] for film in frames]
+
+    def _bytes(self, latents: torch.Tensor, chunk_size: int) -> np.ndarray:
+        """Latents -> uint8 (B, F, H, W, 3), a chunk of frames in floats at a time."""
+        films, _, count, height, width = latents.shape
+        step = self.vae_scale_factor
+        out = np.empty((films, count, height * step, width * step, 3), np.uint8)
+        for film, own in zip(out, latents, strict=True):
+            done = 0
+            for part in self._decoded(own, chunk_size):
+                film[done:done + len(part)] = to_uint8(part.permute(0, 2, 3, 1).numpy())
+                done += len(part)
+        return out
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:

@@ -16,6 +16,10 @@ from torch import nn
 
 CONV_PLACEMENTS = ("3x3", "all_but_projections", "all")
 LORA = "lora_"  # what peft calls its own parts begins so
+# frames up to which attention in time is plain products: with F small and B L large these beat fused kernels on a CPU,
+# and their F x F logits are less than queries, keys and values. Beyond, a fused kernel never writes the logits down.
+PLAIN_FRAMES = 32
+SEQUENCES = 65_535  # heads of sequences at once in a fused kernel: where CUDA's grids end
 
 
 class FrameCount:
@@ -45,6 +49,42 @@ class TemporalConv(nn.Conv2d):
         return rearrange(x, "b c f (h w) -> (b f) c h w", h=height)
 
 
+class Condition:
+    """Mask and still of the clip that is folded into the batch just now (B F, C+1, H, W), where a U-Net's first layer
+    takes noisy latents alone."""
+
+    def __init__(self) -> None:
+        self.value: torch.Tensor | None = None
+
+
+class ConditionedTemporalConv(TemporalConv):
+    """The temporal convolution behind the first layer of a text-to-image U-Net, which has no columns for mask and
+    still: T(W x + V c), where an inpainting U-Net has T([W V] [x c]).
+
+    V is zero at the start, so that the U-Net gives what its text-to-image parent gives. It trains and travels with the
+    temporal layers: frozen, it would stay zero, and the still would reach nothing.
+    """
+
+    condition: nn.Conv2d
+    given: Condition
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + self.condition(self.given.value))
+
+
+def take_condition(conv: Any, channels: int) -> Condition:
+    """Let the temporal layer behind a U-Net's first convolution take mask and still, of so many channels, in place.
+
+    conv: a Pseudo3DConv. Returns what holds them; to be set before each pass.
+    """
+    temporal: Any = conv.temporal
+    temporal.condition = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False)
+    nn.init.zeros_(temporal.condition.weight)  # starts as the text-to-image model
+    temporal.given = Condition()
+    temporal.__class__ = ConditionedTemporalConv
+    return temporal.given
+
+
 class Pseudo3DConv(nn.Conv2d):
     """Conv_P3D(h) = Conv_1D(Conv_2D(h) o T) o T, eq. 3. (B F, C, H, W) -> (B F, C', H', W').
 
@@ -62,13 +102,13 @@ class Pseudo3DConv(nn.Conv2d):
 class TemporalAttention(nn.Module):
     """ATTN_1D of eq. 4: every spatial position attends over its own frames. (B F, L, C) -> the same.
 
-    Time enters as a learned bias on the attention logits, one number a head and a signed distance in
-    frames, clipped at `max_distance`, the farthest two frames of a stack of 5 are apart: any number of frames may
-    be given, and far frames count as far.
+    Time enters as a learned bias on the attention logits, one number a head and a signed distance in frames,
+    clipped at `max_distance`, the farthest two frames of a film of 16 are apart: any number of frames may be given,
+    and far frames count as far. A stack of 5 teaches distances up to 4.
     The output projection is the 3x1x1 convolution of section 3.3, over adjacent frames.
     """
 
-    def __init__(self, dim: int, heads: int, frames: FrameCount, max_distance: int = 4):
+    def __init__(self, dim: int, heads: int, frames: FrameCount, max_distance: int = 15):
         super().__init__()
         self.heads, self.frames, self.max_distance = heads, frames, max_distance
         self.norm = nn.LayerNorm(dim)
@@ -83,10 +123,28 @@ class TemporalAttention(nn.Module):
         q, k, v = rearrange(self.to_qkv(self.norm(x)), "(b f) l (n h d) -> n b l h f d", f=f, n=3, h=self.heads)
         time = torch.arange(f, device=x.device)
         distance = (time[:, None] - time[None]).clamp(-self.max_distance, self.max_distance) + self.max_distance
-        # F is small and B L large: plain products beat fused kernels, whose grids end at 65,535 sequences
-        logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + self.distance_bias[:, distance]  # (B, L, heads, F, F)
-        out = rearrange(logits.softmax(-1) @ v, "b l h f d -> b (h d) f l")
+        bias = self.distance_bias[:, distance]  # (heads, F, F)
+        # the gradient of a bias that all sequences share is what a fused kernel does badly: training stays plain
+        if f > PLAIN_FRAMES or (x.is_cuda and not torch.is_grad_enabled()):
+            seen = _fused(q, k, v, bias)
+        else:
+            logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias  # (B, L, heads, F, F)
+            seen = logits.softmax(-1) @ v
+        out = rearrange(seen, "b l h f d -> b (h d) f l")
         return x + rearrange(self.to_out(out), "b c f l -> (b f) l c")
+
+
+def _fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Attention over F by torch's fused kernels, as many sequences at once as their grids take.
+
+    q, k, v: (B, L, heads, F, d). bias: on the logits, (heads, F, F). Returns (B, L, heads, F, d).
+    """
+    b, length, heads, _, _ = q.shape
+    each = max(1, SEQUENCES // heads)
+    mask = bias.to(q.dtype)[None]
+    parts = zip(*(x.flatten(0, 1).split(each) for x in (q, k, v)), strict=True)
+    seen = [nn.functional.scaled_dot_product_attention(*part, attn_mask=mask) for part in parts]
+    return torch.cat(seen).unflatten(0, (b, length)) if len(seen) > 1 else seen[0].unflatten(0, (b, length))
 
 
 class Pseudo3DTransformerBlock(BasicTransformerBlock):

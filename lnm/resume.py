@@ -7,15 +7,18 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lnm.errors import UserError
+from lnm.files import made, named, whole
+from lnm.tensors import SUM, checksum, read
 
 FIELDS = ("step", "loss", "lr", "grad_norm")  # of the log
 LOG_HEADER = ",".join(FIELDS) + "\n"
@@ -35,7 +38,7 @@ class ResumeStore:
         self.header = ",".join(fields) + "\n"
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         self.folder, self.main = folder / key, main
-        self.folder.mkdir(parents=True, exist_ok=True)
+        made(self.folder)
         self.path, self.log = self.folder / "checkpoint.safetensors", self.folder / "log.csv"
         if not main:
             return
@@ -55,24 +58,23 @@ class ResumeStore:
         tensors = {f"{name}/{k}": v.detach().cpu().contiguous() for name, ps in modules.items() for k, v in ps.items()}
         for i, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}/{k}": v.detach().cpu().contiguous() for k, v in slots.items()}
-        part = self.path.with_suffix(".part")
-        save_file(tensors, part, metadata={"step": str(step), "scaler": json.dumps(scaler)})
-        with part.open("rb") as f:
-            os.fsync(f.fileno())
-        os.replace(part, self.path)
+        about = {"step": str(step), "scaler": json.dumps(scaler), SUM: checksum(tensors)}
+        with whole(self.path) as part:
+            save_file(tensors, part, metadata=about)
+            with part.open("rb") as f:
+                os.fsync(f.fileno())
 
     def resume(self, modules: dict[str, dict], optimizer: Any) -> tuple[int, dict[str, Any] | None]:
         """Restore the last checkpoint and cut the log back to it: the number of steps done, and the loss scale.
 
-        (0, None) where there is no checkpoint.
+        (0, None) where there is no checkpoint. Raises UserError for one that is damaged: it is never gone on from.
         """
         if not self.path.exists():
             if self.main:
-                self.log.write_text(self.header)
+                self._put_log([])
             return 0, None
-        with safe_open(self.path, "pt") as f:
-            step, scaler = int(f.metadata()["step"]), json.loads(f.metadata()["scaler"])
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - a safetensors file is no mapping
+        tensors, about = read(self.path, f"delete {self.folder}, and the same command starts from the beginning")
+        step, scaler = int(about["step"]), json.loads(about["scaler"])
         with torch.no_grad():
             for name, ps in modules.items():
                 for k, p in ps.items():
@@ -84,14 +86,21 @@ class ResumeStore:
                 state["state"].setdefault(int(i), {})[slot] = v
         optimizer.load_state_dict(state)
         if self.main:
-            rows = self.log.read_text().splitlines()[1:]  # one a step, from step 0
-            self.log.write_text(self.header + "".join(f"{row}\n" for row in rows[:step]))
+            rows = self.log.read_text().splitlines()[1:] if self.log.is_file() else []  # one a step, from step 0
+            if len(rows) < step:
+                raise UserError(f"{self.log}: lacks steps that the checkpoint beside it holds; delete {self.folder}, "
+                                "and the same command starts from the beginning")
+            self._put_log(rows[:step])
         return step, scaler
+
+    def _put_log(self, rows: list[str]) -> None:
+        with whole(self.log) as part:
+            part.write_text(self.header + "".join(f"{row}\n" for row in rows))
 
     def write(self, step: int, loss: float, rate: float, norm: float, *more: str) -> None:
         """A step's line in the log. more: of the fields after the first four."""
         if self.main:
-            with self.log.open("a") as f:
+            with named(self.log), self.log.open("a") as f:
                 f.write(",".join([f"{step},{loss:.6f},{rate:.3e},{norm:.4f}", *more]) + "\n")
 
     def losses(self) -> list[float]:
@@ -102,5 +111,20 @@ class ResumeStore:
         """Let go of the lock; a finished run leaves nothing to resume."""
         if self.main:
             if finished:
+                self.path.unlink(missing_ok=True)  # first: what a kill leaves of the rest is not gone on from
                 shutil.rmtree(self.folder)
             self.lock.release()
+
+
+@contextmanager
+def together() -> Iterator[list[ResumeStore]]:
+    """The stores of trainings that follow one another, to be put into the list: what they hold goes once all is done,
+    so that an interruption of the last takes none of the first again."""
+    stores: list[ResumeStore] = []
+    finished = False
+    try:
+        yield stores
+        finished = True
+    finally:
+        for store in stores:
+            store.close(finished)

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from lnm.devices import half_precision
 from lnm.errors import UserError
+from lnm.latents import Clips
 from lnm.model import InflatedModel
 from lnm.resume import FIELDS, ResumeStore
 from lnm.schedulers import make_scheduler, schedule_of
@@ -42,14 +43,18 @@ def precision(settings: Finetune, device: torch.device | str) -> str:
     return half_precision(device) if settings.mixed_precision == "auto" else settings.mixed_precision
 
 
-def run_identity(pipe: InflatedModel, clip: np.ndarray | torch.Tensor, prompt: str, fps: float,
+def run_identity(pipe: InflatedModel, clip: np.ndarray | Clips, prompt: str, fps: float,
                  settings: Finetune, seed: int) -> dict:
     """All that decides what a fine-tune gives, as json values; not where it runs, nor how often it looks or saves.
 
-    clip: the frames or latents that are trained on. `settings.init` is seen in the weights that the run starts from.
+    clip: the frames or latents that are trained on, or a list of a clip's each. `settings.init` is seen in the weights
+    that the run starts from.
     """
-    return {**decided(pipe, settings, seed), "prompt": prompt, "fps": fps,
-            "clip": hashlib.sha256(np.ascontiguousarray(clip).tobytes()).hexdigest()}
+    content, parts = hashlib.sha256(), clip if isinstance(clip, list) else [clip]
+    for part in parts:
+        content.update(np.ascontiguousarray(part).tobytes())
+    several = {"lengths": [len(part) for part in parts]} if len(parts) > 1 else {}
+    return {**decided(pipe, settings, seed), "prompt": prompt, "fps": fps, "clip": content.hexdigest(), **several}
 
 
 def decided(pipe: InflatedModel, settings: Finetune, seed: int) -> dict:

@@ -7,23 +7,30 @@ ValidationError where a section is made by hand, and a UserError of one line whe
 from __future__ import annotations
 
 import difflib
+import math
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
 from lnm.files import builtin
 
 # strict: YAML already has types, so '8' for 8 or true for 1 is a mistake worth a word
 Int = Annotated[int, Field(strict=True)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what every generator takes
 Fraction = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Rate = Annotated[float, Field(strict=True, gt=0)]
 NonNegative = Annotated[float, Field(strict=True, ge=0)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, min_length=1)]
+
+HELDOUT = "heldout"  # in the place of a still: the first held-out frame
+SUBJECT = "subject"  # in the place of a crop's x and y, or of all of it: where the subject is
+LEAST_TRAINED = 24  # frames, below which a clip is said to be short (lnm.preflight.SHORTEST)
 
 
 class Section(BaseModel):
@@ -40,6 +47,10 @@ class Prepare(Section):
 
     holdout: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.25  # the clip's last part, never trained on
     max_frames: Positive | None = None  # of the clip as resampled to fps, held-out ones included
+    camera: Literal["warn", "stabilise", "segment", "refuse"] = "warn"  # what becomes of a clip whose camera moves
+    segment: Positive | None = None  # frames, at least, of segment; null: what the fine-tune and holdout need
+    stills: Positive = 1  # held-out frames, far apart, that films begin from where a video names no still
+    match_colours: Flag = False  # a still of its own takes the clip's mean and deviation of colours
 
 
 class Finetune(Section):
@@ -82,6 +93,19 @@ class Finetune(Section):
     def ceiling(self) -> int:
         """Steps at most."""
         return self.most_steps if self.steps == "auto" else self.steps
+
+
+def frames_needed(settings: Finetune, holdout: float) -> int:
+    """Frames that a clip must have, so that LEAST_TRAINED are left beside `holdout` of it (a share, at least 2 frames),
+    and a sample of the largest stride beside the validation part of steps: auto too."""
+    span, short = (stride * (settings.frames - 1) + 1 for stride in (max(settings.strides), min(settings.strides)))
+    count = 1
+    while True:
+        train = count - (max(2, math.ceil(count * holdout)) if holdout else 0)
+        held = max(round(settings.validation * train), short) if settings.steps == "auto" else 0
+        if train >= LEAST_TRAINED and train - held >= span:
+            return count
+        count += 1
 
 
 def finetune_of(checkpoint: str) -> Finetune:
@@ -155,19 +179,71 @@ class Sample(Section):
     """How films are sampled. Section 5: 15 steps."""
 
     num_frames: Positive = 16
+    window: Positive = 16  # frames that the U-Net sees at once; a longer film is made of several windows
+    window_stride: Positive | None = None  # frames from one window to the next; null: see `lnm.windows.stride_of`
+    long: Literal["windows", "continue", "whole"] = "windows"  # how windows become one film, or all frames at once
+    noise: Literal["independent", "shared"] = "independent"  # of windows; shared: the first one's, in another order
     num_inference_steps: Positive = 15
     guidance_scale: Annotated[float, Field(strict=True, ge=1)] = 1.0  # 1: none
     negative_prompt: Annotated[str, Field(strict=True)] = ""
     scheduler: Literal["ddim", "euler", "euler_a", "dpm++", "pndm", "unipc"] = "dpm++"
     first_frame: Literal["free", "clamp"] = "free"
+    begin: Literal["noise", "flow"] = "noise"  # flow: the still carried along by the clip's optical flow, noised
+    strength: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.4  # of flow: share of the steps that is taken
+    condition: Literal["still", "video"] = "still"  # of flow: what a frame is told of; video: what it is begun from
     seeds: Positive = 2  # films a method; film k starts from noise drawn by (seed, k)
+    dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"  # of all weights; auto: float32 on a CPU, half on a GPU
     temporal_decoder: Text | None = None  # a decoder.safetensors, or lnm-mini-decoder; null: frames one by one
+
+    @model_validator(mode="after")
+    def _sense(self) -> Sample:
+        check_window(self.window, self.window_stride, self.long)
+        if self.begin == "flow":
+            steps_of(self.num_inference_steps, self.strength)
+        return self
+
+    @property
+    def steps_taken(self) -> int:
+        """Sampling steps of a film of ours."""
+        steps = self.num_inference_steps
+        return steps_of(steps, self.strength) if self.begin == "flow" else steps
+
+    @property
+    def at_once(self) -> int:
+        """Frames that the U-Net sees at once."""
+        return self.num_frames if self.long == "whole" else min(self.num_frames, self.window)
+
+    def film(self, begun: bool = False) -> dict[str, Any]:
+        """What `lnm.pipeline.LateNtMoviesPipeline` takes of it, by name. begun: the film is begun from another."""
+        taken = self.model_dump(exclude={"scheduler", "seeds", "dtype", "temporal_decoder", "begin"})
+        return taken if begun else taken | {"condition": "still"}
+
+
+def check_window(window: Any, window_stride: Any, long: str) -> None:
+    """Raise ValueError unless windows of `window` frames, `window_stride` apart (None: chosen for it), see every frame;
+    and, where each is begun from the last frames of the one before, have one in common."""
+    least = 2 if long == "continue" else 1
+    if not isinstance(window, int) or window < least:
+        raise ValueError(f"window {window}: must be a whole number from {least}")
+    most = window - least + 1
+    if window_stride is not None and (not isinstance(window_stride, int) or not 1 <= window_stride <= most):
+        raise ValueError(f"window_stride {window_stride}: must be a whole number from 1 to {most}, where a window has "
+                         f"{window} frames and long is {long!r}")
+
+
+def steps_of(num_inference_steps: int, strength: float) -> int:
+    """How many of the sampling steps are taken where a film is begun from another, noised: as in diffusers'
+    image-to-image. Raises ValueError for none."""
+    steps = min(int(num_inference_steps * strength + 1e-6), num_inference_steps)
+    if steps < 1:
+        raise ValueError(f"strength {strength:g}: of {num_inference_steps} steps none is left; give more of either")
+    return steps
 
 
 def sample_of(checkpoint: str) -> Sample:
     """How films of `checkpoint` are sampled where nothing is given: for `lnm-mini` there is a decoder in time."""
     if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-decoder"):
-        return Sample(temporal_decoder="lnm-mini-decoder")
+        return Sample(temporal_decoder="lnm-mini-decoder", begin="flow", strength=0.47, condition="video")
     return Sample()
 
 
@@ -189,7 +265,9 @@ def one_line(error: ValidationError) -> str:
         close = difflib.get_close_matches(key, _settings_of(error.title), n=1)
         what = f"unknown setting; did you mean {close[0]}?" if close else "unknown setting"
     more = f" ({len(errors) - 1} more after it)" if len(errors) > 1 else ""
-    return f"{key}: {what}; got {first['input']!r:.60}{more}"
+    shown = reprlib.Repr()  # a list may hold gigabytes by its aliases: its beginning alone is looked at
+    shown.maxstring = shown.maxother = 60
+    return f"{shortened(key)}: {what}; got {shortened(shown.repr(first['input']), 60)}{more}"
 
 
 def _settings_of(section: str, base: type[Section] = Section) -> list[str]:

@@ -7,6 +7,7 @@ each draws its own clips, gradients are averaged, and the first process alone wr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,14 +18,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm.auto import tqdm
 
-from lnm.batches import check_length, fixed_batches, learning_rate, make_batch, make_optimizer
+from lnm.batches import check_lengths, fixed_batches, learning_rate, make_batch, make_optimizer
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
-from lnm.latents import encode
+from lnm.latents import Clips, encode
 from lnm.model import InflatedModel
+from lnm.precision import HALF, HalfFrozen
 from lnm.resume import ResumeStore
 from lnm.runs import log_fields, make_accelerator, resumable, run_identity
 from lnm.runs import open_store as open_store
@@ -91,6 +94,9 @@ class Trainer:
             self.state["ema"] = {k: p.detach().clone() for k, p in self.trained.items()}
         self.optimizer = make_optimizer(self.trained, settings)
         self.prompt_embeds, self.empty_embeds = pipe.encode_prompt([prompt, ""]).to(self.device)
+        # what autocast would cast anew at every step; on a CPU that is cheap, and two copies are not
+        half = HALF.get(accelerator.mixed_precision) if self.device.type != "cpu" else None
+        self.half = HalfFrozen(self.unet, half) if half else None
 
     def restore(self, store: ResumeStore | None) -> int:
         """Go on from the store's checkpoint and hand model and optimiser to Accelerate; the number of steps done."""
@@ -105,7 +111,7 @@ class Trainer:
         scaler = self.accelerator.scaler
         store.save(step, self.state, self.optimizer, scaler.state_dict() if scaler else None)
 
-    def step(self, latents: torch.Tensor, fps: float, seed: int, step: int) -> tuple[float, float, float]:
+    def step(self, latents: Clips, fps: float, seed: int, step: int) -> tuple[float, float, float]:
         """One step down the loss of eq. 2: (loss, learning rate, norm of the gradient)."""
         batch = make_batch(latents, self.settings, fps, self.scheduler, seed, step, self.accelerator.process_index)
         return self.descend(batch, self.prompt_embeds, step)
@@ -120,25 +126,34 @@ class Trainer:
                 step: int) -> tuple[float, float, float]:
         """`step` on a batch of `make_batch`'s form. prompt_embeds: (L, D), or (B, L, D), one a clip."""
         settings = self.settings
-        batch = {k: v.to(self.device) for k, v in batch.items()}
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
         embeddings = torch.where(batch["drop"][:, None, None], self.empty_embeds, prompt_embeds)
         rate = learning_rate(step, settings, self.floor)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
         loss = self.loss(batch, embeddings)
-        if not torch.isfinite(loss):  # before it reaches the weights
-            kind = type(settings).__name__.lower()
-            raise UserError(f"{self.name}: the loss is not finite at step {step}; lower {kind}.learning_rate "
-                            f"or set {kind}.mixed_precision: no")
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), settings.max_grad_norm)
+        size = self.accelerator.clip_grad_norm_(list(self.trained.values()), settings.max_grad_norm)
+        # the one place where a step waits for a GPU, and before anything reaches the weights
+        value, norm = torch.stack([loss.detach(), size.detach().to(loss)]).tolist()
+        self._finite(value, "loss", step)
+        if self.accelerator.scaler is None:  # fp16's scaler leaves such a step out, and halves the loss's scale
+            self._finite(norm, "gradient", step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         # a step that fp16's loss scale was too high for leaves the weights, and so their average, where they were
         if settings.ema and not self.accelerator.optimizer_step_was_skipped:
             self.average(step)
-        return loss.item(), rate, float(norm)
+        return value, rate, norm
+
+    def _finite(self, value: float, what: str, step: int) -> None:
+        """Raise UserError for NaN and inf, before they reach the weights: the last checkpoint is of sound ones."""
+        if not math.isfinite(value):
+            self.optimizer.zero_grad(set_to_none=True)
+            kind = type(self.settings).__name__.lower()
+            raise UserError(f"{self.name}: the {what} is not finite at step {step}; lower {kind}.learning_rate "
+                            f"or set {kind}.mixed_precision: no (stopped; the last checkpoint is sound)")
 
     @torch.no_grad()
     def average(self, step: int) -> None:
@@ -187,18 +202,21 @@ class Trainer:
         if self.processors:
             self.unet.set_attn_processor(self.processors)
         self.unet.eval().to(self.home)
+        if self.half:
+            self.half.restore()
 
 
-def train(pipe: InflatedModel, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune,
+def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings: Finetune,
           accelerator: Accelerator, seed: int = 0, store: ResumeStore | None = None, name: str = "clip",
-          preview: Callable[[int], None] | None = None) -> Trained:
-    """Train the temporal layers of `pipe` on latents (N, C, h, w) at `fps`, in place; log and checkpoints in `store`.
+          preview: Callable[[int], None] | None = None, kind: type[Trainer] = Trainer) -> Trained:
+    """Train `pipe` in time, in place, on latents (N, C, h, w) at `fps`, or a list; log and checkpoints in `store`.
 
     preview(step): called by the process that writes, every `settings.preview_every` steps; it may sample with `pipe`.
+    kind: whose steps are taken. What trains is what the U-Net names as its `temporal_parameters`.
     Raises UserError for too few latents or a loss that is not finite.
     """
-    check_length(len(latents), settings, name)
-    trainer = Trainer(pipe, prompt, settings, accelerator, name)
+    check_lengths(latents, settings, name)
+    trainer = kind(pipe, prompt, settings, accelerator, name)
     choice = None
     if settings.steps == "auto":
         latents, held = split(latents, settings)
@@ -214,14 +232,15 @@ def train(pipe: InflatedModel, latents: torch.Tensor, prompt: str, fps: float, s
         if done % settings.validate_every and done != settings.ceiling:
             return ("",)
         with trainer.averaged():
-            loss = trainer.held_out_loss(_held_batches(trainer, held, fps))
+            seen = [trainer.held_out_loss(_held_batches(trainer, held, fps))]
+            (loss,) = broadcast_object_list(seen)  # all stop at the same step, though their last digits may differ
             choice.look(done, loss, trainer.trained)
         return (f"{loss:.6f}",)
 
     return run(trainer, lambda step: trainer.step(latents, fps, seed, step), store, f"fine-tuning {name}", look, choice)
 
 
-def _held_batches(trainer: Trainer, held: torch.Tensor, fps: float) -> Iterator[tuple[torch.Tensor, dict]]:
+def _held_batches(trainer: Trainer, held: Clips, fps: float) -> Iterator[tuple[torch.Tensor, dict]]:
     """What a step is chosen by: (prompt's embeddings, batch of one) over positions, timesteps and noise, all fixed."""
     for i, clean in enumerate(samples(held, trainer.settings)):
         for batch in fixed_batches(clean, i, fps, trainer.settings, trainer.scheduler):
@@ -257,8 +276,8 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
             seen = look(done)
             if store:
                 store.write(step, loss, rate, norm, *seen)
-            if store and (done % settings.checkpoint_every == 0 or done == settings.ceiling):
-                trainer.save(store, done)
+                if done % settings.checkpoint_every == 0 or done == settings.ceiling or choice and choice.settled:
+                    trainer.save(store, done)
         if choice:
             choice.restore(trainer.trained)
         else:
@@ -278,7 +297,8 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
 
 def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: float, steps: int | None = None,
              size: int | tuple[int, int] | None = None, crop: list[int] | None = None, seed: int = 0,
-             store: Path | str | None = None, settings: Finetune | None = None, **changes: Any) -> Trained:
+             store: Path | str | None = None, settings: Finetune | None = None, strict: bool = True,
+             **changes: Any) -> Trained:
     """Teach the temporal layers of `pipe` the motion of one clip, in place. Then `pipe(...)` films, and
     `pipe.save_temporal(FILE)` keeps what was learned.
 
@@ -288,7 +308,8 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
     (`learning_rate`, `frames` ...) change single ones. None: those of `finetune_of`, which on an `lnm-mini` that was
     taught nothing yet begins from `lnm-mini-motion` (`init=None`: from the identity). seed: of the steps, and of layers
     that were not trained before.
-    store: a folder for checkpoints, from which the same call goes on after an interruption.
+    store: a folder for checkpoints, from which the same call goes on after an interruption. strict: False takes an
+    `init` that was trained on another base of the same shape, with a warning.
     Returns what was trained and the losses. Raises UserError for a pipeline or clip that cannot be trained on, and for
     a setting that is unknown or out of range.
     """
@@ -298,9 +319,9 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
     settings = _settings(pipe, settings, changes if steps is None else {**changes, "steps": steps})
     accelerator = make_accelerator(settings, pipe.device)
     frames = _frames(pipe, frames_or_path, fps, size, crop)
-    check_length(len(frames), settings, "clip")
+    check_lengths(frames, settings, "clip")
     if settings.init:  # its layers alone: noise schedule and mask value are this run's
-        load_temporal(pipe.unet, locate_temporal(settings.init))
+        load_temporal(pipe.unet, locate_temporal(settings.init), strict)
     else:
         _draw(pipe.unet, seed)
     identity = run_identity(pipe, frames, prompt, fps, settings, seed)
@@ -309,8 +330,14 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
         trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, run_store)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     pipe.learned = {"fps": float(fps), "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
-                    "steps": trained.steps, "checkpoint": pipe.learned.get("checkpoint")}
+                    "steps": trained.steps, "checkpoint": pipe.learned.get("checkpoint"), **lora_of(pipe)}
     return trained
+
+
+def lora_of(pipe: InflatedModel) -> dict[str, Any]:
+    """The note of a LoRA that is fused into the base, for `pipe.learned`; empty where there is none."""
+    lora = pipe.learned.get("extra", {}).get("lora")
+    return {"extra": {"lora": lora}} if lora else {}
 
 
 def _settings(pipe: InflatedModel, settings: AnyFinetune | None, changes: dict,

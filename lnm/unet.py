@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +14,10 @@ from einops import rearrange
 from torch import nn
 
 from lnm.errors import UserError
-from lnm.pseudo3d import bare, inflate, temporal_after_adapters
+from lnm.lora import lora_arguments
+from lnm.pseudo3d import bare, inflate, take_condition, temporal_after_adapters
 
-OWN_SETTINGS = ("conv_placement", "temporal_attention")
+OWN_SETTINGS = ("conv_placement", "temporal_attention", "widen")
 HUB_ARGUMENTS = ("subfolder", "revision", "cache_dir", "local_files_only", "token", "proxies", "force_download")
 
 
@@ -35,7 +35,8 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
     temporal_attention: whether temporal attention stands behind the spatial one.
 
     The 2D keys are those of the parent, so any Stable Diffusion inpainting checkpoint fits; what is added
-    has `.temporal.` or `fps_embedding.` in its name.
+    has `.temporal.` or `fps_embedding.` in its name. One whose `in_channels` are its `out_channels` is a text-to-image
+    model's, widened: it takes mask and still as the others do, by `conv_in.temporal.condition`, which is added too.
     """
 
     # what compile_repeated_blocks compiles; the second where there is no temporal attention
@@ -54,23 +55,35 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         self.fps_embedding = TimestepEmbedding(width, self.time_embedding.linear_2.out_features)
         nn.init.zeros_(self.fps_embedding.linear_2.weight)  # starts as the identity
         nn.init.zeros_(self.fps_embedding.linear_2.bias)
+        if self.widened:
+            first = getattr(self.conv_in, "base_layer", self.conv_in)
+            self.condition = take_condition(first, self.config.out_channels + 1)
+
+    @property
+    def widened(self) -> bool:
+        """Whether the parent is a text-to-image model, whose first layer takes noisy latents alone."""
+        return self.config.in_channels == self.config.out_channels
 
     @classmethod
     def from_unet2d(cls, unet: UNet2DConditionModel, *, conv_placement: str = "all", temporal_attention: bool = True,
-                    in_place: bool = False) -> UNetPseudo3DConditionModel:
+                    in_place: bool = False, widen: bool = False) -> UNetPseudo3DConditionModel:
         """Inflate a 2D inpainting U-Net; the settings are those of `__init__`.
+
+        widen: take a text-to-image U-Net, of C input channels, as well. It gets weights for mask and still, zero at
+        first, which train and travel with the temporal layers.
 
         in_place: turn `unet` itself into the inflated model, without a second copy of its weights. A LoRA that it
         carries stays. The temporal layers are drawn on the CPU from torch's global generator, so that a seed gives the
         same ones on every device and whatever the 2D weights are. Raises UserError if the input channels are not
-        2C + 1 (noisy latents, mask, the still's latents), or if `unet` is inflated already.
+        2C + 1 (noisy latents, mask, the still's latents) nor, with `widen`, C, or if `unet` is inflated already.
         """
         if isinstance(unet, cls):
             raise UserError("the checkpoint's U-Net has been inflated already (in_place); open the checkpoint again")
         inputs, outputs = unet.config.in_channels, unet.config.out_channels
-        if inputs != 2 * outputs + 1:
+        if inputs != 2 * outputs + 1 and not (widen and inputs == outputs):
             raise UserError(f"the checkpoint's U-Net takes {inputs} channels, an inpainting U-Net takes "
-                            f"{2 * outputs + 1} (2 x {outputs} + 1): choose an inpainting checkpoint")
+                            f"{2 * outputs + 1} (2 x {outputs} + 1): choose an inpainting checkpoint"
+                            + (", or widen this one (widen=True)" if inputs == outputs else ""))
         if unet.class_embedding is not None:
             raise UserError("the checkpoint's U-Net has class embeddings, whose place the fps embedding takes: "
                             "choose a checkpoint without")
@@ -85,13 +98,15 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         """Open a saved inflated U-Net, or a 2D inpainting one, which is inflated.
 
         Arguments as in diffusers (`subfolder="unet"` for a checkpoint's folder or hub name, `torch_dtype`, `revision`
-        ...), and `conv_placement` and `temporal_attention` of `__init__`, which a saved inflated U-Net brings itself.
+        ...), and `conv_placement` and `temporal_attention` of `__init__`, which a saved inflated U-Net brings itself,
+        and `widen` of `from_unet2d`.
         Weights are safetensors: a folder with pickles alone is diffusers' OSError. Raises UserError as `from_unet2d`.
         """
         kwargs.setdefault("use_safetensors", True)
         places = {k: kwargs[k] for k in HUB_ARGUMENTS if k in kwargs}
         config = cls.load_config(pretrained_model_name_or_path, **places)
         if config.get("_class_name") == cls.__name__:
+            kwargs.pop("widen", None)
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         own = {k: kwargs.pop(k) for k in OWN_SETTINGS if k in kwargs}
         parent = UNet2DConditionModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
@@ -115,12 +130,17 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         """
         b, _, f, _, _ = sample.shape
         self.frames.value = f
+        frames = rearrange(sample, "b c f h w -> (b f) c h w")
+        if self.widened:
+            frames, self.condition.value = frames.tensor_split([self.config.in_channels], dim=1)
         out = super().forward(
-            rearrange(sample, "b c f h w -> (b f) c h w"),
+            frames,
             per_frame(timestep, b, f, sample.device),
             encoder_hidden_states.repeat_interleave(f, dim=0),
             class_labels=None if fps is None else per_frame(fps, b, f, sample.device).float(),
             return_dict=False, **kwargs)[0]
+        if self.widened:
+            self.condition.value = None
         out = rearrange(out, "(b f) c h w -> b c f h w", f=f)
         return UNet2DConditionOutput(sample=out) if return_dict else (out,)
 
@@ -164,20 +184,14 @@ class FrameByFrameUNet(UNet2DConditionModel):
 
     def forward(self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, fps: Any = None,
                 return_dict: bool = True, **kwargs: Any) -> Any:
-        """As UNetPseudo3DConditionModel.forward; `fps` says nothing to a 2D model."""
+        """As UNetPseudo3DConditionModel.forward; `fps` says nothing to a 2D model, the still nothing to a text-to-image
+        one."""
         b, _, f, _, _ = sample.shape
+        sample = sample[:, :self.config.in_channels]
         out = super().forward(rearrange(sample, "b c f h w -> (b f) c h w"), per_frame(timestep, b, f, sample.device),
                               encoder_hidden_states.repeat_interleave(f, dim=0), return_dict=False, **kwargs)[0]
         out = rearrange(out, "(b f) c h w -> b c f h w", f=f)
         return UNet2DConditionOutput(sample=out) if return_dict else (out,)
-
-
-def lora_arguments(source: Any, arguments: dict) -> dict:
-    """diffusers' arguments for a LoRA: nothing is unpickled, and the one safetensors file of a folder needs no name,
-    which diffusers asks for without a network."""
-    files = [] if isinstance(source, dict) or not Path(source).is_dir() else list(Path(source).glob("*.safetensors"))
-    named = {"weight_name": files[0].name} if len(files) == 1 else {}
-    return {"use_safetensors": True, **named, **arguments}
 
 
 def per_frame(value: Any, batch: int, frames: int, device: torch.device) -> torch.Tensor:

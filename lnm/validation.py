@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lnm.latents import Clips
 from lnm.settings import Finetune
 
 GRID = 9  # timesteps that are looked at: the middles of so many equal parts
@@ -25,10 +26,18 @@ def grid(clean: torch.Tensor, number: int,
         yield torch.randn(clean.shape, generator=generator), t, generator
 
 
-def split(latents: torch.Tensor, settings: Finetune) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (N, C, h, w) as what is trained on and, the last part, what a step is chosen by; at least one sample."""
-    count = max(round(settings.validation * len(latents)), reach(settings))
+def split(latents: Clips, settings: Finetune) -> tuple[Clips, Clips]:
+    """Latents (N, C, h, w) as what is trained on and, the last part, what a step is chosen by; at least one sample.
+    Several clips are split each."""
+    if isinstance(latents, list):
+        cut = [(clip[:-held], clip[-held:]) for clip in latents for held in [_held(clip, settings)]]
+        return [train for train, _ in cut], [held for _, held in cut]
+    count = _held(latents, settings)
     return latents[:-count], latents[-count:]
+
+
+def _held(latents: torch.Tensor, settings: Finetune) -> int:
+    return max(round(settings.validation * len(latents)), reach(settings))
 
 
 def reach(settings: Finetune) -> int:
@@ -36,8 +45,11 @@ def reach(settings: Finetune) -> int:
     return min(settings.strides) * (settings.frames - 1) + 1
 
 
-def samples(latents: torch.Tensor, settings: Finetune) -> list[torch.Tensor]:
-    """Up to POSITIONS samples (1, C, F, h, w) at the smallest stride, spread over latents (N, C, h, w)."""
+def samples(latents: Clips, settings: Finetune) -> list[torch.Tensor]:
+    """Up to POSITIONS samples (1, C, F, h, w) at the smallest stride, spread over latents (N, C, h, w), or over
+    those of each of several clips."""
+    if isinstance(latents, list):
+        return [sample for clip in latents for sample in samples(clip, settings)]
     stride, last = min(settings.strides), len(latents) - reach(settings)
     starts = sorted({round(last * k / max(1, POSITIONS - 1)) for k in range(POSITIONS)})
     return [latents[s:s + reach(settings):stride].movedim(0, 1)[None] for s in starts]

@@ -26,15 +26,16 @@ class Checks:
         self.failed.extend([] if ok else [what])
 
 
-def verify_sd(name: str, revision: str | None = None, size: int = 512) -> bool:
+def verify_sd(name: str, revision: str | None = None, size: int = 512, widen: bool = False) -> bool:
     """Open a real checkpoint and check the method on it at `size` x `size` pixels, printing a line a check.
 
-    Returns whether all passed. Raises UserError for a checkpoint that cannot be opened.
+    widen: take a text-to-image checkpoint. Returns whether all passed. Raises UserError for a checkpoint that cannot be
+    opened.
     """
     device, check = pick_device(), Checks()
-    checkpoint = open_checkpoint(name, revision, device)
+    checkpoint = open_checkpoint(name, revision, device, widen=widen)
     keys = set(checkpoint.unet.state_dict())
-    unet = UNetPseudo3DConditionModel.from_unet2d(checkpoint.unet)
+    unet = UNetPseudo3DConditionModel.from_unet2d(checkpoint.unet, widen=widen)
     check("every 2D key of the checkpoint is in the inflated U-Net, and no other",
           {k for k in unet.state_dict() if not is_temporal(k)} == keys, f"{len(keys)} keys")
     latents = _check_vae(check, checkpoint, size)
@@ -67,11 +68,13 @@ def _check_unet(check: Checks, checkpoint: Checkpoint, unet: UNetPseudo3DConditi
     sample = torch.cat([clip, torch.ones_like(clip[:, :1]), clip[:, :, :1].expand_as(clip)], dim=1)
     with torch.no_grad():
         ours = unet(sample, 500, prompt_embeds, fps=8).sample[0].transpose(0, 1)
-        theirs = checkpoint.unet(sample[0].transpose(0, 1), 500, prompt_embeds.repeat(5, 1, 1)).sample
+        theirs = checkpoint.unet(sample[0, :checkpoint.unet.config.in_channels].transpose(0, 1), 500,
+                                 prompt_embeds.repeat(5, 1, 1)).sample
     difference = (ours - theirs).abs().max().item()
-    # on CUDA, TF32 convolutions round even a copy: there the bound is theirs
-    check("inflated equals its 2D parent, frame by frame", difference <= (0.0 if clip.device.type == "cpu" else 1e-2),
-          difference)
+    # on CUDA, TF32 convolutions round even a copy: there the bound is theirs; version 2's transformers begin in a
+    # matrix product, whose rounding hangs on how its input lies in memory
+    bound = 1e-2 if clip.device.type != "cpu" else 1e-4 if checkpoint.unet.config.use_linear_projection else 0.0
+    check("inflated equals its 2D parent, frame by frame", difference <= bound, difference)
     unet.freeze_spatial()
     unet.enable_gradient_checkpointing()
     unet.train()

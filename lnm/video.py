@@ -8,7 +8,6 @@ Every frame is cropped and resized while decoding, so that memory is that of the
 from __future__ import annotations
 
 import base64
-import os
 import platform
 import re
 import tempfile
@@ -22,12 +21,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from lnm.errors import UserError
+from lnm.colours import flatten, to_srgb
+from lnm.errors import UserError, shortened
+from lnm.files import given_path, made, whole
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 Size = int | Sequence[int] | None  # the side of a square, or (width, height)
 Crop = Sequence[int] | None  # [x, y, width, height]
-PAPER = 255  # what shows through transparent pixels: white, as on a page
 
 
 @dataclass
@@ -75,6 +75,8 @@ def read(path: Path | str, fps: float | None = None, size: Size = None, crop: Cr
         raise UserError(f"{path}: {fps:g} fps asked: must be a number above 0")
     reader = _read_folder if path.is_dir() else _read_file
     frames, fps, source_fps, source_size = reader(path, fps, size, crop, start, end, max_frames)
+    if not frames and start == 0 and end is None:
+        raise UserError(f"{path}: not one frame could be read: is it whole? Convert it to mp4 and try again")
     if not frames:
         raise UserError(f"{path}: no frames between {start:g} s and {'its end' if end is None else f'{end:g} s'}")
     return Clip(np.stack(frames), float(fps), float(source_fps), source_size)
@@ -88,36 +90,28 @@ def read_frames(path: Path | str) -> np.ndarray:
 def read_image(path: Path | str, size: Size = None, crop: Crop = None) -> np.ndarray:
     """Read a still: uint8 (H, W, 3).
 
-    EXIF rotation is honoured, transparency is laid on white, 16-bit and grey pictures become 8-bit RGB.
+    EXIF rotation is honoured, transparency is laid on white, 16-bit and grey pictures become 8-bit RGB, colours of
+    another space (a camera's Display P3, a printer's CMYK) become sRGB by the profile in the file.
     size and crop as in `read`.
     """
     path = _there(path)
     try:
-        picture = ImageOps.exif_transpose(Image.open(path))
-        picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
+        picture = flatten(to_srgb(ImageOps.exif_transpose(Image.open(path))))
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen kinds for damaged files
         raise UserError(f"{path}: not a readable image ({_first_line(error)}): save it anew as PNG or JPEG") from None
-    return _fit(flatten(picture), size, crop, path)
+    return _fit(picture, size, crop, path)
 
 
 def _there(path: Path | str, folder: bool = False) -> Path:
     """A path of a regular file or, if `folder`, of a folder. Raises UserError for others: a pipe may give nothing."""
-    path = Path(path)
+    path = given_path(path)
     if not path.exists():
-        raise UserError(f"{path}: no such file{' or folder' if folder else ''}")
+        raise UserError(f"{shortened(path)}: no such file{' or folder' if folder else ''}")
     if not path.is_file() and not (folder and path.is_dir()):
         raise UserError(f"{path}: {'a folder; give one image' if path.is_dir() else 'not a regular file'}")
     return path
-
-
-def flatten(picture: Image.Image) -> Image.Image:
-    """A picture of any of Pillow's modes as 8-bit RGB: 16 bits a pixel are scaled, transparency is laid on white."""
-    if picture.mode.startswith("I"):  # 16 bits a pixel: convert() would clip it at 255 instead of scaling
-        picture = Image.fromarray((np.asarray(picture, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (PAPER,) * 3 + (255,)), picture)
-    return picture.convert("RGB")
 
 
 def _fit(picture: Image.Image, size: Size, crop: Crop, path: Path) -> np.ndarray:
@@ -194,9 +188,9 @@ def _read_file(path: Path, fps: Any, size: Size, crop: Crop, start: float, end: 
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:  # a title may be in any encoding
             if not container.streams.video:
-                raise UserError(f"{path}: no video stream in this file")
+                raise UserError(f"{path}: no video stream in this file: give one with pictures, not sound alone")
             stream = container.streams.video[0]
             source_fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
             if not source_fps:
@@ -281,7 +275,8 @@ def _upright(frame: Any, pixel_aspect: Fraction | int) -> Image.Image:
 
 
 def _first_line(error: Exception) -> str:
-    return re.sub(r"^\[Errno -?\d+\] ", "", str(error).strip().splitlines()[0]).split(": '")[0]
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"^\[Errno -?\d+\] ", "", said).split(": '")[0]
 
 
 # ---------------------------------------------------------------- writing
@@ -302,9 +297,8 @@ def write_mp4(path: Path | str, frames: np.ndarray, fps: float, crf: int = 16) -
         warnings.warn(f"{path}: {width} x {height} padded to even sides, which H.264 needs", stacklevel=2)
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         height, width = frames.shape[1:3]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
+    kind: Any = {"format": "mp4", "options": {"movflags": "+faststart", "fflags": "+bitexact"}}
+    with whole(path) as part, av.open(str(part), "w", **kind) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt, stream.thread_count = width, height, "yuv420p", 1
         # other bytes come of more threads and, for a film in a hundred beside other programs, of x264's AVX-512 code
@@ -318,7 +312,6 @@ def write_mp4(path: Path | str, frames: np.ndarray, fps: float, crf: int = 16) -
             frame.pts = i
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    os.replace(part, path)
     return path
 
 
@@ -332,23 +325,21 @@ def write_gif(path: Path | str, frames: np.ndarray, fps: float) -> Path:
     # a GIF counts in hundredths of a second: rounding the moments, not the durations, keeps the tempo
     moments = np.round(np.arange(len(frames) + 1) * 100 / fps).astype(int)
     durations = [int(d) * 10 for d in np.diff(moments)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0,
-                     optimize=False)
-    os.replace(part, path)
+    with whole(path) as part:
+        pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0,
+                         optimize=False)
     return path
 
 
 def write_frames(folder: Path | str, frames: np.ndarray) -> list[Path]:
     """Write frames as 00000.png, 00001.png, ...; frames of an earlier, longer film are removed from the folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(Path(folder))
     files = [folder / f"{i:05d}.png" for i in range(len(frames))]
     for old in set(folder.glob("[0-9][0-9][0-9][0-9][0-9].png")) - set(files):
         old.unlink()
     for file, frame in zip(files, frames, strict=True):
-        Image.fromarray(np.asarray(frame)).save(file)
+        with whole(file) as part:
+            Image.fromarray(np.asarray(frame)).save(part, format="PNG")
     return files
 
 
@@ -374,8 +365,8 @@ def contact_sheet(rows: Iterable[tuple[str, np.ndarray]], columns: int = 8, path
             sheet.paste(Image.fromarray(frames[k]), (gap + i * (frames.shape[2] + gap), y))
         y += frames.shape[1] + gap
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
+        with whole(path) as part:
+            sheet.save(part, format=Image.registered_extensions()[Path(path).suffix.lower()])
     return sheet
 
 

@@ -38,7 +38,10 @@ ROOMS = {
     "validation": ["lnm/test_validation.py"],
     "training": ["lnm/test_training.py", "lnm/stages/test_finetune.py", "lnm/test_training_script.py"],
     "model": ["lnm/test_model.py", "lnm/test_pipeline_opening.py", "lnm/test_pipeline.py"],
-    "pipeline": ["lnm/test_model.py", "lnm/test_pipeline.py", "lnm/test_pipeline_opening.py"],
+    "windows": ["lnm/test_windows.py", "lnm/test_pipeline_long.py"],
+    "denoising": ["lnm/test_pipeline.py", "lnm/test_pipeline_long.py", "lnm/test_pipeline_callbacks.py"],
+    "pipeline": ["lnm/test_model.py", "lnm/test_pipeline.py", "lnm/test_pipeline_opening.py",
+                 "lnm/test_pipeline_long.py"],
 }
 # one change a place: what a slip of the hand would write
 OPERATORS = [f"core/{name}" for name in (

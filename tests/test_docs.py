@@ -22,7 +22,7 @@ from tiny import SIZE, write_tiny_checkpoint
 
 from lnm.pipeline import LateNtMoviesPipeline
 
-PAGES = ["README.md", "inputs/README.md", "checkpoints/README.md",
+PAGES = ["README.md", "CONTRIBUTING.md", "inputs/README.md", "checkpoints/README.md",
          *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
 # what makes a snippet or a command small: fewer steps, the tiny checkpoint's size
@@ -38,7 +38,7 @@ RUN = {
     "lnm sample": TINY[2:],
     "lnm motion train": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
     "lnm motion decoder": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini", "--set", "crop=16"],
-    "lnm check": [],
+    "lnm check": ["--size", str(SIZE)],
     "lnm footage --list": [],
     "lnm scenes --stills": [],
     "lnm checkpoint show": [],
@@ -54,11 +54,14 @@ PARSED = {
     "lnm checkpoint verify": "needs Stable Diffusion's weights",
     "lnm doctor": "looks at the machine it runs on",
     "lnm repro": "runs the pipeline",
+    "lnm fan-out": "runs the pipeline: tests/lnm/workflow/test_fan_out.py",
+    "lnm rival": "needs published weights: tests/lnm/rivals/test_published.py",
     "lnm notebook": "runs a stage of the pipeline",
     "lnm params": "needs the clips of a project: tests/lnm/cli",
     "lnm score": "needs the harness's models: tests/eval",
     "lnm study": "needs the films of a run: tests/eval",
     "lnm claims": "takes a minute: tests/eval",
+    "lnm ablation": "trains for minutes: tests/lnm/stages/test_ablation.py",
     "make": "sets up and runs everything",
     "dvc": "runs the pipeline, or fetches",
     "python -m benchmarks": "measures for minutes",
@@ -194,7 +197,7 @@ def test_pieces_of_params_yaml_are_read(page, text, tmp_path):
 
 
 def test_every_command_is_of_a_kind_that_is_tested():
-    known = {"lnm", "make", "dvc", "python", "cp", "pip", "source", "git", "torchrun", "accelerate"}
+    known = {"lnm", "make", "dvc", "python", "cp", "pip", "pip-audit", "source", "git", "torchrun", "accelerate"}
     assert {words[0] for _, words in COMMANDS} <= known
     for page, words in COMMANDS:
         if words[0] in ("lnm", "make", "dvc", "python"):
@@ -298,7 +301,7 @@ def test_python_takes_these_words(page, words, monkeypatch):
         importlib.import_module(words[2]).main()
 
 
-@of("cp", "source", "git", "pip")
+@of("cp", "source", "git", "pip", "pip-audit")
 def test_files_that_commands_name_are_there(page, words, tmp_path):
     for word in words[1:]:
         if re.fullmatch(r"[\w./]+\.\w+", word) and not word.startswith(".venv/"):

@@ -20,8 +20,9 @@ LINES, FUNCTION_LINES = 400, 60
 # packages that cost seconds to import, or that not every user has: these may be imported where they are needed
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "open_clip", "tokenizers", "safetensors", "cv2", "av",
          "matplotlib", "pandas", "scipy", "huggingface_hub", "lion_pytorch", "peft", "papermill", "nbclient",
-         "nbformat", "IPython", "ruamel", "dvc", "rich"}
-NOTEBOOK_DISPLAY = {"lnm/video.py": {"ipython"}}  # imported in a notebook alone, which the extra `pipeline` brings
+         "nbformat", "IPython", "ruamel", "dvc", "rich", "ray"}
+# imported in a notebook alone, which the extra `pipeline` brings
+NOTEBOOK_DISPLAY = {"lnm/video.py": {"ipython"}, "lnm/player.py": {"ipython"}}
 
 
 def tracked() -> list[Path]:
@@ -117,9 +118,10 @@ def test_what_is_imported_inside_a_function_costs_seconds():
     assert idle == []
 
 
-@pytest.mark.parametrize("room, extras", [("lnm", ()), ("lnm/workflow", ("pipeline",)), ("eval", ("eval",))])
+@pytest.mark.parametrize("room, extras", [("lnm", ()), ("lnm/workflow", ("pipeline", "cluster")), ("eval", ("eval",))])
 def test_every_import_is_declared(room, extras):
-    """The library's in the base dependencies, the harness's in `eval`, what runs notebooks in `pipeline`."""
+    """The library's in the base dependencies, the harness's in `eval`, what runs notebooks in `pipeline`, on other
+    machines in `cluster`."""
     brings = importlib.metadata.packages_distributions()
     missing = []
     for path in sources(room):
@@ -141,7 +143,7 @@ def test_requirements_pin_all_that_is_declared_sorted_and_within_its_bounds():
     pins = dict(line.split("==") for line in lines)
     pins = {canonicalize_name(name): version for name, version in pins.items()}
     assert len(pins) == len(lines)
-    wanted = declared("lora", "pipeline", "eval", "test")
+    wanted = declared("lora", "cluster", "pipeline", "eval", "test", "docs")
     assert set(wanted) == set(pins), "what is pinned is declared, and what is declared is pinned"
     outside = [f"{r} is pinned to {pins[name]}" for name, r in wanted.items() if pins[name] not in r.specifier]
     assert not outside

@@ -1,6 +1,11 @@
 """benchmarks.score without its libraries: what it takes for equal, and that a refusal is none."""
 
+import os
+import subprocess
+import sys
+
 import pytest
+from conftest import REPOSITORY
 
 from benchmarks import score
 
@@ -31,3 +36,14 @@ def test_what_both_sides_share_is_said():
     [own] = score.judged(rows(**{"pytorch-fid": {"fid, its own resize": 100.0}}))
     assert "torch-fidelity's on both sides" in kid["shares"] and "independent program" in own["shares"]
     assert "cores" in score.machine()
+
+
+def test_the_number_of_threads_is_set_before_numpy_reads_it():
+    """Both benchmarks that time libraries take it by one function."""
+    code = ("import argparse, os, sys; from benchmarks import fid, options, score; assert 'numpy' not in sys.modules; "
+            "args = options.parsed(argparse.ArgumentParser(), ['--threads', '3', '--json', 'x.json']); "
+            "import torch; print(args.threads, args.json, torch.get_num_threads(), os.environ['OPENBLAS_NUM_THREADS'])")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert said.stdout.split() == ["3", "x.json", "3", "3"], said.stderr

@@ -39,8 +39,10 @@ def write_tiny_checkpoint(folder: Path, prediction_type: str = "epsilon", **unet
 def write_tiny_prepared(folder: Path, checkpoint: Path, frames: int = 12, fps: float = 8.0) -> Path:
     """What the prepare stage leaves, for a clip of noise that drifts."""
     import numpy as np
+    from PIL import Image
     from safetensors.torch import save_file
 
+    from lnm import video
     from lnm.checkpoint import open_checkpoint
     from lnm.files import write_json
     from lnm.latents import encode
@@ -51,6 +53,9 @@ def write_tiny_prepared(folder: Path, checkpoint: Path, frames: int = 12, fps: f
     folder.mkdir(parents=True)
     save_file({"train": encode(vae, clip[:-3]), "heldout": encode(vae, clip[-3:]), "still": encode(vae, clip[-3:-2])},
               folder / "latents.safetensors")
+    video.write_frames(folder / "train", clip[:-3])
+    video.write_frames(folder / "heldout", clip[-3:])
+    Image.fromarray(clip[-3]).save(folder / "still.png")
     write_json(folder / "clip.json", {"video": "drift", "fps": fps})
     write_json(folder / "prompts.json", {"prompt": "ocean waves"})
     return folder

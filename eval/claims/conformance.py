@@ -16,12 +16,12 @@ from eval.claims.finding import INCOMPARABLE, Finding
 from eval.claims.records import read_json
 from lnm.errors import UserError
 from lnm.files import sha256
-from lnm.workflow.params import root
+from lnm.project import root
 
 FILE = Path("build") / "conformance.json"
 TESTS = Path("tests") / "conformance"
 # lnm's modules that the checks run, errors aside: an edit of another leaves what was found as it is
-CHECKED = ("batches", "pseudo3d", "schedulers", "settings", "unet", "validation")
+CHECKED = ("batches", "latents", "lion", "lora", "pseudo3d", "schedulers", "settings", "tensors", "unet", "validation")
 HOW = "run `lnm claims --check`"
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from eval.claims import records
 from eval.claims.records import read_json
-from lnm.workflow.params import Params, load, root
+from lnm.project import root
+from lnm.workflow.params import Params, load
 
 VERDICTS = IMPLEMENTED, SET, RESULT, DIFFERS, INCOMPARABLE, CONTRADICTS = (
     "implemented as described", "set as in the paper", "result reproduced", "differs", "not comparable here",

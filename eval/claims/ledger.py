@@ -17,7 +17,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,9 +26,10 @@ from eval.claims import conformance, measurements, settings, text
 from eval.claims.finding import CONTRADICTS, DIFFERS, FITS, INCOMPARABLE, VERDICTS, Finding, Run, show
 from eval.claims.records import read_json
 from eval.records.markdown import escaped
+from eval.records.markdown import table as written
 from lnm.errors import UserError
-from lnm.files import write_json
-from lnm.workflow.params import root
+from lnm.files import whole, write_json
+from lnm.project import read_yaml, root
 
 Verdict = Literal["implemented as described", "set as in the paper", "result reproduced", "differs",
                   "not comparable here", "the paper contradicts itself"]
@@ -112,18 +112,7 @@ def read_claims(path: Path) -> tuple[list[Claim], list[str]]:
 
 
 def _entries(path: Path) -> list:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; restore it from git") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "a key stands twice, or it is not YAML"
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise UserError(f"{path.name}:{line} {problem}; correct it there") from None
+    data = read_yaml(path)
     if not isinstance(data, list):
         raise UserError(f"{path.name}: should be a list of claims, each with an id; restore it from git")
     return data
@@ -221,9 +210,8 @@ def run(results: Path, out: Path, params: Path | None = None, strict: bool = Fal
         table, problems = sound(results, params)
     write_json(out / "claims.json", {"counts": counts(table), "counts_line": counts_line(table), "problems": problems,
                                      "claims": table})
-    part = out / "claims.md.part"
-    part.write_text(markdown(table, problems), encoding="utf-8")
-    os.replace(part, out / "claims.md")
+    with whole(out / "claims.md") as part:
+        part.write_text(markdown(table, problems), encoding="utf-8")
     return table
 
 
@@ -270,13 +258,13 @@ def markdown(table: list[dict], problems: list[str]) -> str:
             "function", "notebook"]
     lines = [f"{len(table)} claims: {counts_line(table)}.", ""]
     lines += [f"Left out: {escaped(problem)}\n" for problem in problems]
-    lines += [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    rows = []
     for row in table:
         cells = [escaped(str(row[key])) for key in COLUMNS]
         cells[3] = f"“{cells[3]}”"
         cells[8], cells[9] = f"`{cells[8]}`", f"`{cells[9]}`"
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return "\n".join([*lines, written(head, rows, lined_up=False)]) + "\n"
 
 
 def short(table: list[dict]) -> str:

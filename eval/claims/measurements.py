@@ -13,7 +13,7 @@ from eval.records.run import mean_over_videos
 from eval.statistics.crossed import percent, seen_from
 from eval.statistics.permutation import LEVEL, least_p, pairs_needed, sign_flip
 from eval.statistics.small import around
-from lnm.workflow.params import root
+from lnm.project import root
 
 PAPER_FILM = "512x512"  # figure 3, Table 1
 PAPER_CLIP = {"frames": 1060, "size": [1920, 1029]}  # section 5.2: all that tells the paper's clip from others
@@ -161,3 +161,28 @@ def voted(run: Run, published: float, question: str, method: str = "ours") -> Fi
     return Finding(published if held else share, f"{percent(seen)} ({pair['n']} votes)",
                    INCOMPARABLE if said else None,
                    "; ".join([*said, "other people than the paper's, which does not say how many they were"]))
+
+
+def tried(run: Run, arms: list[str], measure: str, less: bool | None = None) -> Finding:
+    """What a choice that the paper argues for, or leaves open, does in results/ablations/ablations.json: the base and
+    each of `arms` in a measure. less: whether the base is to have less (or more) of it than every arm, by more than
+    seeds differ; None where the paper states nothing to hold it against. Never judged on another checkpoint than Stable
+    Diffusion's, nor where an arm is missing."""
+    table = read_json(run.results / "ablations" / "ablations.json")
+    trained = (table or {}).get("arms", {})
+    lacking = [arm for arm in ("base", *arms) if "values" not in trained.get(arm, {})]
+    if table is None or lacking:
+        why = f"the arms {', '.join(lacking)} are not trained" if table else "the ablations are not trained"
+        return Finding(None, NOT_RUN, INCOMPARABLE, f"{why}: `make ablations`")
+    values = {arm: trained[arm]["values"][measure] for arm in ("base", *arms)}
+    compared = [trained[arm]["compared"][measure] for arm in arms]
+    p = ["" if one["p"] is None else f", p = {one['p']:.2g}" for one in compared]
+    text = "; ".join([f"base {np.mean(values['base']):.4f}"] + [
+        f"{trained[arm]['value']} {np.mean(values[arm]):.4f}{said}" for arm, said in zip(arms, p, strict=True)])
+    said = [] if is_sd(table["checkpoint"], root()) else [f"of {table['checkpoint']}, not Stable Diffusion"]
+    told = [one["p"] is not None and one["p"] <= LEVEL for one in compared]
+    said += [] if any(told) else ["no difference larger than between seeds"]
+    said += ["the paper gives no number of it"] if less is None else []
+    ahead_of = [far and (one["difference"] > 0) == bool(less) for far, one in zip(told, compared, strict=True)]
+    return Finding(None if less is None else all(ahead_of), text, INCOMPARABLE if said else None, "; ".join(
+        [*said, f"{table['steps']} steps of one clip, {len(values['base'])} seeds"]))

@@ -50,7 +50,7 @@ def settings(folder: Path) -> dict[str, Any]:
     shape = film_shape(folder / "sample" / "ours")
     if shape:
         found |= {"sample.num_frames": shape[0], "film": shape[1:],
-                  "sample.num_inference_steps": films.get("num_inference_steps")}
+                  "sample.num_inference_steps": films.get("steps_taken", films.get("num_inference_steps"))}
     return {key: value for key, value in found.items() if value is not None and value != {}}
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from eval.claims import conformance
 from eval.claims.finding import INCOMPARABLE, NOT_RUN, Finding, Run, show
 from eval.claims.records import is_sd, read_json
+from lnm.project import root
 from lnm.video import sides
-from lnm.workflow.params import root
 
 SD_DOWNSAMPLING, SD_CHANNELS = 8, 4
 # Stable Diffusion's betas, by its published scheduler_config.json

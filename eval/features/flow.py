@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.once import content, once
+from eval.features.weights import checked
 from eval.registry import NEEDS
 from lnm.errors import UserError
-from lnm.files import sha256
 
 RIFE_FILE = "rife-hdv3.safetensors"
 STEP = 32  # RIFE halves a picture five times at its coarsest scale: sides are padded to a multiple
@@ -59,13 +59,14 @@ class Rife:
 
         if not path.is_file():
             raise UserError(NEEDS["RIFE"])
+        self.sha256 = checked(path, RIFE_FILE, "RIFE's tensors", "--networks")
         try:
             self.network = _network()
             self.network.load_state_dict(load_file(path))
         except (SafetensorError, RuntimeError):
             raise UserError(f"{path}: not RIFE's tensors: delete it and run `lnm footage --networks`") from None
         self.network.eval().to(device, memory_format=torch.channels_last)  # a fifth faster on a CPU
-        self.device, self.sha256 = device, sha256(path)
+        self.device = device
         self.name = "RIFE HDv3 flow to the middle of two frames"
 
     def between(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.devices import made_by
+from eval.features.weights import checked
 from eval.registry import NEEDS
 from lnm.errors import UserError
 from lnm.files import sha256
@@ -56,6 +57,8 @@ def inception_state(path: Path) -> dict:
 
     if not path.is_file():
         raise UserError(NEEDS["Inception"])
+    # TorchScript holds code: nothing but the known file is opened
+    checked(path, INCEPTION_FILE, "a TorchScript file of Inception", "--inception")
     try:
         with warnings.catch_warnings():  # torch.jit is deprecated; this is the one place that still reads its file
             warnings.simplefilter("ignore")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.features.devices import tensor
+from eval.features.weights import checked
 from eval.registry import NEEDS
 from lnm.errors import UserError
-from lnm.files import sha256
 
 ALEXNET_FILE = "alexnet-features.safetensors"
 
@@ -30,6 +30,7 @@ class Lpips:
         path = weights / ALEXNET_FILE
         if not path.is_file():
             raise UserError(NEEDS["LPIPS"])
+        self.sha256 = checked(path, ALEXNET_FILE, "AlexNet's tensors", "--networks")
         try:
             state = load_file(path)
             self.network = _LPIPS(net="alex", pnet_rand=True)  # its heads; the random AlexNet is replaced here
@@ -38,7 +39,6 @@ class Lpips:
             self.network.load_state_dict(own, strict=False)
         except (SafetensorError, KeyError, RuntimeError):
             raise UserError(f"{path}: not AlexNet's tensors: delete it and run `lnm footage --networks`") from None
-        self.sha256 = sha256(path)
         self.name = "LPIPS, AlexNet"
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from eval.features.flow import dis_pairs
 from eval.films import controls
 from lnm.errors import UserError
+from lnm.flow import carried, nearest_frames
 
 
 def generate(name: str, still: np.ndarray, num_frames: int, fps: float, seed: int, **context) -> np.ndarray:
@@ -39,21 +40,12 @@ def flow_extrapolation(still, num_frames, fps, seed, *, train, train_fps, **cont
     steps); positions are accumulated and the still is sampled once a frame, so no blur builds up. What enters from
     outside is the still mirrored at its border.
     """
-    import cv2
-
     if len(train) < 2:
         raise UserError(f"flow extrapolation needs 2 training frames, got {len(train)}: give a longer clip")
-    distances = np.square(train[:-1].astype(np.float32) - still.astype(np.float32)).mean(axis=(1, 2, 3))
-    t = np.argsort(distances, kind="stable")[seed % len(distances)]
-    step = dis_pairs(train[t + 1:t + 2], train[t:t + 1])[0] * (train_fps / fps)  # (H, W, 2): where each comes from
-    height, width = still.shape[:2]
-    here = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
-    source, film = here, []
-    for _ in range(num_frames):
-        film.append(cv2.remap(still, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
-        source = here + step + cv2.remap(source - here, here + step, None, cv2.INTER_LINEAR,
-                                         borderMode=cv2.BORDER_REPLICATE)
-    return np.stack(film)
+    order = nearest_frames(still, train[:-1])
+    t = order[seed % len(order)]
+    step = dis_pairs(train[t + 1:t + 2], train[t:t + 1]) * (train_fps / fps)  # (1, H, W, 2): where each comes from
+    return np.stack(list(carried(still, np.broadcast_to(step, (num_frames - 1, *step.shape[1:])), anew=False)))
 
 
 def frame_by_frame(still, num_frames, fps, seed, *, sample, **context) -> np.ndarray:

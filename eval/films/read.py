@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
+from lnm.files import given_path
 
 VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".avi", ".gif", ".mkv"}
 
@@ -44,9 +45,20 @@ def read_images(folder: Path | None, size: int | tuple[int, int]) -> np.ndarray 
     height): uint8 (N, height, width, 3); None for None."""
     from lnm import video
 
+    files = image_files(folder)
+    return np.stack([video.read_image(path, size) for path in files]) if files else None
+
+
+def image_files(folder: Path | None) -> list[Path]:
+    """The images of a folder, sorted; none for None. Raises UserError for a folder without any."""
+    from lnm import video
+
     if not folder:
-        return None
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in video.IMAGES)
+        return []
+    if not given_path(folder).is_dir():
+        raise UserError(f"{shortened(folder)}: {'a file' if folder.exists() else 'no such folder'}; give a folder of "
+                        "images")
+    files = sorted(path for path in given_path(folder).glob("*") if path.suffix.lower() in video.IMAGES)
     if not files:
-        raise UserError(f"{folder}: no images ({', '.join(video.IMAGES)}) in this folder")
-    return np.stack([video.read_image(path, size) for path in files])
+        raise UserError(f"{folder}: no images ({', '.join(video.IMAGES)}) in this folder; put some into it")
+    return files

@@ -2,8 +2,9 @@
 
 VBench (Huang et al., "VBench: Comprehensive Benchmark Suite for Video Generative Models", 2024): dynamic degree (its
 RAFT flow replaced by DIS), motion smoothness (its AMT replaced by RIFE), subject and background consistency (its DINO
-and CLIP features replaced by those at hand). FVMD (Liu et al., "Fréchet Video Motion Distance", 2024): velocities and
-accelerations of tracked points beside the real clip's. Frames are uint8 (F, H, W, 3).
+and CLIP features replaced by those at hand), and VBench-I2V's two dimensions of films from a still (in Huang et al.,
+"VBench++", 2024: DINO's and DreamSim's features replaced by the same). FVMD (Liu et al., "Fréchet Video Motion
+Distance", 2024): velocities and accelerations of tracked points beside the real clip's. Frames are uint8 (F, H, W, 3).
 
 A frozen film scores best on smoothness and both consistencies: read them beside a measure of motion.
 """
@@ -11,6 +12,7 @@ A frozen film scores best on smoothness and both consistencies: read them beside
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -23,6 +25,10 @@ SPEED_AT_256 = 6.0  # pixels a step at a shorter side of 256: VBench's threshold
 FASTEST = 0.05  # the share of pixels that are looked at
 GRID = 24  # tracks start on a grid of so many points a side
 DIRECTIONS = 8  # of a histogram; the first is centred on motion to the right
+BINS = 20  # of lengths
+LONG = 98  # the percentile of all lengths at which the last bin ends; what is longer counts in it
+STILL_WEIGHTS = 0.4, 0.3, 0.3  # VBench-I2V's: of the likest frame, of the mean and of the least step
+VECTORS = ("velocity", "acceleration")  # in the order of `tracks`
 ANGLES = np.arange(8) * np.pi / 8  # along which two clouds of vectors are compared
 
 
@@ -84,8 +90,39 @@ def tracks(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found
 
 
+def shares(films: dict[str, list[np.ndarray]]) -> dict[str, dict]:
+    """How many tracked points move how far and where to, for a figure: {"velocity" or "acceleration": {"edges":
+    BINS + 1 lengths, "films": {name: {"length": BINS shares, "direction": DIRECTIONS shares}}}}, of a name the mean
+    over its films.
+
+    films: of each name frames uint8 (F, H, W, 3), at one frame rate and size; those that have no `tracks` are left out.
+    """
+    found: dict[str, list] = {}
+    for name, some in films.items():
+        pairs = []
+        for frames in some:
+            with suppress(UserError):
+                pairs.append(tracks(frames))
+        if pairs:
+            found[name] = pairs
+    return {what: _shares({name: [pair[k] for pair in pairs] for name, pairs in found.items()})
+            for k, what in enumerate(VECTORS)}
+
+
+def _shares(clouds: dict[str, list[np.ndarray]]) -> dict:
+    """`shares` of one kind of vectors, (N, 2) of each film of each name."""
+    lengths = [np.linalg.norm(cloud, axis=1) for some in clouds.values() for cloud in some]
+    longest = np.percentile(np.concatenate(lengths), LONG) if lengths else 0
+    edges = np.linspace(0, longest or 1, BINS + 1)  # 1: nothing moves
+    films = {}
+    for name, some in clouds.items():
+        share = np.mean([histogram(cloud, edges) for cloud in some], axis=0)  # (DIRECTIONS, BINS)
+        films[name] = {"length": share.sum(0).tolist(), "direction": share.sum(1).tolist()}
+    return {"edges": edges.tolist(), "films": films}
+
+
 def histogram(vectors: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Share of vectors (N, 2) by direction and length -> (DIRECTIONS, len(edges) - 1), what a figure shows.
+    """Share of vectors (N, 2) by direction and length -> (DIRECTIONS, len(edges) - 1).
 
     edges: of the lengths, ascending; what is longer than the last counts in the last bin.
     """
@@ -117,6 +154,20 @@ def consistencies(features: np.ndarray) -> np.ndarray:
     unit = np.asarray(features, np.float64) / np.linalg.norm(features, axis=1, keepdims=True)
     before = np.maximum((unit[1:] * unit[:-1]).sum(1), 0)
     return (before + np.maximum(unit[1:] @ unit[0], 0)) / 2
+
+
+def from_still(features: np.ndarray, still: np.ndarray) -> float:
+    """VBench-I2V's likeness of a film's features (F, d) to those of the still (d,) that it should start from: 0.4 x the
+    largest cosine of a frame with the still + 0.3 x the mean and 0.3 x the least cosine of a frame with the one before,
+    none below 0 -> [0, 1]. Of DINO's features VBench-I2V calls it subject, of DreamSim's background. Raises UserError
+    below 2 frames."""
+    if len(features) < 2:
+        raise UserError(f"likeness to the still needs 2 frames, got {len(features)}: sample more frames")
+    unit = np.asarray(features, np.float64) / np.linalg.norm(features, axis=1, keepdims=True)
+    to_still = np.maximum(unit @ (np.asarray(still, np.float64) / np.linalg.norm(still)), 0)
+    before = np.maximum((unit[1:] * unit[:-1]).sum(1), 0)
+    best, mean, least = STILL_WEIGHTS
+    return float(best * to_still.max() + mean * before.mean() + least * before.min())
 
 
 def smoothnesses(frames: np.ndarray, middle: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:

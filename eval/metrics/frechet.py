@@ -102,11 +102,12 @@ class InceptionMetrics:
     need neither: `backend` says whether there are any.
 
     length: the frames, from the first on, of which every film's distances are: they depend on the number. contiguous:
-    whether `real` goes on where `train` ends, so that the two are one clip.
+    whether `real` goes on where `train` ends, so that the two are one clip. besides: frames of other clips that were
+    trained on as well, where the nearest is looked for too.
     """
 
     def __init__(self, wanted: bool, root: Path, device: str, train: np.ndarray | str, real: np.ndarray | str,
-                 length: int, contiguous: bool = False):
+                 length: int, contiguous: bool = False, besides: np.ndarray | None = None):
         self.refused, self.train, self.real = "", train, real
         self.length, self.contiguous = length, contiguous
         try:
@@ -120,6 +121,7 @@ class InceptionMetrics:
         self.features = Features(model, root / "store" / "features")
         self.train, self.real = (frames if isinstance(frames, str) else self.features(frames, label)
                                  for frames, label in ((train, "training frames"), (real, "held-out frames")))
+        self.besides = None if besides is None else self.features(besides, "training frames of other clips")
         self.backend = {"name": model.name, "sha256": model.sha256, "aspect": "squashed to 299x299 on both sides",
                         "frames_a_film": length}
 
@@ -136,8 +138,8 @@ class InceptionMetrics:
             ("kid_heldout", kid_from_features, self.real, "real"),
         ):
             row[name] = self._distance(metric, images, reference, part_of == side)
-        row["nearest_inception"] = self.train if isinstance(self.train, str) else Measured(
-            copying.nearest_feature(images, self.train), "frame")
+        row["nearest_inception"] = self.train if isinstance(self.train, str) else Measured(copying.nearest_feature(
+            images, self.train if self.besides is None else np.concatenate([self.train, self.besides])), "frame")
         return row
 
     def _distance(self, metric: Callable, images: np.ndarray, reference: np.ndarray | str, own: bool):
@@ -176,7 +178,8 @@ class InceptionMetrics:
     def _beside(self, reference: np.ndarray, pool: np.ndarray) -> dict:
         """The floors of films beside a reference, from windows of the pool. "n_reference" is of the value; what a floor
         was taken against stands in the floor: the pool may have no room for a window and as many besides."""
-        return {"n": self.length, "n_reference": len(reference), "rank_floor": rank_floor(reference, self.length),
+        rank = rank_floor(reference, self.length) if len(reference) > 1 else None  # one frame is no distribution
+        return {"n": self.length, "n_reference": len(reference), "rank_floor": rank,
                 "real_vs_real": _floor(fid_from_features, pool, self.length, len(reference)),
                 "kid": _floor(kid_from_features, pool, self.length, len(reference))}
 

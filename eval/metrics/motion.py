@@ -105,14 +105,27 @@ def spectra(frames: np.ndarray, tiles: int = 4) -> np.ndarray:
     """Temporal power spectrum of each pixel and channel, averaged over each of `tiles` x `tiles` parts of the picture.
 
     Returns (tiles^2, F // 2): the power |X|^2 / F at 1, 2, ... cycles a film, above the floor `ROUNDING`. No window:
-    both films of a comparison are cut to one length, so they leak alike.
+    both films of a comparison are cut to one length, so they leak alike. Two-sided: a one-sided spectrum would count
+    every frequency twice but that of alternation.
     """
+    from scipy.signal import periodogram  # takes a while to load
+
     x = _at_least(frames, 4, "a temporal spectrum")
-    power = np.abs(np.fft.rfft(x, axis=0)[1:]) ** 2 / len(x)  # (F // 2, H, W, 3)
-    parts = [part for band in np.array_split(power, tiles, axis=1) for part in np.array_split(band, tiles, axis=2)]
-    return np.stack([part.mean(axis=(1, 2, 3)) for part in parts]) + ROUNDING
+    parts = [part for band in np.array_split(x, tiles, axis=1) for part in np.array_split(band, tiles, axis=2)]
+    spectra = [periodogram(part, detrend=False, return_onesided=False, axis=0)[1] for part in parts]  # (F, h, w, 3)
+    return np.stack([power[1:len(x) // 2 + 1].mean(axis=(1, 2, 3)) for power in spectra]) + ROUNDING
 
 
 def spectrum_gap(a: np.ndarray, b: np.ndarray) -> float:
     """Log-spectral distance in dB between two power spectra (K,): the root mean square of 10 log10(a / b)."""
     return float(np.sqrt(np.square(10 * np.log10(a / b)).mean()))
+
+
+def busiest_row(frames: np.ndarray) -> int:
+    """The row of a film (F, H, W, 3) that changes most from frame to frame, no nearer to an edge than a tenth; of one
+    frame the middle one."""
+    if len(frames) < 2:
+        return frames.shape[1] // 2
+    change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean((0, 2, 3))
+    edge = len(change) // 10
+    return edge + int(change[edge:len(change) - edge].argmax())

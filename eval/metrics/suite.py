@@ -16,18 +16,20 @@ from eval.metrics.frechet import InceptionMetrics
 from eval.metrics.patches import ROUNDS, SHORTER, STRIDE, Patches
 from eval.statistics.intervals import Measured, Row, measured, single
 
+STILL = ("still_subject_inception", "still_background_clip")
 FLOWS = {"speed": ("flow_speed", "flow_speed_rife"), "warp": ("flow_warp", "flow_warp_rife")}  # by DIS and by RIFE
 
 
 class Suite:
-    """Dynamic degree, a second optical flow and smoothness by RIFE, consistency, and nearest patches of a film.
+    """Dynamic degree, a second optical flow and smoothness by RIFE, consistency, likeness to the still, and nearest
+    patches of a film.
 
     root: the folder that holds weights/. train: the frames that were trained on, or the reason why there are none.
     inception, clip: whose features consistency is measured in.
     """
 
     NAMES = ("dynamic_degree", "dynamic_margin", "flow_warp_rife", "flow_speed_rife", "smoothness_rife",
-             "subject_inception", "background_clip", "nnf_distance", "nnf_diversity")
+             "subject_inception", "background_clip", *STILL, "nnf_distance", "nnf_diversity")
 
     def __init__(self, root: Path, device: str, train: np.ndarray | str, inception: InceptionMetrics,
                  clip: ClipMetrics):
@@ -44,11 +46,11 @@ class Suite:
             "patches": f"PatchMatch, {ROUNDS} rounds, every {STRIDE}nd 3x3x3 patch, shorter side {SHORTER} pixels",
         }
 
-    def __call__(self, frames: np.ndarray, fps: float | None, label: str = "frames") -> Row:
+    def __call__(self, frames: np.ndarray, fps: float | None, still: np.ndarray | str, label: str = "frames") -> Row:
         """metric -> measured or reason, of a film uint8 (F, H, W, 3); `label` names it in a progress bar. fps: the
-        film's own, None where nothing says it."""
+        film's own, None where nothing says it. still: (H, W, 3) that the film starts from, or why there is none."""
         row = self._dynamic(frames, fps) | self._rife(frames)
-        return row | self._consistency(frames, label) | self._patches(frames)
+        return row | self._consistency(frames, still, label) | self._patches(frames)
 
     def _dynamic(self, frames: np.ndarray, fps: float | None) -> Row:
         return {"dynamic_degree": single(measured(dynamics.dynamic_degree, frames, fps)),
@@ -68,12 +70,17 @@ class Suite:
             "smoothness_rife": Measured(smooth, "frame"),
         }
 
-    def _consistency(self, frames: np.ndarray, label: str) -> Row:
+    def _consistency(self, frames: np.ndarray, still: np.ndarray | str, label: str) -> Row:
         row: Row = {}
-        for name, of in (("subject_inception", self.inception), ("background_clip", self.clip)):
+        for name, to_still, of in (("subject_inception", STILL[0], self.inception),
+                                   ("background_clip", STILL[1], self.clip)):
             features = of.backend.get("refused") or measured(of.features, frames, label)
             found = features if isinstance(features, str) else measured(dynamics.consistencies, features)
             row[name] = found if isinstance(found, str) else Measured(found, "frame")
+            start = still if isinstance(still, str) else features if isinstance(features, str) else of.features(
+                still[None], "still")
+            row[to_still] = start if isinstance(start, str) else single(measured(
+                dynamics.from_still, features, start[0]))
         return row
 
     def _patches(self, frames: np.ndarray) -> Row:

@@ -20,7 +20,9 @@ def cell(entry: dict) -> str:
 
 def counted(entry: dict, unit: str, what: str = "film") -> str:
     """`4 films, 2 fine-tunes`: what an entry of `summarise` is over and, where films share what they were made from,
-    how many of that, which is what the interval and the tests count. unit: `interval.unit` of its metrics.json."""
+    how many of that, which is what the interval and the tests count. unit: `interval.unit` of its metrics.json, of an
+    entry that does not say itself in what it is counted."""
+    unit = entry.get("counted", unit)
     said = several(entry["n"], what)
     return f"{said}, {several(entry['clusters'], unit)}" if "clusters" in entry and unit != "film" else said
 

@@ -1,10 +1,14 @@
-"""Which film is nearest to the real clip, and how sure that is.
+"""Which film moves most like the real clip, and how sure that is.
 
-The distance of a film is the mean of four relative differences, |film - real| / (film + real): how much it moves, how
-fast things travel, how much change is no motion, how much fine detail it has. Each is 0 where film and clip are alike
-and 1 where one of them has none; so no measure outweighs another, and a still, which has no motion, is far off however
-sharp it is. Lance and Williams, "Computer programs for hierarchical polythetic classification" (1966), the Canberra
-metric. It knows amounts and no shapes: whether a film looks right, people must say.
+The distance of a film is the mean of four parts, each 0 where the film is as the held-out clip through the
+autoencoder and 1 where it has nothing of it: the relative differences |film - real| / (film + real) of flow-warp error,
+of flow speed and of power at the frequencies in time, and the share of a half-turn by which flow points elsewhere. A
+factor of 2 in any of the first three and a turn of 60 degrees count alike, 1/3, and none leaves [0, 1], so none
+outweighs the others (Lance and Williams, "Computer programs for hierarchical polythetic classification", 1966: the
+Canberra metric). It knows how a film moves and not what it shows: whether a film looks right, people must say.
+
+Beside the films stands what is no film: the clip itself, which says what the autoencoder alone does, and other windows
+of it beside its held-out one, which say how far a clip is from itself.
 """
 
 from __future__ import annotations
@@ -15,15 +19,16 @@ import numpy as np
 
 from eval.statistics.permutation import LEVEL
 
-AMOUNTS = {"motion_energy": "how much it moves", "flow_speed": "how fast things travel",
-           "flow_warp": "how unsteady it is", "detail": "how much fine detail it has"}
-CEILING = "heldout_vae"
-APART = ("heldout", "shuffled")  # the clip itself, and its own frames out of order: neither is a film of anybody's
+MEASURES = {"flow_warp": "flow-warp error", "flow_speed_ratio": "flow speed", "spectrum_gap": "power spectrum in time",
+            "flow_direction_gap": "direction of flow"}
+HALF_TURN = 180.0  # degrees, the largest flow_direction_gap
+CLIP, WINDOWS = "heldout", "windows"  # the clip itself, and other windows of it
+REFERENCES = (WINDOWS, CLIP)  # nobody's film: they have a distance and no place
 
 
 @dataclass
 class Nearest:
-    """What the order says: names from the nearest on, without the ceiling; `wins` of `videos` in which the first is
+    """What the order says: names from the nearest on, without REFERENCES; `wins` of `videos` in which the first is
     nearer than the second; p: of the two-sided sign tests of the first against each other, the largest after Holm's
     correction, None where so few videos could not reach LEVEL whatever came out."""
 
@@ -39,18 +44,38 @@ def relative(value: float, real: float) -> float:
     return abs(value - real) / (value + real) if value + real else 0.0
 
 
+def parts(warp: float, real_warp: float, speed: float, decibels: float, turn: float | None) -> list[float]:
+    """The four parts of a film's distance in the order of MEASURES, each in [0, 1].
+
+    warp, real_warp: flow-warp errors; speed: flow speed as a multiple of the real clip's; decibels: log-spectral
+    distance; turn: degrees, None of a film that does not move and so shares no direction.
+    """
+    return [relative(warp, real_warp), relative(speed, 1.0), relative(10 ** (decibels / 10), 1.0),
+            1.0 if turn is None else turn / HALF_TURN]
+
+
 def distances(table: dict) -> dict[str, list[float]]:
-    """Of each method of a metrics.json the distance of each of its films, those without all AMOUNTS left out."""
-    methods, found = table["methods"], {}
-    real = {metric: methods["heldout"].get(metric, {}).get("value") for metric in AMOUNTS}
-    if None in real.values():
-        return {}
-    for name, row in methods.items():
-        values = [row.get(metric, {}).get("values") for metric in AMOUNTS]
-        if name not in APART and all(values) and len({len(v) for v in values}) == 1:
-            found[name] = [float(np.mean([relative(value, real[metric]) for metric, value in zip(AMOUNTS, film)]))
-                           for film in zip(*values)]
+    """Of each method of a metrics.json the distance of each of its films, those without all MEASURES left out; and of
+    WINDOWS, that of other windows of the real clip to the held-out one, both as they are."""
+    methods, real = table["methods"], table["methods"].get("heldout_vae", {}).get("flow_warp", {}).get("value")
+    found = {name: [float(np.mean(parts(warp, real, *rest))) for warp, *rest in films]
+             for name, row in table["against_vae"].items() if real is not None
+             for films in [list(zip(*values_of(methods[name], row)))] if films}
+    clip = methods[CLIP].get("flow_warp", {}).get("value")
+    windows = [[window.get(metric) for metric in MEASURES] for window in table.get("windows", [])]
+    windows = [window for window in windows if None not in window]
+    if windows and clip is not None:
+        found[WINDOWS] = [float(np.mean(parts(warp, clip, *rest))) for warp, *rest in windows]
     return found
+
+
+def values_of(own: dict, beside: dict) -> list[list[float | None]]:
+    """The values of MEASURES, each a list of one a film; [] where one of them was refused. The direction of films that
+    do not move is refused: it is None. own, beside: a method's entries in `methods` and in `against_vae`."""
+    found = [(own if metric == "flow_warp" else beside).get(metric, {}).get("values") for metric in MEASURES]
+    if found[1] and not found[3] and not any(found[1]):
+        found[3] = [None] * len(found[1])
+    return found if all(found) and len(set(map(len, found))) == 1 else []
 
 
 def nearest(tables: dict[str, dict]) -> Nearest | None:
@@ -61,7 +86,7 @@ def nearest(tables: dict[str, dict]) -> Nearest | None:
     per_video = [{name: float(np.mean(d)) for name, d in distances(table).items()} for table in tables.values()]
     shared = [name for name in (per_video[0] if per_video else {}) if all(name in video for video in per_video)]
     mean = {name: float(np.mean([video[name] for video in per_video])) for name in shared}
-    order = sorted((name for name in shared if name != CEILING), key=mean.__getitem__)
+    order = sorted((name for name in shared if name not in REFERENCES), key=mean.__getitem__)
     if len(order) < 2:
         return None
     wins = {name: sum(video[order[0]] < video[name] for video in per_video) for name in order[1:]}

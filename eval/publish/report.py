@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 
 from eval.publish import report_first, report_provenance, report_tables, table1
@@ -13,8 +12,9 @@ from eval.publish.report_cells import Cells
 from eval.publish.report_films import encoded, video
 from eval.publish.votes import votes_of
 from eval.records.run import read_tables
+from lnm.files import whole
+from lnm.project import root
 from lnm.workflow.commit import head
-from lnm.workflow.params import root
 
 # all of them named here, because a stage's hash follows names
 TEMPLATES = ("templates/report.html", "templates/macros.html", "templates/first.html", "templates/sections.html",
@@ -40,7 +40,7 @@ def write(results: Path, videos: list[str], out: Path, commit: str | None = None
     page = _render(
         sentences=report_first.sentences(tables, ledger, cells),
         chart=report_first.chart(tables, cells),
-        amounts=report_first.amounts(tables, cells),
+        measures=report_first.measures(tables, cells),
         videos=[video(results, name, table, out, cells) for name, table in tables.items()],
         checkpoint=next(iter(tables.values()))["backend"]["checkpoint"],
         table1=(header, report_tables.linked(rows, cells.of_paper("table"))),
@@ -61,9 +61,8 @@ def write(results: Path, videos: list[str], out: Path, commit: str | None = None
         cells=cells,
     )
     path = out / "report.html"
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_text(page, encoding="utf-8")
     return path
 
 

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from lnm.workflow.params import root
+from lnm.project import root
 
 
 class Cells:

@@ -38,6 +38,7 @@ def video(results: Path, name: str, table: dict, out: Path, cells: Cells) -> dic
         "name": name, "prompt": table["prompt"], "fps": table["fps"], "films": films(results, name, table),
         "sheet": encoded(results / name / "evaluate" / "sheet.png"),
         "sheet_rows": "; ".join(table["labels"][row] for row in table["sheet"]),
+        "stills": len(table["reference"].get("stills", {}).get("used", [])),
         "unseen": table["reference"]["still_is_first_heldout"],
         "ranked": ranking.paragraph(table), "ranked_href": cells.of_paper("ranks"),
         "slices_png": encoded(out / "figures" / f"slices_{name}.png"),
@@ -48,7 +49,9 @@ def video(results: Path, name: str, table: dict, out: Path, cells: Cells) -> dic
 
 
 def credit(clip: dict) -> str:
-    """Whose the clip is; what this project renders itself needs none."""
+    """Whose the clip is, or the clips are; what this project renders itself needs none."""
+    if clip.get("clips"):
+        return "; ".join(dict.fromkeys(credit(one) for one in ({**clip, "clips": []}, *clip["clips"])))
     if clip["credit"]:
         return clip["credit"]
     return ("rendered by this project" if Path(clip["source"]).parts[0] == "data"

@@ -9,7 +9,18 @@ import numpy as np
 
 from eval.publish import table1
 from eval.publish.formats import counted
-from eval.publish.nearest import AMOUNTS, CEILING, Nearest, distances, nearest, sure, videos_of
+from eval.publish.nearest import (
+    CLIP,
+    MEASURES,
+    REFERENCES,
+    WINDOWS,
+    Nearest,
+    distances,
+    nearest,
+    sure,
+    values_of,
+    videos_of,
+)
 from eval.publish.ranking import listed
 from eval.publish.report_cells import Cells
 from eval.records.run import mean_over_videos
@@ -18,12 +29,22 @@ SHORT = {  # what a film is, in the words of somebody who has read nothing
     "heldout": ("The real clip", "a part that training never saw"),
     "heldout_vae": ("Real, through the autoencoder", "the ceiling: a perfect film of this model"),
     "ours": ("Ours", "layers in time, tuned on the clip"),
+    "from_noise": ("Ours, begun from noise", "without the clip's optical flow, as in the paper"),
+    "animatediff_style": ("AnimateDiff-style", "its layers, tuned on the clip by our loop"),
+    "tune_a_video_style": ("Tune-A-Video-style", "its attention, tuned on the clip by our loop"),
+    "dreamix_style": ("Dreamix-style", "its mixed tuning, by our loop; an approximation"),
     "identity": ("Ours, from the identity", "without the layers of many clips, as in the paper"),
     "frame_by_frame": ("Without layers in time", "the checkpoint, each frame by itself"),
     "flow_extrapolation": ("Still carried by optical flow", "no model at all"),
     "static": ("Still, repeated", "a film that does not move"),
     "static_noise": ("Still under noise", "moves as much as the clip, means nothing"),
+    "shuffled": ("Real frames, shuffled", "the clip's own frames in a random order"),
 }
+REFERENCE = {WINDOWS: "Other parts of the real clip", CLIP: "The real clip, no autoencoder"}  # in the chart alone
+AMOUNTS = {  # what a film may have too little or too much of
+    "motion_energy": "moves {} times as much", "flow_speed": "travels at {} times its speed",
+    "flow_warp": "is {} times as unsteady", "detail": "has {} times its fine detail"}
+CEILING = "heldout_vae"
 KINDS = {  # a kind of verdict in the middle of a sentence; one that is not here is said by its own name
     "result reproduced": "{n} {are} reproduced in {its} result", "differs": "{n} {differ}",
     "the paper contradicts itself": "in {n} the paper contradicts itself",
@@ -67,7 +88,7 @@ def _reproduced(tables: dict[str, dict], ledger: dict | None, cells: Cells) -> l
 
 def _nearest(tables: dict[str, dict], found: Nearest | None, cells: Cells) -> list:
     if found is None:
-        return ["That cannot be said: fewer than two films have all four amounts measured."]
+        return ["That cannot be said: fewer than two films have all four measures of motion."]
     first = next(iter(tables.values()))
 
     def part(name: str) -> dict:
@@ -80,15 +101,13 @@ def _nearest(tables: dict[str, dict], found: Nearest | None, cells: Cells) -> li
     if "ours" in found.order[2:]:
         place = found.order.index("ours") + 1
         said += ["; ours (", part("ours"), f") is number {place} of {len(found.order)}"]
-    if CEILING in found.distance:
-        said += ["; what the autoencoder alone does to the real clip is ", part(CEILING)]
+    if WINDOWS in found.distance:
+        said += ["; other parts of the real clip are ", part(WINDOWS), " from it"]
     return [*said, "."]
 
 
 def _missing(tables: dict[str, dict], cells: Cells) -> list:
     """Ours beside the ceiling, what is worst first."""
-    words = {"motion_energy": "moves {} times as much", "flow_speed": "travels at {} times its speed",
-             "flow_warp": "is {} times as unsteady", "detail": "has {} times its fine detail"}
     link = cells.of_video(next(iter(tables)), "4_evaluate", "run") if len(tables) == 1 else cells.of_paper("table")
     ratios = {}
     for metric in AMOUNTS:
@@ -101,7 +120,7 @@ def _missing(tables: dict[str, dict], cells: Cells) -> list:
         return ["Nothing was measured of both our films and the real clip through the autoencoder."]
     said: list = ["Beside the real clip through the autoencoder, our film "]
     for position, metric in enumerate(worst):
-        before, after = words[metric].split("{}")
+        before, after = AMOUNTS[metric].split("{}")
         said += ["" if not position else " and " if position == len(worst) - 1 else ", ", before,
                  {"text": f"{ratios[metric]:.2f}", "href": link}, after]
     fid = {name: mean_over_videos(tables, name, "fid_heldout") for name in ("ours", CEILING, "static")}
@@ -113,7 +132,7 @@ def _missing(tables: dict[str, dict], cells: Cells) -> list:
 
 
 def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
-    """The chart's rows, nearest first under the ceiling, with one dot a film; None where nothing can be compared.
+    """The chart's rows, nearest first under what is real, with one dot a film; None where nothing can be compared.
 
     Positions are in % of the axis, which goes from 0 (alike) to the next tenth past the farthest film.
     """
@@ -122,19 +141,21 @@ def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
         return None
     first, films = next(iter(tables.values())), {video: distances(table) for video, table in tables.items()}
     top = np.ceil(10 * max(d for video in films.values() for name in found.distance for d in video[name]) + 1e-9) / 10
-    names = [*([CEILING] if CEILING in found.distance else []), *found.order]
+    names = [*(name for name in REFERENCES if name in found.distance), *found.order]
     rows = []
     for name in names:
-        dots = [{"at": f"{100 * d / top:.2f}", "mark": index % 6, "say": f"{video}, film {k + 1}: {d:.3f}"}
+        dots = [{"at": f"{100 * d / top:.2f}", "mark": index % 6,
+                 "say": f"{video}, {'window' if name == WINDOWS else 'film'} {k + 1}: {d:.3f}"}
                 for index, (video, by_name) in enumerate(films.items()) for k, d in enumerate(by_name[name])]
-        rows.append({"name": name, "label": label(first, name)[0], "value": f"{found.distance[name]:.2f}",
+        rows.append({"name": name, "label": REFERENCE.get(name) or label(first, name)[0],
+                     "value": f"{found.distance[name]:.2f}",
                      "at": f"{100 * found.distance[name] / top:.2f}", "dots": dots,
-                     "kind": "ceiling" if name == CEILING else "ours" if name == "ours" else "other"})
+                     "kind": "ceiling" if name in REFERENCES else "ours" if name == "ours" else "other"})
     ticks = [{"at": f"{100 * tick / top:.2f}", "text": f"{tick:g}"} for tick in np.linspace(0, top, 3).round(3)]
     return {"rows": rows, "ticks": ticks, "href": cells.of_paper("report"), "answer": sure(found),
             "sure": _linked(f"{sure(found)[0].upper()}{sure(found)[1:]}", cells),
             "videos": [{"name": video, "mark": index % 6} for index, video in enumerate(tables)],
-            "amounts": listed(list(AMOUNTS.values()))}
+            "windows": WINDOWS in found.distance}
 
 
 def _linked(said: str, cells: Cells) -> list:
@@ -143,17 +164,23 @@ def _linked(said: str, cells: Cells) -> list:
             for part in re.split(f"({NUMBER})", said) if part]
 
 
-def amounts(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str], list[list]]]:
-    """(video, header, rows): each film's four amounts as multiples of the real clip's, and its distance."""
+def measures(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str], list[list]]]:
+    """(video, header, rows): each film's four measures of motion beside the real clip through the autoencoder, and its
+    distance."""
     found = []
     for video, table in tables.items():
         href, methods, rows = cells.of_video(video, "4_evaluate", "run"), table["methods"], []
         for name, far in sorted(distances(table).items(), key=lambda item: np.mean(item[1])):
-            ratios = [np.mean(methods[name][metric]["values"]) / real if (real := methods["heldout"][metric]["value"])
-                      else float("nan") for metric in AMOUNTS]
-            rows.append([label(table, name)[0], *({"text": f"{ratio:.2f}", "href": href} for ratio in ratios),
+            if name == WINDOWS:
+                continue
+            warp, speed, decibels, turn = values_of(methods[name], table["against_vae"][name])
+            cell = [f"{np.mean(warp) / real:.2f}" if (real := methods[CEILING]["flow_warp"]["value"]) else "-",
+                    f"{np.mean(speed):.2f}", f"{np.mean(decibels):.1f}",
+                    "none" if None in turn else f"{np.mean(turn):.0f}"]
+            rows.append([REFERENCE.get(name) or label(table, name)[0], *({"text": text, "href": href} for text in cell),
                          {"text": f"{np.mean(far):.2f}", "href": cells.of_paper("report")},
-                         {"text": counted(methods[name][next(iter(AMOUNTS))], table["interval"]["unit"]),
-                          "href": href}])
-        found.append((video, ["Film", *map(str.capitalize, AMOUNTS.values()), "Distance", "n"], rows))
+                         {"text": counted(methods[name]["flow_warp"], table["interval"]["unit"]), "href": href}])
+        units = zip(MEASURES.values(), ("x real", "x real", "dB off", "degrees off"))
+        header = ["Film", *(f"{name[0].upper()}{name[1:]}, {unit}" for name, unit in units), "Distance", "n"]
+        found.append((video, header, rows))
     return found

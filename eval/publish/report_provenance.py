@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from eval.films.sampled import rivals
 from eval.publish.report_cells import Cells
 from lnm.files import sha256
+from lnm.project import NOTEBOOKS
 from lnm.workflow import commit
-from lnm.workflow.params import STAGES
 
 NOT_RECORDED = "not recorded"
 
@@ -20,14 +21,17 @@ def stages(results: Path, tables: dict[str, dict], now: str, cells: Cells) -> tu
     rows = []
     for video, table in tables.items():
         films = json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))
-        for number, stage in enumerate(STAGES, 1):
-            path = results / video / "notebooks" / f"{number}_{stage}.ipynb"
+        for stage, notebook in NOTEBOOKS.items():
+            path = results / video / "notebooks" / f"{notebook}.ipynb"
+            if stage == "rivals" and not rivals(results / video):
+                continue  # it has made nothing
             told = commit.told(results.parent, path)
             choices = json.loads(told.read_text(encoding="utf-8")) if told else {}
             more = choices.get("seeds", 1) - 1 if stage == "finetune" else 0
             tuned = f"{choices.get('seed', NOT_RECORDED)}{f', {more} drawn from it' * (more > 0)}"
             seed = {"prepare": "-", "finetune": tuned,
-                    "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"])}
+                    "sample": ", ".join(map(str, films["seeds"])), "evaluate": str(table["seed"]),
+                    "rivals": str(choices.get("seed", NOT_RECORDED))}
             rows.append([f"{video}: {stage}", _notebook(path, cells),
                          sha256(told)[:12] if told else NOT_RECORDED,
                          _weights(stage, choices, films, table["backend"]), seed[stage], made_at(results, path)])
@@ -61,7 +65,7 @@ def _notebook(path: Path, cells: Cells) -> dict:
 
 def _weights(stage: str, choices: dict, films: dict, backend: dict) -> str:
     """The hashes of the files that a stage opens, in short; `choices`: {} where they are not known."""
-    if stage in ("prepare", "finetune") and not choices:
+    if stage in ("prepare", "finetune", "rivals") and not choices:
         return NOT_RECORDED
     found = {"checkpoint": choices.get("checkpoint_sha256"), "CLIP": choices.get("clip_sha256")}
     if stage == "sample":

@@ -6,21 +6,21 @@ No vote is ever invented: where nobody has answered the human study, the cell sa
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 from pathlib import Path
 
 from eval.publish import table1_notes
 from eval.publish.formats import cell, counted, several
 from eval.publish.table1_notes import ALIKE, DAGGER, NO_VOTES
 from eval.publish.votes import votes_of
-from eval.records.markdown import escaped, grid
+from eval.records.latex import escaped as in_latex
+from eval.records.latex import tabular
+from eval.records.markdown import escaped, for_spreadsheet, grid
 from eval.records.published import PUBLISHED
 from eval.records.run import difference, mean_over_videos, read_tables
 from eval.records.video import LABELS
 from eval.registry import DIRECTIONS, MISMATCHED, UNITS
 from eval.statistics.permutation import LEVEL, holm
+from lnm.files import whole
 
 MEASURED = {  # Table 1b: metric -> heading
     "motion_ratio": "motion x real", "flow_warp": "flow-warp", "detail_kept": "detail kept", "frame0_db": "frame 0 dB",
@@ -43,9 +43,8 @@ def write(results: Path, videos: list[str], out: Path) -> str:
     for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables, votes)),
                        ("table1.tex", _tex(tables, votes)),
                        ("table1c.csv", _csv_differences(tables))):
-        part = out / f"{name}.part"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out / name)
+        with whole(out / name) as part:
+            part.write_text(text, encoding="utf-8")
     return markdown
 
 
@@ -73,14 +72,17 @@ def marked(text: str, tables: dict[str, dict], name: str, metric: str) -> str:
 def table1(tables: dict[str, dict],
            votes: dict[str, dict[str, str]] | None = None) -> tuple[list[str], list[list[str]]]:
     """(header, rows) in the paper's columns and two more: published rows, then this run's means over its videos.
-    votes: as `votes_of` gives them."""
+    A method without films for every video has its means over those that it filmed, and says so. votes: as `votes_of`
+    gives them."""
     header = ["Method", "Preferences", "Realism", "Resolution", "CLIPSIM", "CLIPScore", "FID train"]
     rows = [[f"{row['method']}, published", row["preferences"], row["realism"], row["resolution"], row["clipsim"], "",
              row["fid"]] for row in PUBLISHED]
     for name, label in rows_of(tables).items():
-        values = [marked(cell(mean_over_videos(tables, name, metric)), tables, name, metric)
+        own = {video: table for video, table in tables.items() if name in table["methods"]}
+        values = [marked(cell(mean_over_videos(own, name, metric)), own, name, metric)
                   for metric in ("clipsim", "clipscore", "fid_train")]
-        rows.append([label, *_votes(votes or {}, name), resolution(tables, name), *values])
+        where = "" if len(own) == len(tables) else f" ({', '.join(own)} alone)"
+        rows.append([label + where, *_votes(votes or {}, name), resolution(tables, name), *values])
     wrong = mean_over_videos(tables, "heldout", "clipsim_mismatched")
     rows.append([LABELS[MISMATCHED], "", "", resolution(tables, "heldout"),
                  marked(cell(wrong), tables, MISMATCHED, "clipsim"), "", ""])
@@ -186,28 +188,32 @@ def _csv(tables: dict[str, dict], votes: dict) -> str:
     header = ["source", "video", "method", "preferences", "realism", "resolution", "clip_model", "ranked_above_real"]
     parts = ("", *(f"_{end}" for end in ENDS), "_n", "_clusters")
     header += [f"{metric}{part}" for metric in metrics for part in parts]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in PUBLISHED:
-        writer.writerow({"source": "published", "fid_train": row["fid"]}
-                        | {key: row[key] for key in ("method", "preferences", "realism", "resolution", "clipsim")})
+    rows = [{"source": "published", "fid_train": row["fid"]}
+            | {key: row[key] for key in ("method", "preferences", "realism", "resolution", "clipsim")}
+            for row in PUBLISHED]
     model = next(iter(tables.values()))["backend"]["clip"].get("name", "")
     for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
         for name, label in rows_of(group).items():
-            row = {"source": "this run", "video": video, "method": label, "resolution": resolution(group, name),
-                   "clip_model": model}
+            row = {"source": "this run", "video": video, "method": for_spreadsheet(label),
+                   "resolution": resolution(group, name), "clip_model": model}
             row["ranked_above_real"] = " ".join(metric for metric in metrics if marked("", group, name, metric))
             row["preferences"], row["realism"] = _votes(votes, name)
             for metric in metrics:
                 entry = (mean_over_videos(tables, name, metric) if video == "mean"
-                         else group[video]["methods"][name][metric])
+                         else group[video]["methods"][name].get(metric, {}))  # {}: of numbers older than the metric
                 if "value" in entry:
                     row |= {metric: f"{entry['value']:.6g}", f"{metric}_n": entry["n"],
                             f"{metric}_clusters": entry.get("clusters", "")}
                     row |= {f"{metric}_{end}": text for end, text in zip(ENDS, _ends(entry))}
-            writer.writerow(row)
-    return stream.getvalue()
+            rows.append(row)
+    return _written(header, rows)
+
+
+def _written(header: list[str], rows: list[dict]) -> str:
+    """Rows as CSV under a header; what a row has no value of is empty."""
+    import pandas as pd  # takes a while to load
+
+    return pd.DataFrame(rows, columns=header, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def _ends(entry: dict) -> list[str]:
@@ -217,9 +223,7 @@ def _ends(entry: dict) -> list[str]:
 
 def _csv_differences(tables: dict[str, dict]) -> str:
     """Ours minus each baseline, a row a video ('mean' over videos), baseline and metric."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["video", "ours_minus", "metric", "value", *ENDS, "n", "clusters", "p", "p_holm"])
+    header, rows = ["video", "ours_minus", "metric", "value", *ENDS, "n", "clusters", "p", "p_holm"], []
     corrected = tests(tables)  # of the table that is printed
     for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
         for name, label in rows_of(group).items():
@@ -228,9 +232,10 @@ def _csv_differences(tables: dict[str, dict]) -> str:
                 if "value" in entry:
                     p = [f"{entry['p']:.4g}" if "p" in entry else "", f"{corrected[name, metric]:.4g}"
                          if group.keys() == tables.keys() and (name, metric) in corrected else ""]
-                    writer.writerow([video, label, metric, f"{entry['value']:.6g}", *_ends(entry), entry["n"],
-                                     entry.get("clusters", ""), *p])
-    return stream.getvalue()
+                    cells = [video, for_spreadsheet(label), metric, f"{entry['value']:.6g}", *_ends(entry), entry["n"],
+                             entry.get("clusters", ""), *p]
+                    rows.append(dict(zip(header, cells, strict=True)))
+    return _written(header, rows)
 
 
 def _tex(tables: dict[str, dict], votes: dict) -> str:
@@ -239,17 +244,6 @@ def _tex(tables: dict[str, dict], votes: dict) -> str:
     for caption, (header, rows) in [("Video generation evaluation", table1(tables, votes))] + [
         (f"{title}: what was measured", table1b(group)) for title, group in groups(tables).items()
     ] + [(table1c_title(tables).removeprefix("Table 1c. "), table1c(tables))]:
-        lines = [" & ".join(_escape(text) for text in row) + r" \\" for row in [header, *rows]]
-        parts.append("\n".join([
-            r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\hline",
-            lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}", rf"\caption{{{_escape(caption)}}}",
-            r"\end{table}",
-        ]))
+        below = rf"\caption{{{in_latex(caption)}}}"
+        parts.append("\n".join([r"\begin{table}", r"\centering", tabular(header, rows) + below, r"\end{table}"]))
     return "\n\n".join(parts) + "\n"
-
-
-def _escape(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {DAGGER: r"$\dagger$", "↓": r"$\downarrow$", "↑": r"$\uparrow$"}
-    special |= {char: f"\\{char}" for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)

@@ -34,15 +34,31 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         "( ) is the least and the largest of the films (in a mean: videos), where what is counted, "
         f"{first['interval']['unit']}s (in a mean: videos), are fewer than {FEWEST}: so few carry no interval. [ ] is "
         f"Student's 95% interval, from {FEWEST} on. Ours are {_ours(tables)} a video. All films of a video share "
-        f"{first['interval']['not_covered']}, and nothing here says how far another would differ. '-' is a refusal, "
+        f"{first['interval']['not_covered']}, and nothing here says how far another would differ. "
+        + "".join(f"Of {video} {table['interval']['crossed']}. " for video, table in tables.items()
+                  if "crossed" in table["interval"]) + "'-' is a refusal, "
         "with its reason in metrics.json, or a method without films for every video.",
     ]
+    said += _trained(tables)
     if any(table["flags"] for table in tables.values()):
         said.append(f"{DAGGER}: this metric, read as is usual, ranks this control above real held-out frames, in at "
                     "least one video; it alone does not tell a good film. The flags of metrics.json list every case.")
     said.append(_differences(comparisons, pairs))
     return said + [f"{video}: {t['backend']['clip']['note']}." for video, t in tables.items()
                    if "note" in t["backend"]["clip"]]
+
+
+def _trained(tables: dict[str, dict]) -> list[str]:
+    """How the methods were trained that are called after another's style; nothing where there are none."""
+    found = {(method, one["steps"], one["learning_rate"]) for table in tables.values()
+             for method, one in table["backend"].get("trained", {}).items()}
+    if not found:
+        return []
+    each = ", ".join(f"{LABELS.get(method, method)} {steps} steps at a rate of {rate:.2g}"
+                     for method, steps, rate in sorted(found))
+    return ["What is called -style is the temporal part of another method on this checkpoint, trained on the same "
+            f"latents by the same loop: {each}. None is the published model, and none begins from layers of many "
+            f"clips, as ours may: beside them stands '{LABELS['identity']}'."]
 
 
 def _ours(tables: dict[str, dict]) -> str:
@@ -56,7 +72,9 @@ def _ours(tables: dict[str, dict]) -> str:
 
 
 def _ceiling(video: str, table: dict) -> str:
-    db = table["reference"]["ceiling_db"]
+    db, several = table["reference"]["ceiling_db"], table["reference"].get("stills", {}).get("ceiling_db", [])
+    if len(several) > 1 and None not in several:
+        return f"{' and '.join(f'{one:.1f}' for one in several)} dB ({video}, still by still)"
     return f"an unknown number of dB ({video}: its still is no frame of the clip)" if db is None else (
         f"{db:.1f} dB ({video})")
 
@@ -82,16 +100,18 @@ def _clip(tables: dict[str, dict]) -> list[str]:
 
 def _inception(tables: dict[str, dict]) -> list[str]:
     """Of how many frames the distances are, and what real frames score."""
-    inception = next(iter(tables.values()))["backend"]["inception"]
-    if "refused" in inception:
-        return [f"FID refused: {inception['refused']}."]
+    backends = {video: table["backend"]["inception"] for video, table in tables.items()}
+    refused = {video: backend["refused"] for video, backend in backends.items() if "refused" in backend}
+    if len(refused) == len(backends):
+        return [f"FID refused: {'; '.join(dict.fromkeys(refused.values()))}."]
+    inception = next(backend for backend in backends.values() if "refused" not in backend)
     sizes = "; ".join(f"{video} {floors['train']['n']} against {floors['train']['n_reference']}"
                       for video, table in tables.items() if "refused" not in (floors := table["reference"]["fid"]))
     return [f"FID is by {inception['name']}, the first frames of every film, equally many, against all training frames "
             f"({sizes}); the paper's is 5 frames against 1060. So few frames never score near 0: '{ALIKE}' is what "
             "windows of as many consecutive real frames score against others of the clip, and ( ) their range. KID "
             "takes frames for independent; those of one film are not, so it too is read beside such windows "
-            "(reference.fid in metrics.json)."]
+            "(reference.fid in metrics.json).", *(f"FID refused of {video}: {why}." for video, why in refused.items())]
 
 
 def _differences(comparisons: int, pairs: int) -> str:

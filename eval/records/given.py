@@ -10,8 +10,10 @@ import numpy as np
 
 from eval.films.read import VIDEO_SUFFIXES
 from eval.registry import NEEDS
-from lnm.errors import UserError
-from lnm.workflow.params import NAME
+from lnm.errors import UserError, shortened
+from lnm.project import NAME, NAME_SAYS
+
+SMALLEST = 16  # pixels a side: optical flow's least; smaller films have hardly a measure
 
 
 @dataclass
@@ -65,7 +67,7 @@ def named(frames, method: str, taken: Sequence[str]) -> dict[str, list]:
         raise UserError("no films were given: name a method's")
     for name, films in methods.items():
         if not NAME.fullmatch(name):
-            raise UserError(f"--method {name!r}: a name may hold only letters, digits, _ and -")
+            raise UserError(f"--method {shortened(name)!r}: a name {NAME_SAYS}; choose another")
         if name in taken:
             raise UserError(f"--method {name}: a control is called so; choose another name")
         if not films:
@@ -123,6 +125,11 @@ class Given:
                 name, source, fps, side) for name, (source, reason) in others.items()}
 
         own, rest = everything(size)
+        for option, source in [("--frames", film) for film in own] + list(rest.items()):
+            if isinstance(source, Film) and min(source.frames.shape[1:3]) < SMALLEST:
+                height, width = source.frames.shape[1:3]
+                raise UserError(f"{option} {shortened(source.path)}: {width} x {height} pixels; no measure sees "
+                                f"anything below {SMALLEST} a side, give larger frames")
         sizes = {film.frames.shape[1:3] for film in (*own, *rest.values()) if isinstance(film, Film)}
         if len(sizes) > 1:  # squares as large as the smallest allows, the same for all
             size = min(side for shape in sizes for side in shape)

@@ -20,10 +20,29 @@ def escaped(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
+def for_spreadsheet(text: object) -> str:
+    """A cell of a CSV that a spreadsheet shows and does not run: one that begins as a formula does gets a ' before it.
+    A number, with its sign, stays as it is."""
+    text = str(text)
+    if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text):
+        return f"'{text}"
+    return text
+
+
 def grid(header: list[str], rows: list[list[str]]) -> str:
     """A table of text that also lines up in a terminal; every cell is escaped."""
-    lines = [[escaped(text) for text in row] for row in [header, *rows]]
-    widths = [max(len(row[i]) for row in lines) for i in range(len(header))]
-    lines.insert(1, ["-" * width for width in widths])
+    return table([escaped(text) for text in header], [[escaped(text) for text in row] for row in rows])
+
+
+def table(header: list[str], rows: list[list[str]], lined_up: bool = True) -> str:
+    """A table of cells that are Markdown already. lined_up: as a terminal shows it; else without padding, for cells of
+    sentences.
+
+    Not by pandas' to_markdown: tabulate, which does it, makes a column two letters wider than its heading at least,
+    trims the cells' own spaces and has no table without padding.
+    """
+    lines = [header, *rows]
+    widths = [max(len(row[i]) for row in lines) if lined_up else 0 for i in range(len(header))]
+    lines.insert(1, ["-" * (width or 3) for width in widths])
     return "\n".join("| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |"
                      for line in lines)

@@ -9,12 +9,13 @@ import numpy as np
 
 from eval.films import baselines
 from eval.films.read import read_baseline
+from eval.films.sampled import sampled
 from eval.metrics.flags import mismatched
 from eval.registry import MISMATCHED, UNITS
 from eval.statistics.intervals import rounded
 from eval.statistics.paired import tested
 from eval.statistics.small import summarise
-from lnm.workflow.params import root
+from lnm.project import root
 
 
 def read_metrics(results: Path, video: str) -> dict:
@@ -46,11 +47,6 @@ def _vectors(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"refused": f"no {path.name}"}
 
 
-def methods(results: Path, video: str) -> list[str]:
-    """The methods sampled in this run for a video, ours first."""
-    return json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))["methods"]
-
-
 def film(results: Path, video: str, method: str) -> np.ndarray:
     """The first film of any method of metrics.json, uint8 (F, H, W, 3): sampled in this run, under inputs/baselines/,
     the real held-out frames (as many as a film has), or made again from the still."""
@@ -60,8 +56,8 @@ def film(results: Path, video: str, method: str) -> np.ndarray:
     count, fps = table["reference"]["frames_film"], table["fps"]
     if method in ("heldout", "heldout_vae"):
         return read_frames(folder / "prepare" / method)[:count]
-    if method in methods(results, video):
-        return read_frames(min((folder / "sample" / method).glob("seed_*"), key=lambda path: int(path.name[5:])))
+    if method in (made := sampled(folder)):
+        return read_frames(made[method][0])
     if method in baselines.BASELINES:
         return baselines.generate(method, read_image(folder / "prepare" / "still.png"), count, fps, 0,
                                   train=read_frames(folder / "prepare" / "train"), train_fps=fps)

@@ -19,7 +19,7 @@ import numpy as np
 from eval.features.devices import pick_device, version
 from eval.features.lpips import Lpips
 from eval.films import controls
-from eval.films.read import read_images
+from eval.films.read import image_files, read_images
 from eval.metrics import fidelity, motion
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside, nearest, start
@@ -35,7 +35,7 @@ from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.small import FEWEST, LEVEL, summarise
 from lnm.errors import UserError
 from lnm.files import builtin, cache_folder
-from lnm.workflow import params
+from lnm.project import root
 
 SCHEMA = "latentmovies score 2"  # 2: many methods and films; `films` and `against_vae`
 NOTE = ("Of one film, intervals leave out stretches of time (jackknife). There is none of a value a frame below "
@@ -81,15 +81,16 @@ def score(frames, reference=None, *, method: str = "film", train=None, vae_refer
     frames are of as many, from the first on, as the shortest film and the reference have.
     Raises UserError, one line, for whatever is wrong with what was given.
     """
-    if fps is not None and not fps > 0:
-        raise UserError(f"--fps {fps:g}: must be above 0")
+    if fps is not None and not 0 < fps < 1000:
+        raise UserError(f"--fps {fps:g}: must be a number above 0 and below 1000")
+    image_files(images and Path(images))  # what is wrong with it is said before the long work
     for option, texts in (("--prompt", [prompt]), ("--other-prompt", other_prompts or [])):
         if any(text is not None and not text.strip() for text in texts):
             raise UserError(f"{option}: the text is empty; give what the film should show, or leave {option} out")
     methods = named(frames, method, tuple(LABELS))
     kept = reference if is_kept(reference) else None
     if kept:
-        load(kept, None, None)  # what is wrong with it is said before the long work
+        load(kept)  # what is wrong with it is said before the long work
         reference = Missing("the reference is kept features: no frames to compare with")
     given = Given.read(methods, reference, train, vae_reference, still, size, fps)
     options = Options(prompt, list(other_prompts or []), images, clip, device, seed)
@@ -118,7 +119,8 @@ class Scorer:
         self.inception = InceptionMetrics(True, home, device, self.train, first if kept else self.reference,
                                           self.length)
         if kept and "refused" not in self.inception.backend:
-            self.inception.real = load(kept, self.inception.backend["sha256"], first.shape[1:3])
+            extractor = self.inception.features.extractor
+            self.inception.real = load(kept, extractor.sha256, extractor.version, first.shape[1:3])
         self.video = VideoMetrics(home, device, self.reference, self.length)
         self.video_vae = VideoMetrics(home, device, self.frames_vae, self.length)
         self.lpips = measured(Lpips, home / "weights")
@@ -147,7 +149,7 @@ class Scorer:
         row["detail_kept"] = detail if isinstance(detail, str) else (
             Measured(own["detail"].parts / detail, "frame") if detail else "the VAE's frames have no detail")
         row |= self.clip(frames, label, part_of == "real") | self.inception(frames, label, part_of)
-        row |= self.video(frames, label, part_of == "real") | self.suite(frames, film.fps, label)
+        row |= self.video(frames, label, part_of == "real") | self.suite(frames, film.fps, self.still, label)
         row |= held_out.added(frames, label, part_of == "real")
         if self.given.out_of_step(film) and part_of != "real":
             row |= dict.fromkeys([metric for metric in TO_HELDOUT if metric in IN_TIME],
@@ -171,10 +173,8 @@ class Scorer:
         reason = real if isinstance(real, str) else self.inception.backend.get("refused")
         if reason:
             raise UserError(f"--cache-reference {path}: no features to keep: {reason}")
-        try:
-            keep(path, real, self.inception.backend["sha256"], self.given.first.frames.shape[1:3])
-        except OSError as error:
-            raise UserError(f"--cache-reference {path}: {error.strerror or error}: choose another file") from None
+        extractor = self.inception.features.extractor
+        keep(path, real, extractor.sha256, extractor.version, self.given.first.frames.shape[1:3])
 
     @property
     def backend(self) -> dict:
@@ -272,7 +272,7 @@ def _ceiling(given: Given) -> float:
 def _home() -> Path:
     """Where weights and cached features are looked for: the project, or outside of one the user's cache."""
     try:
-        return params.root()
+        return root()
     except UserError:
         return cache_folder()
 
@@ -282,10 +282,12 @@ def _clip(name: str | None) -> str | None:
     if name is not None:
         return name
     try:
-        params.root()
+        root()
     except UserError:
         return str(builtin("lnm-mini-clip") or "none")
-    return params.load().checkpoint.clip
+    from lnm.workflow.params import load as params  # typed settings take a while to load, and most calls need none
+
+    return params().checkpoint.clip
 
 
 def _rate(given: Given, control: str) -> float | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-import os
+import io
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from eval.films.mp4 import mp4
+from eval.metrics import motion
 from eval.records.given import read, sources_of
-from eval.records.score_text import cell_of
-from eval.registry import DIRECTIONS, TO_HELDOUT, UNITS, reading
+from eval.records.score_text import behind, cell_of, disagreements_of, floors, in_short, refused
+from eval.registry import DIRECTIONS, METRICS, TO_HELDOUT, UNITS, reading
+from lnm.files import whole
 
 FPS = 8.0  # where nothing says how fast frames are to be shown
 
@@ -24,10 +26,9 @@ def write_page(path: Path, result: dict, methods: dict[str, list], reference) ->
              for name, films in methods.items()}
     if result["reference"]:
         films["reference"] = [read("--reference", reference, fps, size).frames[:result["reference"]["compared"]]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(page(result, films), encoding="utf-8")
-    os.replace(part, path)
+    text = page(result, films)
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path
 
 
@@ -38,6 +39,7 @@ def page(result: dict, films: dict[str, list[np.ndarray]]) -> str:
 
     template = (Path(__file__).parent / "score.html").read_text(encoding="utf-8")
     fps = result["frames"]["fps"] or FPS
+    row = motion.busiest_row(next(reversed(films.values()))[0])  # the reference's, if there is one
     flagged = {(flag["metric"], flag["control"]) for flag in result["flags"]}
 
     def rows(methods: dict, metrics) -> list[dict]:
@@ -48,10 +50,22 @@ def page(result: dict, films: dict[str, list[np.ndarray]]) -> str:
                            for name in result["labels"]]} for metric in metrics]
 
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(
-        result=result, labels=list(result["labels"].values()), rows=rows(result["methods"], UNITS),
+        result=result, short=in_short(result), refused=refused(result), floors=floors(result), behind=behind(result),
+        disagreements=disagreements_of(result), about={name: metric.about for name, metric in METRICS.items()},
+        labels=list(result["labels"].values()), rows=rows(result["methods"], UNITS),
         against=rows(result["against_vae"], TO_HELDOUT) if result["against_vae"] else [],
-        films={result["labels"].get(name, name): [_mp4(film, fps) for film in some] for name, some in films.items()},
-        fps=fps)
+        films={result["labels"].get(name, name): [{"mp4": _mp4(film, fps), "slice": _slice(film, row)} for film in some]
+               for name, some in films.items()},
+        fps=fps, row=row)
+
+
+def _slice(frames: np.ndarray, row: int) -> str:
+    """One row of pixels of a film over time, downwards, as PNG in base64."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(frames[:, row]).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _mp4(frames: np.ndarray, fps: float) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import textwrap
 
 from eval.records.score import NOTE
-from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS, listing, reading
+from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS, reading
 from eval.statistics.small import around
 
 
 def table(result: dict) -> str:
     """What is printed: a line a metric, then reasons of refusals, then what stands behind the numbers."""
-    shown = [metric for metric in UNITS if any("value" in result["methods"][name][metric] for name in result["films"])]
-    lines = [*_head(result), "", *columns(_rows(result, result["methods"], shown))]
+    shown = measured(result)
+    lines = [*_head(result), "", *columns(rows_of(result))]
     if result["flags"]:
         lines += ["", "† a control ranks above the real reference: this metric alone does not tell a good film."]
     lines += [f"clipsim: the reference scores {flag['value']:.4g} with other prompts, {flag['real']:.4g} with its own"
@@ -28,6 +28,16 @@ def table(result: dict) -> str:
         unit = UNITS[metric].replace("held-out's", "the reference's").replace("held-out", "reference")
         lines.append(f"  {metric}: {unit}")
     return "\n".join(lines + _behind(result))
+
+
+def measured(result: dict) -> list[str]:
+    """The measures that a method has a value of."""
+    return [metric for metric in UNITS if any("value" in result["methods"][name][metric] for name in result["films"])]
+
+
+def rows_of(result: dict) -> list[list[str]]:
+    """The header and a row a measure: of each method and control the value, of methods with its interval or range."""
+    return _rows(result, result["methods"], measured(result))
 
 
 def columns(rows: list[list[str]]) -> list[str]:
@@ -68,57 +78,73 @@ def _rows(result: dict, methods: dict, shown: list[str]) -> list[list[str]]:
     return rows
 
 
-def _disagreements(result: dict) -> list[str]:
-    """Where DIS and RIFE rank two sets of films differently."""
+def disagreements_of(result: dict) -> list[str]:
+    """A line each: where DIS and RIFE rank two sets of films differently."""
     lines = []
     for what, found in result["flow_disagreements"].items():
         for case in found:
             a, b = (result["labels"][name] for name in case["methods"])
             dis, rife = (values for name, values in case.items() if name != "methods")
-            lines.append(f"  {what}: {a} and {b}: by DIS {dis[0]:.4g} and {dis[1]:.4g}, by RIFE {rife[0]:.4g} and "
+            lines.append(f"{what}: {a} and {b}: by DIS {dis[0]:.4g} and {dis[1]:.4g}, by RIFE {rife[0]:.4g} and "
                          f"{rife[1]:.4g}")
+    return lines
+
+
+def _disagreements(result: dict) -> list[str]:
+    lines = [f"  {line}" for line in disagreements_of(result)]
     head = ["", "two optical flows rank these differently, so neither ranking is to be trusted:"]
     return head + lines if lines else []
 
 
-def _refused(result: dict) -> list[str]:
-    refused: dict[str, list[str]] = {}
+def refused(result: dict) -> dict[str, list[str]]:
+    """Reason -> the measures that a method is refused for it, in the registry's order."""
+    reasons: dict[str, list[str]] = {}
     for metric in UNITS:
         for name in result["films"]:
             entry = result["methods"][name][metric]
-            if "refused" in entry and metric not in refused.get(entry["refused"], []):
-                refused.setdefault(entry["refused"], []).append(metric)
-    lines = [f"  {', '.join(names)}: {reason}" for reason, names in refused.items()]
+            if "refused" in entry and metric not in reasons.get(entry["refused"], []):
+                reasons.setdefault(entry["refused"], []).append(metric)
+    return reasons
+
+
+def _refused(result: dict) -> list[str]:
+    lines = [f"  {', '.join(names)}: {reason}" for reason, names in refused(result).items()]
     return ["", "refused:", *lines] if lines else []
 
 
 def _behind(result: dict) -> list[str]:
-    lines = ["", "backend:"]
+    return ["", "backend:", *(f"  {line}" for line in [*behind(result), *floors(result)])]
+
+
+def behind(result: dict) -> list[str]:
+    """A line each: what networks and programs the numbers are by."""
+    lines = []
     for kind, backend in result["backend"].items():
         if isinstance(backend, str):
-            lines.append(f"  {kind}: {backend}")
+            lines.append(f"{kind}: {backend}")
         elif "refused" not in backend:
-            lines.append(f"  {kind}: {backend['name']}, weights {backend['sha256'][:12]}"
+            lines.append(f"{kind}: {backend['name']}, weights {backend['sha256'][:12]}"
                          + (f"; {backend['note']}" if "note" in backend else ""))
-    return lines + _floors(result)
+    return lines
 
 
-def _floors(result: dict) -> list[str]:
+def floors(result: dict) -> list[str]:
     """What FID, KID and FVD say where nothing differs, a line each: consecutive real frames beside others."""
-    floors = {} if "refused" in result["floors"] else dict(result["floors"])
+    known = {} if "refused" in result["floors"] else dict(result["floors"])
     if "refused" not in result["floors_vae"]:
-        floors["reference through the VAE"] = result["floors_vae"]
+        known["reference through the VAE"] = result["floors_vae"]
     found = [(f"{metric} of {floor['n']} against {floor['n_reference']} frames "
               f"({name.replace('heldout', 'reference')})", floor[key], _taken(floor, floor[key]) + (
-                  f", rank floor {floor['rank_floor']:.4g}" if metric == "FID" else ""))
-             for name, floor in floors.items() for metric, key in (("FID", "real_vs_real"), ("KID", "kid"))]
+                  f", rank floor {floor['rank_floor']:.4g}" if metric == "FID" and floor["rank_floor"] is not None else
+                  ""))
+             for name, floor in known.items() for metric, key in (("FID", "real_vs_real"), ("KID", "kid"))]
     if "value" in result["fvd_floor"]:
         found.append(("FVD", result["fvd_floor"], ""))
     lines = []
     for name, alike, more in found:
         said = f"refused ({alike['refused']})" if "refused" in alike else (
             f"{alike['value']:.4g}{around(alike, lambda x: f'{x:.4g}')}")
-        lines.append(f"  {name}: real against real {said}{more}")
+        lines.append(f"{name}: real against real {said}{more}")
     return lines
 
 
@@ -152,15 +178,5 @@ def in_short(result: dict) -> list[str]:
             beside = f", {other:.2f} with other prompts" if other is not None else ""
             says.append(f"its CLIPSIM is {words:.2f}{beside}")
         of = f"{name}: " if len(result["films"]) > 1 else ""
-        lines.append(of + ("; ".join(says) + "." if says else "nothing could be measured; the reasons are above."))
+        lines.append(of + ("; ".join(says) + "." if says else "nothing could be measured; the reasons are listed."))
     return lines
-
-
-def measures() -> str:
-    """What `lnm score --list` prints: every measure with its unit, what is good, what it needs and who defined it."""
-    lines = []
-    for name, label, unit, good, needs, about, source in listing():
-        lines.append(f"{name}: {label}")
-        lines += textwrap.wrap(f"{about}. Value: {unit}. Good: {good}. Needs: {needs}. Defined by: {source}.", 110,
-                               initial_indent="    ", subsequent_indent="    ")
-    return "\n".join(lines)

@@ -6,7 +6,7 @@ A number never stands alone: value, interval, n and unit, or a refusal with its 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +15,31 @@ from eval.features.devices import pick_device, version
 from eval.features.lpips import Lpips
 from eval.films import baselines, controls
 from eval.films.read import read_baseline, read_images, size_of
-from eval.metrics import fidelity, motion
+from eval.films.sampled import sampled
+from eval.metrics import dynamics, fidelity, motion
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside, nearest, start
 from eval.metrics.flags import flags, real_value
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.metrics.reference import Reference
 from eval.metrics.suite import FLOWS, Suite, disagreements
+from eval.records.material import REAL, Material
 from eval.registry import IN_TIME, MISMATCHED, NEEDS, TO_HELDOUT, UNITS
 from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.paired import differences
-from eval.statistics.small import FEWEST, LEVEL, summarise
+from eval.statistics.small import FEWEST, LEVEL, crossed, summarise
 from lnm.errors import UserError
 from lnm.files import write_json
-from lnm.workflow.params import root
+from lnm.project import root
 
 LABELS = {
     "heldout": "real, held out",
     "heldout_vae": "real, through the VAE",
     "ours": "LateNtMovies (ours)",
+    "animatediff_style": "AnimateDiff-style",
+    "tune_a_video_style": "Tune-A-Video-style",
+    "dreamix_style": "Dreamix-style",
+    "from_noise": "ours, begun from noise",
     "identity": "ours, from the identity",
     "frame_by_frame": "checkpoint, frame by frame",
     "flow_extrapolation": "flow extrapolation",
@@ -43,94 +49,44 @@ LABELS = {
     MISMATCHED: "real, mismatched prompt",
 }
 CONTROLS = ("heldout", "heldout_vae", "static", "static_noise", "shuffled")
-SHEET = ("heldout", "heldout_vae", "ours", "identity", "frame_by_frame", "flow_extrapolation", "static_noise")
-SCHEMA = "latentmovies metrics 2"  # 2: measures of public benchmarks, and everything beside the autoencoder's ceiling
+TRAINED = ("animatediff_style", "tune_a_video_style", "dreamix_style")  # by our loop, on the same checkpoint and clip
+SHEET = ("heldout", "heldout_vae", "ours", "from_noise", *TRAINED, "identity", "frame_by_frame", "flow_extrapolation",
+         "static_noise")
+VECTORS = ("heldout", "heldout_vae", "ours", "identity")  # whose tracked points a figure shows
+SCHEMA = "latentmovies metrics 3"  # 3: other windows of the real clip, shares of tracked points
 SUMMARY = {  # headline name -> metric of ours, for `dvc metrics`
     "motion_ratio": "motion_ratio", "flow_warp": "flow_warp", "detail_kept": "detail_kept",
     "frame0_db_below_ceiling": "frame0_db_below_ceiling", "fid_heldout": "fid_heldout", "clipsim": "clipsim",
 }
+CROSSED = ("pairs share fine-tunes and stills among them, so they carry no interval, and a test flips the signs of "
+           "whole fine-tunes, then of whole stills: its p is the larger")
+SHAPE = ("flow_warp", "flow_speed_ratio", "flow_direction_gap", "spectrum_gap")  # how a film moves
 
 
-@dataclass
-class Material:
-    """What the stages before left of one video, as frames uint8 (F, H, W, 3)."""
-
-    clip: dict  # prepare/clip.json
-    films: dict  # sample/films.json
-    train: np.ndarray
-    heldout: np.ndarray
-    heldout_vae: np.ndarray
-    still: np.ndarray  # (H, W, 3)
-    still_vae: np.ndarray | str  # the still through the VAE, or the reason why it is not known
-
-    @classmethod
-    def read(cls, results: Path) -> Material:
-        from lnm import video
-
-        clip = json.loads((results / "prepare" / "clip.json").read_text())
-        films = json.loads((results / "sample" / "films.json").read_text())
-        train, heldout, heldout_vae = (
-            video.read_frames(results / "prepare" / name) for name in ("train", "heldout", "heldout_vae")
-        )
-        still, through = video.read_image(results / "prepare" / "still.png"), results / "prepare" / "still_vae.png"
-        if np.array_equal(still, heldout[0]):
-            still_vae = heldout_vae[0]
-        elif through.is_file():
-            still_vae = video.read_image(through)
-        else:
-            still_vae = "the still is no frame of the clip and prepare/still_vae.png is not there: prepare it anew"
-        return cls(clip, films, train, heldout, heldout_vae, still, still_vae)
-
-    @property
-    def length(self) -> int:
-        """A film is compared with as much of what was held out."""
-        return min(self.films["num_frames"], len(self.heldout))
-
-    @property
-    def real(self) -> np.ndarray:
-        return self.heldout[:self.length]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height, as `lnm.video` takes them."""
-        return self.heldout.shape[2], self.heldout.shape[1]
-
-    @property
-    def starts_real(self) -> bool:
-        """Whether the still is the first held-out frame, so that the real continuation starts from it."""
-        return bool(np.array_equal(self.still, self.heldout[0]))
-
-    def clusters(self, method: str, count: int) -> list[str] | None:
-        """What each of a method's `count` films was made from, a name each, where films.json says it ("clusters":
-        {method: [name, ...]}, such as "fine-tune 0, still 1"). Raises UserError for another number of names."""
-        names = self.films.get("clusters", {}).get(method)
-        if names is not None and len(names) != count:
-            raise UserError(f"films.json: clusters.{method} names {len(names)} films, there are {count}: sample again")
-        return names
-
-
-def film_sets(material: Material, results: Path, settings: dict, noise: float) -> dict[str, list[np.ndarray]]:
+def film_sets(material: Material, results: Path, settings: dict, noise: list[float]) -> dict[str, list[np.ndarray]]:
     """Every set of films by name: real frames, the methods of the run, baselines, controls, and what the user brought.
 
-    noise: the standard deviation of `static_noise`, in [0, 1]. No set is longer than the run's films: a distance falls
+    noise: the standard deviation of `static_noise`, in [0, 1], of each still that films begin from: what is made from a
+    still is made from each of these. No set is longer than the run's films: a distance falls
     with the number of frames. Raises UserError where two sets have one name.
     """
     from lnm import video
 
-    clip, films, still, real = material.clip, material.films, material.still, material.real
+    clip, films, real = material.clip, material.films, material.real
+    stills = [material.stills[k] for k in material.used]
     context = {"train": material.train, "train_fps": clip["fps"], "sample": results / "sample"}
 
-    def made(name, count=1):
-        return [baselines.generate(name, still, films["num_frames"], clip["fps"], k, **context) for k in range(count)]
+    def made(name, still, seed=0):
+        return baselines.generate(name, still, films["num_frames"], clip["fps"], seed, **context)
 
     sets = {"heldout": [real], "heldout_vae": [material.heldout_vae[:material.length]]}
-    for method in films["methods"]:
-        folders = sorted((results / "sample" / method).glob("seed_*"), key=lambda path: int(path.name[5:]))
-        sets[method] = (made(method, len(folders)) if method == "frame_by_frame"
+    for method, folders in sampled(results).items():
+        sets[method] = ([made(method, stills[0], k) for k in range(len(folders))] if method == "frame_by_frame"
                         else list(map(video.read_frames, folders)))
-    sets["flow_extrapolation"] = made("flow_extrapolation")
-    sets["static"] = made("static")
-    sets["static_noise"] = [controls.static_noise(still, films["num_frames"], noise, settings["seed"])]
+    for name in ("flow_extrapolation", "static"):
+        sets[name] = [made(name, still) for still in stills]
+    sets["static_noise"] = [controls.static_noise(still, films["num_frames"], sigma, settings["seed"])
+                            for still, sigma in zip(stills, noise, strict=True)]
     sets["shuffled"] = [controls.shuffled(real, settings["seed"])]
     for path in settings.get("baselines", {}):
         method = Path(path).parent.name
@@ -154,29 +110,31 @@ class Scorer:
         if "refused" not in self.clip.backend:
             self.clip.backend |= _choice(self.contest, settings["clip"])
         self.inception = InceptionMetrics(settings["fid"], root(), device, material.train, material.heldout,
-                                          material.length, contiguous=True)
+                                          material.length, contiguous=True,
+                                          besides=np.concatenate(material.others) if material.others else None)
         self.video = VideoMetrics(root(), device, material.heldout, material.length, material.train)
         self.lpips = measured(Lpips, root() / "weights")
-        self.suite = Suite(root(), device, material.train, self.inception, self.clip)
+        self.suite = Suite(root(), device, material.trained_on, self.inception, self.clip)
         self.heldout, self.vae = (Reference(frames, material.length, self.inception, self.clip)
                                   for frames in (material.heldout, material.heldout_vae))
         self.video_vae = VideoMetrics(root(), device, material.heldout_vae, material.length)
         self.real_row = alone(self.real)
         self.detail_vae = fidelity.detail(material.heldout_vae[:material.length])
-        self.ceiling = material.still_vae if isinstance(material.still_vae, str) else measured(
-            fidelity.psnr, material.still_vae, material.still)
+        self.ceilings = [vae if isinstance(vae, str) else measured(fidelity.psnr, vae, still)
+                         for still, vae in zip(material.stills, material.stills_vae)]
 
-    def __call__(self, frames: np.ndarray, name: str, part_of: str = "") -> dict[str, float | str]:
+    def __call__(self, frames: np.ndarray, name: str, part_of: str = "", began: int = 0) -> dict[str, float | str]:
         """metric -> value or reason. part_of: "real" or "train" where the frames are some of these, "vae" where they
-        are the real ones through the VAE."""
+        are the real ones through the VAE. began: the still that a film begins from, from 0."""
         own = alone(frames)
-        row = self._beside_real(frames, own, name, part_of) | nearest(frames, self.material.train)
-        still = self.material.still if not part_of or self.material.starts_real else (
-            "these frames are real and do not start from the still")
-        row |= start(frames[0], still, self.ceiling, self.lpips)
+        row = self._beside_real(frames, own, name, part_of) | nearest(frames, self.material.trained_on)
+        which = self.material.real_still if part_of else began
+        still, ceiling = (("these frames are real and do not start from the still", "") if which is None
+                          else (self.material.stills[which], self.ceilings[which]))
+        row |= start(frames[0], still, ceiling, self.lpips)
         row["detail_kept"] = Measured(own["detail"].parts / self.detail_vae, "frame") if self.detail_vae else (
             "the reconstructed clip has no detail")
-        row |= self.suite(frames, self.material.clip["fps"], name)  # of films at another rate time is refused
+        row |= self.suite(frames, self.material.clip["fps"], still, name)  # of another rate: time is refused later
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in UNITS}
 
     def _beside_real(self, frames: np.ndarray, own: Row, name: str, part_of: str) -> Row:
@@ -195,6 +153,16 @@ class Scorer:
         row = self.vae.all(frames, alone(frames), self.video_vae, name, name == "heldout_vae")
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
+    def windows(self) -> list[dict]:
+        """SHAPE of each of the clip's other windows beside the held-out one, and which part it is of: how far a real
+        clip is from itself. A measure that is refused is left out."""
+        found = []
+        for part, frames in self.material.windows():
+            own = alone(frames)
+            row = own | beside(frames, own, self.real, self.real_row)
+            found.append({"part": part} | {name: row[name].value for name in SHAPE if not isinstance(row[name], str)})
+        return found
+
     @property
     def backend(self) -> dict:
         """What stands behind the numbers: names, weights' hashes, or why there is none."""
@@ -204,6 +172,7 @@ class Scorer:
             "lpips": {"refused": lpips} if isinstance(lpips, str) else {"name": lpips.name, "sha256": lpips.sha256},
             "flow": f"OpenCV {version('cv2')} DIS, medium preset", **self.suite.backend,
             "temporal_sha256": films.get("temporal_sha256"), "checkpoint": films.get("checkpoint"),
+            **({"trained": self.material.trained} if self.material.trained else {}),
         }
 
 
@@ -217,15 +186,13 @@ def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict)
     methods = {}
     for name, versions in tqdm(sets.items(), desc=f"evaluate {settings['video']}", unit="method"):
         part_of = "real" if name in ("heldout", "shuffled") else "vae" if name == "heldout_vae" else ""
-        per_film = [score(frames, name, part_of) for frames in versions]
+        per_film = [score(frames, name, part_of, began)
+                    for frames, began in zip(versions, material.stills_of(name, len(versions)))]
         if name in films["methods"] and films["fps"] != clip["fps"]:
             reason = f"{NEEDS['fps']}: these play at {films['fps']:g} fps, the clip at {clip['fps']:g}"
             for row in per_film:
                 row |= {metric: reason for metric in row if metric in IN_TIME}
-        methods[name] = {
-            metric: summarise([row[metric] for row in per_film], UNITS[metric], material.clusters(name, len(versions)))
-            for metric in UNITS
-        }
+        methods[name] = _over(per_film, UNITS, name, material)
     return rounded(methods)  # before anything is compared: the last bits differ between machines
 
 
@@ -240,9 +207,18 @@ def against_vae(sets: dict[str, list[np.ndarray]], score: Scorer) -> dict[str, d
         if name in films["methods"] and films["fps"] != clip["fps"]:
             for row in per_film:
                 row |= {metric: NEEDS["fps"] for metric in row if metric in IN_TIME}
-        found[name] = {metric: summarise([row[metric] for row in per_film], UNITS[metric],
-                                         material.clusters(name, len(versions))) for metric in TO_HELDOUT}
+        found[name] = _over(per_film, TO_HELDOUT, name, material)
     return rounded(found)
+
+
+def _over(per_film: list[dict], metrics: Iterable[str], name: str, material: Material) -> dict[str, dict]:
+    """metric -> entry over the films of a method; where they are counted in another unit than ours, as controls of
+    several stills are, "counted" says in which."""
+    clusters = material.clusters(name, len(per_film))
+    unit = unit_of({"clusters": {"ours": clusters or []}})["unit"]
+    more = {"counted": unit} if clusters and unit != unit_of(material.films)["unit"] else {}
+    entries = {metric: summarise([row[metric] for row in per_film], UNITS[metric], clusters) for metric in metrics}
+    return {metric: entry | more if "value" in entry else entry for metric, entry in entries.items()}
 
 
 def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
@@ -256,8 +232,11 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     material = Material.read(results)
     noise, energy = settings.get("noise_control", "matched"), motion.motion_energy(material.real)
     if noise == "matched":
-        noise = controls.matched_sigma(material.still, material.films["num_frames"], energy, settings["seed"])
-    sets = film_sets(material, results, settings, noise)
+        sigmas = [controls.matched_sigma(material.stills[k], material.films["num_frames"], energy, settings["seed"])
+                  for k in material.used]
+    else:
+        sigmas = [noise] * len(material.used)
+    sets = film_sets(material, results, settings, sigmas)
     score = Scorer(settings, results, material)
     methods = score_sets(sets, score, settings)
     alike = rounded(score.to_heldout(material.train[-material.length:], "real, trained on", "train"))
@@ -271,7 +250,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "size": list(material.real.shape[1:3]),
         "n_seeds": len(material.films["seeds"]),
         "seed": settings["seed"],
-        "interval": unit_of(material.films),
+        "interval": unit_of(material.films, 1 + len(material.others)),
         "sizes": {name: f"{material.size[0]}x{material.size[1]}" for name in sets} | {
             Path(path).parent.name: size_of(root() / path) for path in settings.get("baselines", {})},
         "backend": score.backend,
@@ -280,10 +259,13 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "controls": control_names,
         "methods": methods,
         "against_vae": against_vae(sets, score),
+        "windows": score.windows(),
+        "vectors": dynamics.shares(shown(sets, methods)),
         "flags": flags(methods, control_names, "heldout", alike),
         "flow_disagreements": {name: disagreements(methods, pair) for name, pair in FLOWS.items()},
-        "differences": differences(methods, _real(methods, alike), material.clusters("ours", len(sets["ours"]))),
-        "reference": _reference(score, methods, energy, noise)
+        "differences": differences(methods, _real(methods, alike), material.clusters("ours", len(sets["ours"])),
+                                   material.trained, _begun(material, sets)),
+        "reference": _reference(score, methods, energy, sigmas)
         | {"train_window": alike},  # the last frames trained on, as many: real frames compared with held-out ones
     })
     _write(metrics, sets, material.length, out)
@@ -293,14 +275,31 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     return metrics
 
 
-def unit_of(films: dict) -> dict:
+def shown(sets: dict[str, list[np.ndarray]], methods: dict[str, dict]) -> dict[str, list[np.ndarray]]:
+    """The films whose tracked points a figure shows: the real clip's, and those that can be compared with it."""
+    return {name: sets[name] for name in VECTORS if name in sets and (
+        name == "heldout" or any("value" in methods[name][f"{what}_gap"] for what in dynamics.VECTORS))}
+
+
+def _begun(material: Material, sets: dict[str, list[np.ndarray]]) -> dict[str, list[int]]:
+    """method -> the still that each of its films begins from; {} where there is one still, or for real frames."""
+    several = len(material.used) > 1
+    return {name: material.stills_of(name, len(films)) for name, films in sets.items() if several and name not in REAL}
+
+
+def unit_of(films: dict, clips: int = 1) -> dict:
     """What is counted where films are summarised, how, and what the number does not cover. films: sample/films.json; of
-    its names ("fine-tune 1, still 2") each part that takes more than one value is covered."""
-    parts = {part for name in films.get("clusters", {}).get("ours", []) for part in name.split(", ")}
+    its names ("fine-tune 1, still 2") each part that takes more than one value is covered. clips: that each fine-tune
+    learned from."""
+    names = films.get("clusters", {}).get("ours", [])
+    parts = {part for name in names for part in name.split(", ")}
     values = {what: sum(part.startswith(what) for part in parts) for what in ("fine-tune", "still")}
-    *fixed, last = [f"one {what}" for what in ("still", "clip", "fine-tune") if values.get(what, 0) < 2]
+    each = ("still", "clip" if clips == 1 else "set of clips", "fine-tune")
+    *fixed, last = [f"one {what}" for what in each if values.get(what, 0) < 2]
     fixed = f"{', '.join(fixed)} and {last}" if fixed else last
-    return {"level": LEVEL, "fewest": FEWEST, "unit": " and ".join(what for what in values if values[what]) or "film",
+    varied = [what for what in values if values[what] > 1] or [what for what in values if values[what]]
+    shared = {"crossed": CROSSED} if crossed(names) else {}
+    return {"level": LEVEL, "fewest": FEWEST, "unit": " and ".join(varied) or "film", **shared,
             "not_covered": fixed, "method": f"Student's t from {FEWEST} on; of fewer the points and their range",
             "note": f"all films share {fixed}: another would differ by more than these films do from each other"}
 
@@ -311,20 +310,22 @@ def _real(methods: dict, alike: dict) -> dict[str, float]:
     return {metric: value for metric, value in found.items() if value is not None}
 
 
-def _reference(score: Scorer, methods: dict, energy: float, noise: float) -> dict:
+def _reference(score: Scorer, methods: dict, energy: float, sigmas: list[float]) -> dict:
     """What the numbers of a film are read beside: the real clip's own, the VAE's, and how many frames of each."""
     material = score.material
+    ceilings = [None if isinstance(score.ceilings[k], str) else score.ceilings[k] for k in material.used]
     flow = {name: methods["heldout"][metric].get("value") for name, metric in
             (("error", "flow_warp"), ("visible", "flow_visible"), ("speed", "flow_speed"))}
     return {
         "motion_energy": energy, "flow": flow, "detail_vae": score.detail_vae,
-        "ceiling_db": None if isinstance(score.ceiling, str) else score.ceiling,
+        "ceiling_db": ceilings[0],
         "frames_compared": material.length, "frames_film": material.films["num_frames"],
-        "frames_heldout": len(material.heldout), "frames_train": len(material.train), "noise_sigma": noise,
-        "still_is_first_heldout": material.starts_real,
+        "frames_heldout": len(material.heldout), "frames_train": len(material.train), "noise_sigma": sigmas[0],
+        "still_is_first_heldout": material.real_still == 0,
         "fid": score.inception.floors(), "fid_vae": score.inception.floors_of(material.heldout_vae),
         "fvd": score.video.floor(),
-    }
+    } | ({"stills": {"used": [k + 1 for k in material.used], "ceiling_db": ceilings, "noise_sigma": sigmas}}
+         if len(material.used) > 1 else {})
 
 
 def _write(metrics: dict, sets: dict[str, list[np.ndarray]], length: int, out: Path) -> None:

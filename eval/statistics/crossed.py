@@ -43,9 +43,9 @@ def share(wins: np.ndarray, observer: np.ndarray, video: np.ndarray, level: floa
     clusters = min(counts) if over == BOTH else counts[0]
     worth = float(clusters)
     if 0 < p < 1:
-        variance = _variance(wins - p, observer)
+        variance = _variance(wins, observer)
         if over == BOTH:
-            by_video, by_cell = _variance(wins - p, video), _variance(wins - p, observer * (video.max() + 1) + video)
+            by_video, by_cell = _variance(wins, video), _variance(wins, observer * (video.max() + 1) + video)
             variance = max(variance, by_video, variance + by_video - by_cell)
         quantile = (1 + level) / 2
         fewer = (t.ppf(quantile, max(n - 1, 1)) / t.ppf(quantile, clusters - 1)) ** 2
@@ -70,11 +70,13 @@ def seen_from(pair: dict, method: str) -> dict:
     return pair | turned | {"share": 1 - pair["share"]}
 
 
-def _variance(residuals: np.ndarray, cluster: np.ndarray) -> float:
-    """Of a mean (n,), by sums over clusters, with the usual correction for their number."""
-    _, place = np.unique(cluster, return_inverse=True)
-    sums = np.bincount(place, residuals)
-    return float(np.square(sums).sum() / len(residuals) ** 2 * len(sums) / max(len(sums) - 1, 1))
+def _variance(wins: np.ndarray, cluster: np.ndarray) -> float:
+    """Of the mean of wins (n,), where those of one cluster are alike: statsmodels' covariance of a model that has a
+    mean alone, robust to clusters, with its correction for their number."""
+    from statsmodels.regression.linear_model import OLS
+
+    fitted = OLS(wins.astype(float), np.ones(len(wins))).fit(cov_type="cluster", cov_kwds={"groups": cluster})
+    return float(fitted.cov_params()[0, 0])
 
 
 def weights(observers: int, videos: int, over: str, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,8 @@ def summarise(values: Sequence[float | str], unit: str, clusters: Sequence[Hasha
     values: a number each, or the reason (str) why there is none: any reason refuses the whole. clusters: a name each
     (say, the fine-tune and the still a film was made from); values of one cluster are averaged first, and clusters are
     what is counted: two seeds of one fine-tune are not two fine-tunes.
-    Returns {"value" (the mean), "low", "high" (Student's 95% interval, None below FEWEST or without any spread),
+    Returns {"value" (the mean), "low", "high" (Student's 95% interval, None below FEWEST, without any spread, or where
+    clusters are `crossed`),
     "least", "most", "n", "unit", "values"} and, with clusters, "clusters" (how many); or {"refused": reason}.
     """
     refused = [value for value in values if isinstance(value, str)]
@@ -38,7 +39,7 @@ def summarise(values: Sequence[float | str], unit: str, clusters: Sequence[Hasha
         return {"refused": refused[0] if refused else "no films"}
     points = means(values, clusters)
     low = high = None
-    if len(points) >= FEWEST and np.ptp(points) > 0:
+    if len(points) >= FEWEST and np.ptp(points) > 0 and not crossed(clusters):
         low, high = student(points)
     entry = {"value": float(np.mean(points)), "low": low, "high": high, "least": min(values), "most": max(values),
              "n": len(values), "unit": unit, "values": list(values)}
@@ -52,6 +53,18 @@ def around(entry: dict, number: Callable[[float], str]) -> str:
         return f" [{number(entry['low'])}, {number(entry['high'])}]"
     least, most = (number(entry.get(end, entry["value"])) for end in ("least", "most"))
     return "" if least == most else f" ({least} to {most})"
+
+
+def factors(clusters: Sequence[Hashable]) -> list[list[str]]:
+    """The parts of names such as "fine-tune 1, still 2" that take more than one value, each as one name a film."""
+    return [list(part) for part in zip(*(str(name).split(", ") for name in clusters)) if len(set(part)) > 1]
+
+
+def crossed(clusters: Sequence[Hashable] | None) -> bool:
+    """Whether clusters share fine-tunes and stills among them: 6 pairs of 3 fine-tunes and 2 stills are not 6
+    independent draws, and an interval of them as if they were is too narrow (`tests` shows by how much)."""
+    parts = factors(clusters or [])
+    return len(parts) > 1 and any(len(set(part)) < len(set(clusters or [])) for part in parts)
 
 
 def means(values: Sequence, clusters: Sequence[Hashable] | None) -> list[float]:

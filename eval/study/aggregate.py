@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.records.markdown import for_spreadsheet
 from eval.records.published import PUBLISHED
 from eval.statistics.agreement import agreement
 from eval.statistics.catch import luck
@@ -73,7 +74,7 @@ def _write(summary: dict, problems: list[tuple], out: Path) -> None:
     mark = f"{MARK}_" if summary["simulated"] else ""
     if problems:
         stream = io.StringIO(newline="")
-        csv.writer(stream, lineterminator="\n").writerows([PROBLEM, *problems])
+        csv.writer(stream, lineterminator="\n").writerows([PROBLEM, *(map(for_spreadsheet, row) for row in problems)])
         write_text(out / f"{mark}left_out.csv", stream.getvalue())
     else:
         (out / f"{mark}left_out.csv").unlink(missing_ok=True)  # of an earlier run

@@ -13,8 +13,9 @@ import typer
 
 from eval.study.form import MARK, NO_RESPONSES, shown
 from lnm.cli.style import App, Quiet, say
-from lnm.errors import UserError
-from lnm.workflow.params import NAME, HumanStudy, load, root
+from lnm.errors import UserError, shortened
+from lnm.files import given_path, regular_file, writable, writable_folder
+from lnm.project import NAME, root
 
 study = App("The human study: the page that asks, the votes it collects, votes from a model.")
 
@@ -23,7 +24,14 @@ FASTEST = 240  # frames a second: no film is faster
 
 def commas(given: list[str] | None) -> list[str] | None:
     """["a,b", "c"] -> ["a", "b", "c"]; None for none."""
-    return [part.strip() for text in given for part in text.split(",") if part.strip()] if given else None
+    if not given:
+        return None
+    parts = [part.strip() for text in given for part in text.split(",") if part.strip()]
+    names = [part.partition("=")[0].strip() for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{shortened(name)} is named twice; name it once")
+    return parts
 
 
 @study.add("lnm study build --methods ours,heldout --catch 8")
@@ -49,17 +57,18 @@ def build(
     """Write the page that asks which film is better, with the films inside it."""
     from eval.study.films import collect
     from eval.study.page import in_short, write_page
+    from lnm.workflow.params import load
 
     if fps is not None and not 0 < fps <= FASTEST:
         raise UserError(f"--fps {fps:g}: must be above 0 and at most {FASTEST}")
     words = None
     if consent:
         try:
-            words = consent.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8"
-            raise UserError(f"{consent}: {reason}; give a UTF-8 text file") from None
+            words = regular_file(consent, "--consent").read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise UserError(f"{consent}: not UTF-8; give a UTF-8 text file") from None
     target = out or root() / "results" / "human_study" / "study.html"
+    target = writable(target, "--out") if out else target
     asked = commas(methods)
     if asked is not None and len(asked) < 2:
         raise UserError(f"--methods {asked[0]}: give two or more, such as ours,heldout")
@@ -109,6 +118,7 @@ def aggregate(
     own = not csv and not study and all(value is None for value in given.values())
     if out and _home() and out.resolve().is_relative_to((root() / "results").resolve()):
         raise UserError(f"--out {out}: results/ is written by the pipeline alone; choose a folder outside it")
+    out = writable_folder(out, "--out") if out else None
     target = out or (root() / "results" / "human_study" if own else None)
     summary = aggregate_votes(paths, target, chosen["methods"], chosen["bootstrap"], chosen["seed"],
                               Rule(*(chosen[key] for key in ("max_failed", "min_rt_ms", "one_side_p", "careless"))),
@@ -138,6 +148,8 @@ def _home() -> Path | None:
 
 def _chosen() -> dict:
     """The section human_study of params.yaml, or its defaults outside a project."""
+    from lnm.workflow.params import HumanStudy, load
+
     return (load().human_study if _home() else HumanStudy()).model_dump()
 
 
@@ -147,7 +159,7 @@ def _answers(csv: list[Path] | None) -> list[Path]:
 
     home = root() / "inputs" / "human_study" if not csv else Path()
     paths: list[Path] = []
-    for path in csv or [home]:
+    for path in [given_path(path, "CSV") for path in csv or []] or [home]:
         paths += find_responses(path) if path.is_dir() or not csv else [path]
     for path in () if csv else home.glob("[!.]*"):
         if path not in paths:
@@ -196,8 +208,8 @@ def simulate(
     if any(len(one) < 2 for one in strengths.values()):
         raise UserError("--preference: give two or more methods, such as ours=1.3,cogvideo=0")
     named = tuple(commas(scenes) or ("scene-1", "scene-2", "scene-3"))
-    path = simulate_votes(out or root() / "build" / f"{MARK}_votes.csv", strengths, observers, named,
-                          observer_sd, scene_sd, lapse, side_bias, catch, seed)
+    target = writable(out, "--out") if out else root() / "build" / f"{MARK}_votes.csv"
+    path = simulate_votes(target, strengths, observers, named, observer_sd, scene_sd, lapse, side_bias, catch, seed)
     print(f"{shown(path)}: {MARK} votes of {observers} observers; no person was asked")
 
 
@@ -209,4 +221,4 @@ def _strength(text: str) -> tuple[str, float]:
                 return name, float(value)
         except ValueError:
             pass
-    raise UserError(f"{text!r} is not METHOD=NUMBER, such as ours=1.3")
+    raise UserError(f"{shortened(text)!r} is not METHOD=NUMBER, such as ours=1.3")

@@ -11,7 +11,7 @@ from eval.films.mp4 import mp4
 from eval.films.read import read_baseline
 from eval.study.form import check_name
 from lnm.errors import UserError
-from lnm.workflow.params import root
+from lnm.project import root
 
 
 def collect(results: Path, videos: list[str], methods: list[str] | None = None, films: int = 1,

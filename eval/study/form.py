@@ -12,12 +12,12 @@ method's name, A, B, tie, or nothing.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
 from lnm.errors import UserError
-from lnm.workflow.params import root
+from lnm.files import whole
+from lnm.project import root
 
 QUESTIONS = {  # the paper's two; section 5.3
     "preference": "Which film do you prefer?",
@@ -65,7 +65,5 @@ def below_inputs(path: Path) -> bool:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all, line ends as they are; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")

@@ -15,7 +15,7 @@ from eval.statistics.catch import LUCK, luck, trials_needed
 from eval.study.films import broken
 from eval.study.form import CATCH, COLUMNS, MARK, QUESTIONS, film_hash, shown, write_text
 from lnm.errors import UserError
-from lnm.files import write_json
+from lnm.files import regular_file, write_json
 
 
 def write_page(scenes: dict[str, dict[str, bytes]], out: Path, catch: int = 6, ties: bool = False, seed: int = 0,
@@ -88,16 +88,14 @@ def in_short(study: dict) -> str:
 def read_study(path: Path) -> dict:
     """What `write_page` returned, from the page or from the .json beside it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular_file(path, fix="give a study's page or the .json beside it").read_text(encoding="utf-8")
         if path.suffix.lower() != ".json":
             text = text.partition('<script type="application/json" id="study">')[2].partition("</script>")[0]
         study = json.loads(text)
         if {"id", "trials", "hashes"} <= study.keys():
             study.pop("films", None)  # the page's: a film is known by its hash
             return study
-    except OSError as error:
-        raise UserError(f"{shown(path)}: {error.strerror}; give a study's page or the .json beside it") from None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         pass
     raise UserError(f"{shown(path)}: no page of `lnm study build`, nor the .json beside it")
 

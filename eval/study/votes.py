@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 from eval.study.form import CATCH, COLUMNS, PAIR, shown
 from eval.study.vote import reason
 from lnm.errors import UserError
+from lnm.files import regular_file
 
 PROBLEM = ("file", "line", "kind", "reason")  # of a row that is not counted
 MALFORMED, REPEATED = "malformed", "repeated"
@@ -116,10 +118,9 @@ def _read_file(path: Path):
 
 def _rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     """(line it starts on, fields) of each row that is not blank; the first is the header."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: {error.strerror}; give a CSV file") from None
+    data = regular_file(path, fix="give a CSV file").read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{name}: saved as UTF-16; save it as CSV UTF-8")
     try:
         text = data.decode("utf-8-sig")  # with the mark that spreadsheets put first, or without
     except UnicodeDecodeError as error:

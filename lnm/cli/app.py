@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 import lnm
-from lnm.cli import checkpoints, demo, doctor, films, motion, notebooks, params, repro
+from lnm.cli import ablations, checkpoints, demo, doctor, fan_out, films, motion, notebooks, params, repro, rivals
 from lnm.cli.style import App, run
+from lnm.workflow import guard
 
 # The harness and its commands, as pyproject.toml registers them under "lnm.commands". The method does not import its
 # harness: whatever is installed beside it may join. These names serve a checkout that is on the path, not installed.
@@ -25,7 +26,7 @@ def build() -> typer.Typer:
     if not _built:
         app = App("LateNtMovies: a still becomes a short film, in the manner of a clip.", completion=True)
         app.callback()(_version)
-        for part in (films.app, demo.app, doctor.app, repro.app):
+        for part in (films.app, rivals.app, demo.app, doctor.app, repro.app, fan_out.app, ablations.app):
             app.registered_commands += part.registered_commands
         for name, group in {"checkpoint": checkpoints.app, "motion": motion.app, "params": params.app,
                             "notebook": notebooks.app, **_joined()}.items():
@@ -63,4 +64,5 @@ def _say_version() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The console script: a command line in, an exit status out."""
+    guard.follow_dvc()
     return run(lambda: typer.main.get_command(build()), sys.argv[1:] if argv is None else list(argv))

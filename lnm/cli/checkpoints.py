@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import struct
-from math import prod
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lnm.cli.options import Revision, defaults
+from lnm.cli.options import Revision, Widen, defaults
 from lnm.cli.style import App, Quiet, calm, if_interrupted
 from lnm.errors import UserError
 from lnm.files import sha256
-from lnm.workflow.params import load, root
+from lnm.project import root
+from lnm.workflow.params import load
 
 app = App("The frozen inpainting model: show it, verify the method on it, train the built-in one.")
 PAPER = "params.paper.yaml"
@@ -27,6 +26,7 @@ def show(name: Name = None, revision: Revision = None, quiet: Quiet = False) -> 
     """Say what a checkpoint is: its parts, their parameters and hashes, what it predicts."""
     here = defaults()
     from lnm.checkpoint import locate
+    from lnm.weights import count, head
 
     folder = locate(name or here.checkpoint, revision or (None if name else here.revision))
     if folder.is_file():
@@ -35,9 +35,9 @@ def show(name: Name = None, revision: Revision = None, quiet: Quiet = False) -> 
     for part in ("unet", "vae", "text_encoder"):
         kind = _json(folder / part / "config.json")
         files = sorted((folder / part).glob("*.safetensors"))
-        count = sum(_parameters(file) for file in files)
+        numbers = sum(count(head(file).values()) for file in files)
         kinds = kind.get("_class_name") or ", ".join(kind.get("architectures") or ["?"])
-        print(f"  {part:13} {kinds:22} {count / 1e6:9.2f} M parameters   sha256 {sha256(folder / part)[:12]}")
+        print(f"  {part:13} {kinds:22} {numbers / 1e6:9.2f} M parameters   sha256 {sha256(folder / part)[:12]}")
     unet, schedule = _json(folder / "unet" / "config.json"), _json(folder / "scheduler" / "scheduler_config.json")
     print(f"  takes {unet.get('in_channels')} channels, gives {unet.get('out_channels')}; predicts "
           f"{schedule.get('prediction_type', 'epsilon')}; betas {schedule.get('beta_schedule', 'linear')} from "
@@ -52,20 +52,13 @@ def _json(path: Path) -> dict:
         raise UserError(f"{path}: cannot be read ({error}); fetch it again") from None
 
 
-def _parameters(file: Path) -> int:
-    """How many numbers a safetensors file holds, by its head alone."""
-    with file.open("rb") as stream:
-        length = struct.unpack("<Q", stream.read(8))[0]
-        return sum(prod(tensor["shape"]) for name, tensor in json.loads(stream.read(length)).items()
-                   if name != "__metadata__")
-
-
 @app.add("lnm checkpoint verify lnm-mini --size 128")
 def verify(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A folder or a hub name. "
                                                f"(default: that of {PAPER}, Stable Diffusion inpainting)")] = None,
     revision: Revision = None,
     size: Annotated[int, typer.Option(min=32, help="Pixels.")] = 512,
+    widen: Widen = False,
     quiet: Quiet = False,
 ) -> None:
     """Check the whole method on a real checkpoint, a line a check; exit status 1 if one fails.
@@ -78,11 +71,11 @@ def verify(
         except UserError:
             raise UserError(f"NAME: missing, and there is no project here whose {PAPER} has one; name it") from None
         paper = load(here / PAPER).checkpoint
-        name, revision = paper.name, revision or paper.revision
+        name, revision, widen = paper.name, revision or paper.revision, widen or paper.widen
     from lnm.verify import verify_sd
 
     calm()
-    if not verify_sd(name, revision, size):
+    if not verify_sd(name, revision, size, widen):
         raise typer.Exit(1)
 
 

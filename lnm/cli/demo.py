@@ -12,8 +12,8 @@ from lnm.cli.style import App, Quiet, if_interrupted, say
 from lnm.demo import footage as clips
 from lnm.demo import networks as nets
 from lnm.errors import UserError
-from lnm.files import cache_folder
-from lnm.workflow.params import root
+from lnm.files import cache_folder, writable, writable_folder
+from lnm.project import root
 
 app = App()
 FIRST_SEED = 500_000  # of stills that training never saw
@@ -48,6 +48,10 @@ def footage(
         return
     for name in names or ():
         clips.path(name, folder)  # a name that is wrong, before anything is fetched
+    places = {"--folder": folder, "--weights": weights, "--downloads": downloads, "--photos": photos}
+    for option, place in places.items():
+        if place is not None:
+            writable_folder(place, option)
     home = _home()
     kept = downloads or (cache_folder() if home == cache_folder() else home / "store" / "downloads")
     if_interrupted("stopped; the same command goes on with what is not fetched yet")
@@ -89,10 +93,13 @@ def scenes(
     """
     from lnm.demo.scenes.write import CLIPS, write_clips, write_stills
 
+    if sheet is not None and writable(sheet, "--sheet").suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UserError(f"--sheet {sheet}: the name must end in .png, .jpg or .webp")
     if stills is not None:
         target = sheet or Path("stills.png")
         write_stills(target, stills, seed)
         print(f"{target}: {stills} stills")
         return
+    writable_folder(out, "--out")
     write_clips(out, sheet or out / "sheet.png", say=say)
     print(f"{out}: {', '.join(CLIPS)}, scenes.json; look at {sheet or out / 'sheet.png'}")

@@ -8,8 +8,8 @@ import typer
 
 from lnm.cli.style import App, Quiet
 from lnm.errors import UserError
+from lnm.project import root
 from lnm.workflow import health
-from lnm.workflow.params import root
 
 app = App()
 

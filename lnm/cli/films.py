@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lnm.cli.options import (
+    AnyBase,
     Base,
     Clip,
     Crop,
@@ -17,6 +19,11 @@ from lnm.cli.options import (
     Fps,
     Frames,
     InferenceSteps,
+    LastStill,
+    Like,
+    Lora,
+    LoraScale,
+    Memory,
     Out,
     Prompt,
     Revision,
@@ -26,6 +33,7 @@ from lnm.cli.options import (
     Start,
     Steps,
     Still,
+    Widen,
     by_section,
     changed,
     clip_of,
@@ -33,15 +41,16 @@ from lnm.cli.options import (
     film_path,
     finetune_choices,
     local_model,
+    memory_of,
     model,
     parse_crop,
-    parse_size,
     sample_choices,
 )
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.cli.training import begin, finish, temporal_path
-from lnm.errors import UserError
-from lnm.files import BUILT_IN
+from lnm.errors import UserError, shortened
+from lnm.files import BUILT_IN, given_path, writable
+from lnm.settings import Prepare, frames_needed
 
 app = App()
 FRESH = 8.0  # frames a second of a clip whose frame rate is not given: at most so many, so that its motion can be seen
@@ -53,8 +62,10 @@ def animate(
     like: Annotated[str, typer.Option(metavar="CLIP", help="The video to learn motion from: a file, a folder of "
                                                            "images, or footage:NAME.")],
     prompt: Prompt, out: Out = None, frames: Frames = None, fps: Fps = None, steps: Steps = None,
-    inference_steps: InferenceSteps = None, size: Size = None, seed: Seed = None, checkpoint: Base = None,
-    revision: Revision = None, device: Device = None, setting: Set = None, quiet: Quiet = False,
+    inference_steps: InferenceSteps = None, size: Size = None, crop: Crop = None, seed: Seed = None,
+    checkpoint: Base = None, revision: Revision = None, widen: Widen = False, lora: Lora = None,
+    lora_scale: LoraScale = None, any_base: AnyBase = False, device: Device = None, memory: Memory = None,
+    last_still: LastStill = None, setting: Set = None, quiet: Quiet = False,
 ) -> None:
     """Animate a still in the manner of a clip.
 
@@ -64,12 +75,14 @@ def animate(
     """
     here = defaults()
     target = film_path(out, still)
-    opened = model(here, checkpoint, revision, device, size)
+    opened = model(here, checkpoint, revision, device, size, widen=widen, lora=lora, lora_scale=lora_scale,
+                   any_base=any_base)
     own = finetune_choices(here, opened)
     films = sample_choices(here, opened)
     training, sampling = by_section(setting, own, films)
     settings = changed(own, training, steps=steps)
     sample = changed(films, sampling, num_inference_steps=inference_steps)
+    cut = parse_crop(crop)
     clip = clip_of(like, "--like", here.root)
     store = here.root / "store" / "animate" if here.root else None
     from lnm.stages.animate import animate as make
@@ -77,8 +90,10 @@ def animate(
     calm()
     if_interrupted("stopped; the same command goes on from the last checkpoint")
     film = make(still, like=clip, prompt=prompt, out=target, fps=fps, num_frames=frames,
-                seed=here.seed if seed is None else seed, settings=settings, sample=sample, store=store, say=say,
-                **opened.keywords("checkpoint", "revision", "device", "size"))
+                seed=here.seed if seed is None else seed, memory=memory_of(here, memory), settings=settings,
+                sample=sample, store=store, say=say, last_still=last_still, crop=cut,
+                **opened.keywords("checkpoint", "revision", "device", "size", "widen", "lora", "lora_scale",
+                                  "any_base"))
     print(f"film: {film.path}")
     say(f"what was learned, for `lnm sample`: {film.temporal}")
 
@@ -88,7 +103,8 @@ def finetune(
     clip: Clip, prompt: Prompt,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The temporal file to write; a small one that travels.")],
     fps: Fps = None, size: Size = None, crop: Crop = None, start: Start = 0.0, end: End = None, steps: Steps = None,
-    seed: Seed = None, checkpoint: Base = None, revision: Revision = None, device: Device = None, setting: Set = None,
+    seed: Seed = None, checkpoint: Base = None, revision: Revision = None, widen: Widen = False, lora: Lora = None,
+    lora_scale: LoraScale = None, any_base: AnyBase = False, device: Device = None, setting: Set = None,
     quiet: Quiet = False,
 ) -> None:
     """Learn the motion of one clip into a temporal file, which `lnm sample` then gives to any still.
@@ -98,14 +114,15 @@ def finetune(
     """
     here = defaults()
     out = temporal_path(out)
-    opened = model(here, checkpoint, revision, device, size)
+    opened = model(here, checkpoint, revision, device, size, widen=widen, lora=lora, lora_scale=lora_scale,
+                   any_base=any_base)
     settings = changed(finetune_choices(here, opened), setting, steps=steps, preview_every=0, identity_steps=0)
-    film = _read(clip, "CLIP", here.root, fps, opened.size, parse_crop(crop), start, end)
+    film, _ = _read(clip, "CLIP", here.root, fps, opened.size, parse_crop(crop), start, end)
     from lnm.training import finetune as learn
 
     pipe, store = begin(opened, out, settings.conv_placement)
     trained = learn(pipe, film.frames, prompt=prompt, fps=film.fps, seed=here.seed if seed is None else seed,
-                    store=store, settings=settings)
+                    store=store, settings=settings, strict=not opened.any_base)
     finish(pipe, out, store, trained, opened, here.root, video=Path(clip).stem)
 
 
@@ -119,7 +136,9 @@ def sample(
     inference_steps: InferenceSteps = None, size: Size = None, seed: Seed = None,
     checkpoint: Annotated[str | None, typer.Option(metavar="NAME", help="The frozen inpainting model. (default: the "
                                                                         "one the file was trained on)")] = None,
-    revision: Revision = None, device: Device = None, setting: Set = None, quiet: Quiet = False,
+    revision: Revision = None, widen: Widen = False, lora: Lora = None, lora_scale: LoraScale = None,
+    any_base: AnyBase = False, device: Device = None, last_still: LastStill = None, like: Like = None,
+    setting: Set = None, quiet: Quiet = False,
 ) -> None:
     """Give a still the motion that a temporal file holds.
 
@@ -129,18 +148,23 @@ def sample(
     target = film_path(out, still)
     changed(here.sample, setting)  # a misspelt one is refused before anything is opened
     _must_exist(still, "STILL")
+    for name, file in (("--last-still", last_still), ("--like", like)):
+        if file is not None:
+            _must_exist(file, name)
     from lnm.hub import locate_temporal
     from lnm.temporal_file import read_temporal
 
     path = locate_temporal(temporal)
     notes = read_temporal(path).notes
     base = checkpoint or (_trained_on(notes.checkpoint, here, temporal) if notes.checkpoint else None)
-    opened = model(here, base, revision, device, size)
+    opened = model(here, base, revision, device, size, widen=widen, lora=lora, lora_scale=lora_scale,
+                   any_base=any_base)
     settings = changed(sample_choices(here, opened), setting, num_frames=frames, num_inference_steps=inference_steps)
     text = prompt if prompt is not None else notes.prompt or ""
     calm()
     rate = _rate(fps) or notes.fps or FRESH
-    _sample(still, path, target, text, rate, settings, opened, here.seed if seed is None else seed)
+    _sample(still, path, target, text, rate, settings, opened, here.seed if seed is None else seed, last_still,
+            like)
     print(f"film: {target}")
 
 
@@ -161,55 +185,100 @@ def _trained_on(recorded: str, here: Defaults, temporal: str) -> str:
     return name
 
 
-def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, settings, opened, seed: int) -> None:
+def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, settings, opened, seed: int,
+            last: Path | None, like: Path | None) -> None:
     """A film of a still into a file; what the pipeline refuses becomes one line."""
     import torch
 
-    from lnm.devices import pick_device
-    from lnm.pipeline import LateNtMoviesPipeline, to_uint8
+    from lnm.devices import pick_device, sampling_dtype
+    from lnm.pipeline import LateNtMoviesPipeline
     from lnm.schedulers import make_scheduler
-    from lnm.stages.sample import film_seed
-    from lnm.video import sides, write_gif, write_mp4
+    from lnm.stages.sample import carried_latents, film_seed
+    from lnm.video import read, read_image, sides, write_gif, write_mp4
 
-    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, temporal=temporal, revision=opened.revision,
-                                                temporal_decoder=settings.temporal_decoder)
-    pipe.to(pick_device(opened.device))
+    device = pick_device(opened.device)
+    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, temporal=temporal, strict=not opened.any_base,
+                                                temporal_decoder=settings.temporal_decoder,
+                                                torch_dtype=sampling_dtype(settings.dtype, device),
+                                                **opened.keywords("revision", "widen", "lora", "lora_scale"))
+    pipe.to(device)
     pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
     pipe.set_progress_bar_config(desc="sampling")
     width, height = sides(opened.size)
+    begun = None
+    if like is not None:
+        begun = carried_latents(pipe, read_image(still, opened.size), read(like, fps, opened.size).frames,
+                                settings.num_frames)
+    elif settings.begin == "flow":
+        print("begun from noise: --like CLIP begins from the still carried along by the clip's optical flow",
+              file=sys.stderr)
     try:
-        film = pipe(image=str(still), prompt=prompt, negative_prompt=settings.negative_prompt, width=width,
-                    height=height, num_frames=settings.num_frames, fps=fps,
-                    num_inference_steps=settings.num_inference_steps, guidance_scale=settings.guidance_scale,
-                    first_frame=settings.first_frame,
+        film = pipe(image=str(still), last_image=last, video_latents=begun, prompt=prompt, width=width,
+                    height=height, fps=fps, output_type="uint8", **settings.film(begun is not None),
                     generator=torch.Generator("cpu").manual_seed(film_seed(seed, 0))).frames[0]
     except ValueError as error:
         raise UserError(str(error)) from None
-    (write_gif if out.suffix == ".gif" else write_mp4)(out, to_uint8(film), fps)
+    (write_gif if out.suffix == ".gif" else write_mp4)(out, film, fps)
 
 
 @app.add("lnm check clip.mp4 photo.jpg")
 def check(
     clip: Clip,
     still: Annotated[Path | None, typer.Argument(metavar="STILL", help="The picture that is to be animated.")] = None,
-    fps: Fps = None, size: Size = None, crop: Crop = None, start: Start = 0.0, end: End = None, quiet: Quiet = False,
+    fps: Fps = None, size: Size = None, crop: Crop = None, start: Start = 0.0, end: End = None,
+    checkpoint: Base = None, revision: Revision = None, device: Device = None, memory: Memory = None,
+    setting: Set = None,
+    sheet: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="A picture to write, FILE.png: what is cut from the clip, drawn on its frames.")] = None,
+    forecast: Annotated[bool, typer.Option(help="Say what memory and time it will take, by one step.")] = True,
+    quiet: Quiet = False,
 ) -> None:
     """Look at a clip, and at the still it is to animate, before any training; exit status 1 if something is amiss.
 
-    Length, motion, cuts, a camera that moves, a still that is unlike the clip. Seconds; nothing is trained or written.
+    Length, motion, cuts, a camera that moves, a still that is unlike the clip, and what memory and time a fine-tune and
+    a film will take. Seconds; nothing is trained, and nothing written but --sheet.
     """
     here = defaults()
-    pixels = parse_size(size) or here.size or 128
-    film = _read(clip, "CLIP", here.root, fps, pixels, parse_crop(crop), start, end)
+    drawing = writable(sheet, "--sheet") if sheet else None
+    if drawing and drawing.suffix != ".png":
+        raise UserError(f"--sheet {shortened(drawing)}: the name must end in .png")
+    opened = model(here, checkpoint, revision, device, size)
+    pixels = opened.size
+    own, films = finetune_choices(here, opened), sample_choices(here, opened)
+    training, sampling = by_section(setting, own, films)
+    settings, films = changed(own, training), changed(films, sampling)
+    low = memory_of(here, memory) == "low"
+    film, window = _read(clip, "CLIP", here.root, fps, pixels, parse_crop(crop), start, end)
     if still is not None:
         _must_exist(still, "STILL")
-    from lnm import preflight
+    from lnm import camera, preflight
     from lnm.video import read_image
 
     report = preflight.check(film.frames, film.fps, read_image(still, pixels) if still else None)
+    if window.found is not None:
+        report = preflight.joined(report, [window.finding()])
+    if drawing:
+        _draw(clip_of(clip, "CLIP", here.root), film.fps, window, start, end, drawing)
+    report["findings"] += camera.findings(film.frames, film.fps, frames_needed(settings, Prepare().holdout))
+    if forecast:
+        from lnm.devices import pick_device
+        from lnm.forecast import findings
+        from lnm.video import sides
+
+        calm()
+        report = preflight.joined(report, findings(opened.checkpoint, opened.revision, pick_device(opened.device),
+                                                   sides(pixels), settings, films, low))
     _table([("ok" if f["ok"] else "WARN", f["name"], f["say"]) for f in report["findings"]])
     if not report["ok"]:
         raise typer.Exit(1)
+
+
+def _draw(clip: Path, fps: float, window, start: float, end: float | None, out: Path) -> None:
+    """A sheet of the clip's frames with what is cut from them drawn on them."""
+    from lnm import subject, video
+
+    video.contact_sheet([("what is cut from the clip", subject.drawn(clip, fps, window, start, end))], 4, out)
+    say(f"sheet: {out}")
 
 
 def _table(rows: list[tuple[str, str, str]]) -> None:
@@ -226,15 +295,19 @@ def _table(rows: list[tuple[str, str, str]]) -> None:
 
 
 def _read(clip: str, option: str, home: Path | None, fps: float | None, size, crop, start: float, end: float | None):
-    """The clip's frames at `fps`; where that is not given, at 8 or at the clip's own if that is less."""
+    """The clip at `fps`; where that is not given, at 8 or at the clip's own if that is less. And its window."""
     path = clip_of(clip, option, home)
     _rate(fps)
-    from lnm import video
+    from lnm import subject, video
 
     if fps is None:
         fps = FRESH if path.is_dir() else min(FRESH, video.read(path, max_frames=2).source_fps)
         say(f"fps: {fps:g}, as none is given")
-    return video.read(path, fps=fps, size=size, crop=crop, start=start, end=end)
+    window = subject.find(path, fps, size, crop, start, end)
+    if window is not None:
+        return subject.read(path, fps, size, window, start, end), window
+    film = video.read(path, fps=fps, size=size, crop=crop, start=start, end=end)
+    return film, subject.given(film.source_size, size, crop, path)
 
 
 def _rate(fps: float | None) -> float | None:
@@ -244,5 +317,8 @@ def _rate(fps: float | None) -> float | None:
 
 
 def _must_exist(path: Path, option: str) -> None:
+    path = given_path(path, option)
     if not path.is_file():
-        raise UserError(f"{option}: {path} {'is a folder; give one image' if path.is_dir() else 'does not exist'}")
+        wrong = "is a folder; give one image" if path.is_dir() else (
+            "is not a regular file; give an image" if path.exists() else "does not exist; check the name")
+        raise UserError(f"{option}: {shortened(path)} {wrong}")

@@ -8,15 +8,28 @@ from typing import Annotated
 
 import typer
 
-from lnm.cli.options import Base, Device, Revision, Seed, Set, Size, changed, defaults, model
+from lnm.cli.options import (
+    Base,
+    Device,
+    Lora,
+    LoraScale,
+    Revision,
+    Seed,
+    Set,
+    Size,
+    Widen,
+    changed,
+    defaults,
+    model,
+)
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.cli.training import begin, finish, own_device, temporal_path, unfinished
 from lnm.demo import footage
 from lnm.demo.mini.recipe import MOTION
 from lnm.errors import UserError
-from lnm.files import cache_folder
+from lnm.files import cache_folder, folder_there
+from lnm.project import root
 from lnm.settings import Decoder, Motion
-from lnm.workflow.params import root
 
 app = App("Temporal layers that have seen many clips: what a fine-tune can begin from (finetune.init), and what "
           "decodes the frames of a film together (sample.temporal_decoder).")
@@ -52,8 +65,8 @@ def train(
     cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where encoded clips are kept. (default: the "
                                                                       "user's cache)")] = None,
     half: Annotated[bool, typer.Option("--half", help="Write half precision, half the size.")] = False,
-    size: Size = None, seed: Seed = None, checkpoint: Base = None, revision: Revision = None, device: Device = None,
-    setting: Set = None, quiet: Quiet = False,
+    size: Size = None, seed: Seed = None, checkpoint: Base = None, revision: Revision = None, widen: Widen = False,
+    lora: Lora = None, lora_scale: LoraScale = None, device: Device = None, setting: Set = None, quiet: Quiet = False,
 ) -> None:
     """Teach temporal layers the motion of many clips, for any checkpoint; its space stays frozen.
 
@@ -63,8 +76,9 @@ def train(
     """
     here = defaults()
     out = temporal_path(out)
-    opened = model(here, checkpoint, revision, device, size)
+    opened = model(here, checkpoint, revision, device, size, widen=widen, lora=lora, lora_scale=lora_scale)
     settings = changed(Motion(), setting, steps=steps)
+    clips = folder_there(clips, "--clips")
     import torch
 
     from lnm.motion import train_motion
@@ -86,8 +100,8 @@ def decoder(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The decoder file to write; its log lies beside it.")],
     steps: Annotated[int | None, typer.Option(min=1, help="Of training. (default: 1200)")] = None,
     half: Annotated[bool, typer.Option("--half", help="Write half precision, half the size.")] = False,
-    size: Size = None, seed: Seed = None, checkpoint: Base = None, revision: Revision = None, device: Device = None,
-    setting: Set = None, quiet: Quiet = False,
+    size: Size = None, seed: Seed = None, checkpoint: Base = None, revision: Revision = None, widen: Widen = False,
+    device: Device = None, setting: Set = None, quiet: Quiet = False,
 ) -> None:
     """Teach the decoder of a checkpoint's autoencoder to decode the frames of a film together, so that less boils.
 
@@ -98,8 +112,9 @@ def decoder(
     """
     here = defaults()
     out = temporal_path(out)
-    opened = model(here, checkpoint, revision, device, size)
+    opened = model(here, checkpoint, revision, device, size, widen=widen)
     settings = changed(Decoder(), setting, steps=steps)
+    clips = folder_there(clips, "--clips")
     if not isinstance(opened.size, int):
         raise UserError(f"--size {'x'.join(map(str, opened.size))}: a step sees a square; give its side, such as 128")
     import torch
@@ -110,7 +125,8 @@ def decoder(
     from lnm.devices import pick_device
 
     store = unfinished(out)
-    vae = open_checkpoint(opened.checkpoint, opened.revision, own_device(pick_device(opened.device))).vae
+    vae = open_checkpoint(opened.checkpoint, opened.revision, own_device(pick_device(opened.device)),
+                          widen=opened.widen).vae
     trained = train_decoder(vae, clips, size=opened.size, seed=here.seed if seed is None else seed, store=store,
                             log=out.with_suffix(".csv"), settings=settings)
     save_decoder(vae, out, dtype=torch.float16 if half else None)

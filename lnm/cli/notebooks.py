@@ -11,15 +11,18 @@ from typing import Annotated
 
 import typer
 
-from lnm.cli.style import App, Quiet, if_interrupted
+from lnm.cli.style import App, Quiet, if_interrupted, interrupted
 from lnm.errors import UserError
 from lnm.files import write_json
+from lnm.project import root
 from lnm.workflow import code as codes
-from lnm.workflow import guard, machine, runner
-from lnm.workflow.params import root
+from lnm.workflow import machine, runner
 
 app = App("The notebooks: run one, open them in JupyterLab, see what code is behind them.")
 NEWS = "@jupyterlab/apputils-extension:announcements"  # asks whether news are wanted, and looks for updates
+FIRST = "notebooks/1_prepare.ipynb"  # opened in a browser, and by the printed address where there is none
+# what widgets show is saved with a notebook: opened again, it would have errors in the place of its bars and sliders
+SETTINGS = {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}
 
 
 @app.add("lnm notebook run notebooks/1_prepare.ipynb --out results/ocean/notebooks/1_prepare.ipynb -p video=ocean")
@@ -42,9 +45,10 @@ def run(
         print(f"-- {title}", flush=True)
     if_interrupted("stopped; the same command goes on from the last checkpoint")
     started = time.monotonic()
-    guard.follow_dvc()
     try:
         runner.run(notebook.resolve(), out.resolve(), given, quiet)
+    except KeyboardInterrupt:
+        interrupted()  # what nbclient does at exit would wait for a kernel that is busy
     except runner.NotebookError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -78,12 +82,13 @@ def lab(arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT.
     here = root()
     settings = here / "build" / "jupyter"
     write_json(settings / "labconfig" / "page_config.json", {"disabledExtensions": {NEWS: True}})
+    write_json(settings / "labconfig" / "default_setting_overrides.json", SETTINGS)
     places = os.pathsep.join([str(settings), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])])
     environment = {"OMP_NUM_THREADS": str(machine.threads()), **os.environ, **runner.INTERACTIVE,
                    "JUPYTER_CONFIG_PATH": places}
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={here}",
                *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-               *(["--ServerApp.log_level=ERROR"] if quiet else []), *(arguments or ()),
-               str(here / "notebooks" / "1_prepare.ipynb")]
+               *(["--ServerApp.log_level=ERROR"] if quiet else []),
+               f"--LabApp.default_url=/lab/tree/{FIRST}", *(arguments or ())]
     if_interrupted("JupyterLab has ended")
     raise typer.Exit(subprocess.run(command, env=environment, cwd=here).returncode)

@@ -10,10 +10,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from lnm.demo import footage
-from lnm.errors import UserError
-from lnm.files import builtin, cache_folder
-from lnm.settings import Finetune, Sample, Section, finetune_of, sample_of
-from lnm.workflow.params import load, root
+from lnm.errors import UserError, shortened
+from lnm.files import builtin, cache_folder, given_path, writable
+from lnm.project import LARGEST, parse_yaml, root
+from lnm.settings import SUBJECT, Finetune, Sample, Section, finetune_of, sample_of
+from lnm.workflow.params import Base as Checkpoint
+from lnm.workflow.params import load
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -23,6 +25,9 @@ Prompt = Annotated[str, typer.Option(help="What is seen, in words.")]
 Out = Annotated[str | None, typer.Option(metavar="FILE", help="FILE.mp4 or FILE.gif. (default: STILL's name + "
                                                               "_film.mp4, here)")]
 Frames = Annotated[int | None, typer.Option(min=1, help="Of the film. (default: params.yaml's, or 16)")]
+LastStill = Annotated[Path | None, typer.Option(metavar="FILE", help="A picture that the film ends on.")]
+Like = Annotated[Path | None, typer.Option(metavar="CLIP", help="Begin from the still carried along by this clip's "
+                                                               "optical flow: the clip that was learned from.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Of fine-tuning; the paper: 1800 to 3600. (default: "
                                                        "params.yaml's; for lnm-mini found on the clip, else 420)")]
 InferenceSteps = Annotated[int | None, typer.Option(min=1, help="Of sampling. (default: params.yaml's, or 15)")]
@@ -34,14 +39,26 @@ Size = Annotated[str | None, typer.Option(
     metavar="PIXELS",
     help="Of the film: 128, or 192x128 for width x height. (default: params.yaml's; 128 for lnm-mini, else 512)")]
 Crop = Annotated[str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT",
-                                          help="What to cut from the clip, in its pixels. (default: the centre)")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of all that is drawn. (default: params.yaml's, or 0)")]
+                                          help="What to cut from the clip, in its pixels; subject, or "
+                                               "subject,WIDTH,HEIGHT: a window that holds its subject. (default: the "
+                                               "centre)")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1,
+                                             help="Of all that is drawn. (default: params.yaml's, or 0)")]
 Base = Annotated[str | None, typer.Option(
     "--checkpoint", metavar="NAME",
     help="The frozen inpainting model: a folder, a hub name, or lnm-mini. (default: params.yaml's, or lnm-mini)")]
 Revision = Annotated[str | None, typer.Option(help="Pins a hub name.")]
+Widen = Annotated[bool, typer.Option("--widen", help="Take a text-to-image checkpoint: weights for mask and still are "
+                                                     "added, and train. (default: params.yaml's)")]
+Lora = Annotated[str | None, typer.Option(metavar="FILE", help="A LoRA of the checkpoint, fused into its weights. "
+                                                               "(default: params.yaml's, or none)")]
+LoraScale = Annotated[float | None, typer.Option(help="How much of it. (default: params.yaml's, or 1)")]
+AnyBase = Annotated[bool, typer.Option("--any-base", help="Take temporal layers that were trained on another "
+                                                          "checkpoint of the same shape, with a warning.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. (default: params.yaml's, "
                                                                      "or auto)")]
+Memory = Annotated[str | None, typer.Option(metavar="WORD", help="auto, or low: slower, and takes less. (default: "
+                                                                 "params.yaml's, or auto)")]
 Set = Annotated[list[str] | None, typer.Option(
     "--set", "-S", metavar="KEY=VALUE",
     help="Any other setting of the step, as in params.yaml; may be repeated: --set learning_rate=1e-4")]
@@ -55,8 +72,10 @@ class Defaults:
     seed: int = 0
     size: int | list[int] | None = None
     device: str = "auto"
+    memory: str = "auto"
     checkpoint: str = "lnm-mini"
     revision: str | None = None
+    base: Checkpoint = field(default_factory=Checkpoint)
     finetune: Finetune = field(default_factory=Finetune)
     sample: Sample = field(default_factory=Sample)
 
@@ -68,14 +87,22 @@ def defaults() -> Defaults:
     except UserError:
         return Defaults()
     params = load()
-    return Defaults(home, params.seed, params.size, params.device, local_model(params.checkpoint.name, home),
-                    params.checkpoint.revision, params.finetune, _local_decoder(params.sample, home))
+    return Defaults(home, params.seed, params.size, params.device, params.memory,
+                    local_model(params.checkpoint.name, home), params.checkpoint.revision, params.checkpoint,
+                    params.finetune, _local_decoder(params.sample, home))
 
 
 def _local_decoder(sample: Sample, home: Path) -> Sample:
     """A file in the project, named from its root, by its whole path."""
     name = sample.temporal_decoder
     return sample.model_copy(update={"temporal_decoder": local_model(name, home)}) if name else sample
+
+
+def memory_of(here: Defaults, given: str | None) -> str:
+    """"auto" or "low". Raises UserError for anything else."""
+    if given not in (None, "auto", "low"):
+        raise UserError(f"--memory {given}: choose auto or low")
+    return given or here.memory
 
 
 def finetune_choices(here: Defaults, opened: Model) -> Finetune:
@@ -114,19 +141,29 @@ class Model:
     revision: str | None
     device: str
     size: int | tuple[int, int]
+    widen: bool = False
+    lora: str | None = None
+    lora_scale: float = 1.0
+    any_base: bool = False
 
     def keywords(self, *names: str) -> dict[str, Any]:
         """Those of the fields that a function takes."""
         return {name: getattr(self, name) for name in names}
 
 
-def model(here: Defaults, checkpoint: str | None, revision: str | None, device: str | None, size: str | None) -> Model:
-    """The options of a command over the defaults of its folder."""
+def model(here: Defaults, checkpoint: str | None, revision: str | None, device: str | None, size: str | None, *,
+          widen: bool = False, lora: str | None = None, lora_scale: float | None = None,
+          any_base: bool = False) -> Model:
+    """The options of a command over the defaults of its folder; a project's LoRA is for its own checkpoint."""
     name = checkpoint or here.checkpoint
     pinned = revision if revision or checkpoint else here.revision
     known = here.size if not checkpoint else None
     pixels = parse_size(size) or known or (128 if Path(name).name == "lnm-mini" else 512)
-    return Model(name, pinned, device or here.device, pixels if isinstance(pixels, int) else (pixels[0], pixels[1]))
+    own = here.base if name == here.checkpoint else Checkpoint()
+    if lora is None and own.lora is not None:
+        lora, lora_scale = local_model(own.lora, here.root), own.lora_scale if lora_scale is None else lora_scale
+    return Model(name, pinned, device or here.device, pixels if isinstance(pixels, int) else (pixels[0], pixels[1]),
+                 widen or own.widen, lora, 1.0 if lora_scale is None else lora_scale, any_base or here.base.any_base)
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:
@@ -134,19 +171,31 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdigit() and int(side) >= 32 and int(side) % 8 == 0 for side in sides):
-        raise UserError(f"--size {text}: give 128, or 192x128 for width x height; sides of 32 or more, multiples of 8")
+    if len(sides) > 2 or not all(_whole_number(side) and 32 <= int(side) <= LARGEST and int(side) % 8 == 0
+                                 for side in sides):
+        raise UserError(f"--size {shortened(text)}: give 128, or 192x128 for width x height; sides from 32 to "
+                        f"{LARGEST}, multiples of 8")
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
-def parse_crop(text: str | None) -> list[int] | None:
-    """"X,Y,WIDTH,HEIGHT" in pixels of the clip. Raises UserError for anything else."""
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts) or "0" in (parts[2], parts[3]):
-        raise UserError(f"--crop {text}: give X,Y,WIDTH,HEIGHT in pixels of the clip, such as 300,150,480,480")
-    return [int(part) for part in parts]
+def _whole_number(text: str) -> bool:
+    """Of digits 0 to 9, at most nine of them: isdigit() alone takes those of other scripts, and of any length."""
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def parse_crop(text: str | None) -> str | list[int | str] | None:
+    """"X,Y,WIDTH,HEIGHT" in pixels of the clip, "subject" or "subject,WIDTH,HEIGHT". Raises UserError for anything
+    else."""
+    if text is None or text == SUBJECT:
+        return text
+    parts = [part.strip() for part in text.split(",")]
+    named = parts[0] == SUBJECT
+    numbers = parts[1:] if named else parts
+    if len(numbers) != (2 if named else 4) or not all(_whole_number(n) and (int(n) or k < len(numbers) - 2)
+                                                      for k, n in enumerate(numbers)):
+        raise UserError(f"--crop {shortened(text)}: give X,Y,WIDTH,HEIGHT in pixels of the clip, such as "
+                        f"300,150,480,480, or {SUBJECT}, or {SUBJECT},WIDTH,HEIGHT")
+    return [SUBJECT, *map(int, numbers)] if named else [int(n) for n in numbers]
 
 
 def changed(section: AnySection, given: list[str] | None, **options: Any) -> AnySection:
@@ -154,14 +203,13 @@ def changed(section: AnySection, given: list[str] | None, **options: Any) -> Any
 
     Raises UserError for a --set that is none, pydantic's ValidationError for a setting that is unknown or out of range.
     """
-    from ruamel.yaml import YAML  # here: few commands have settings
-
     values = section.model_dump()
     for text in given or ():
         key, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"--set {text}: give KEY=VALUE, such as learning_rate=1e-4")
-        values[key.strip().removeprefix(f"{type(section).__name__.lower()}.")] = YAML(typ="safe", pure=True).load(value)
+            raise UserError(f"--set {shortened(text)}: give KEY=VALUE, such as learning_rate=1e-4")
+        values[key.strip().removeprefix(f"{type(section).__name__.lower()}.")] = parse_yaml(
+            value, f"--set {shortened(text)}")
     return type(section).model_validate({**values, **{k: v for k, v in options.items() if v is not None}})
 
 
@@ -181,9 +229,9 @@ def by_section(given: list[str] | None, *sections: Section) -> list[list[str]]:
 def clip_of(text: str, option: str, home: Path | None) -> Path:
     """A clip's path: a file, a folder of images, or footage:NAME, which is fetched where it is not there."""
     if not text.startswith("footage:"):
-        path = Path(text).expanduser()
+        path = given_path(text, option)
         if not path.exists():
-            raise UserError(f"{option}: {text} does not exist")
+            raise UserError(f"{option}: {shortened(text)} does not exist")
         return path
     folder = home / "footage" if home else cache_folder() / "footage"
     name = text.removeprefix("footage:")
@@ -193,17 +241,7 @@ def clip_of(text: str, option: str, home: Path | None) -> Path:
 
 def film_path(out: str | None, still: Path) -> Path:
     """Where a film goes, looked at before anything is computed: --out, or the still's name + _film.mp4, here."""
-    path = Path(out or f"{still.stem}_film.mp4").expanduser().absolute()
+    path = Path(out or f"{still.stem}_film.mp4")
     if path.suffix not in (".mp4", ".gif"):
-        raise UserError(f"--out {path}: the name must end in .mp4 or .gif")
+        raise UserError(f"--out {shortened(path)}: the name must end in .mp4 or .gif")
     return writable(path, "--out")
-
-
-def writable(path: Path, option: str) -> Path:
-    """The path, whose folder must be there. Raises UserError where it is not."""
-    path = path.expanduser().absolute()
-    if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: there is no folder {path.parent}; make it first")
-    if path.is_dir():
-        raise UserError(f"{option} {path}: this is a folder; name a file")
-    return path

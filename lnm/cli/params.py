@@ -11,9 +11,10 @@ import typer
 
 from lnm.cli.style import App, Quiet
 from lnm.errors import UserError
+from lnm.project import STAGES
 from lnm.workflow import resolve as resolving
 from lnm.workflow.choices import Choices
-from lnm.workflow.params import STAGES, Params, load, own_steps
+from lnm.workflow.params import Params, load, own_steps
 
 app = App("params.yaml: check it, show what is resolved from it, list its videos.")
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="A name under `videos` in params.yaml.")]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lnm.cli.style import App, Quiet, if_interrupted
-from lnm.workflow.params import load, own_steps, root
+from lnm.project import root
+from lnm.workflow.params import load, own_steps
 from lnm.workflow.record import kept
 
 app = App()
@@ -25,21 +27,21 @@ def repro(
 ) -> None:
     """Run the pipeline: a line a stage and video with the time left, then Table 1, a verdict and the report's path.
 
-    8 to 20 minutes for the default's four videos on two CPU cores; nothing to do, 20 seconds. Logs are in build/logs.
+    15 to 30 minutes for the default's four videos on two CPU cores; nothing to do, 20 seconds. Logs are in build/logs.
     Interrupted, the same command goes on from the last checkpoints. dvc.lock stays as Git has it.
     """
     here = root()
     if_interrupted("stopped; the same command goes on from the last checkpoints")
     with kept(here):
         if stages:
-            command = [sys.executable, "-m", "dvc", "repro", *(["--quiet"] if quiet else []), *stages]
+            command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *(["--quiet"] * quiet), *stages]
             run = subprocess.run(command, cwd=here, stdout=subprocess.DEVNULL if quiet else None)
             raise typer.Exit(1 if run.returncode else 0)
-        _all(here, jobs, quiet)
+        everything(here, jobs, quiet)
 
 
-def _all(here, jobs: int | None, quiet: bool) -> None:
-    """Every stage, and what came out."""
+def everything(here: Path, jobs: int | None, quiet: bool) -> None:
+    """Every stage, and what came out; what has been computed before is not computed again."""
     from lnm.workflow.reproduce import Pipeline, duration, verdict
 
     params = load(here / "params.yaml")

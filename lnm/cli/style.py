@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tqdm.std
 import typer
 from pydantic import ValidationError
 
-from lnm.errors import UserError
+from lnm.errors import OUT_OF_MEMORY, UserError, out_of_memory, shortened, system_reason
 from lnm.settings import one_line
 
 INTERRUPTED = 130
@@ -69,6 +70,13 @@ def say(text: str) -> None:
 def if_interrupted(text: str) -> None:
     """What Ctrl-C says from here on: what is lost, and from where the same command goes on."""
     _screen.interrupted = text
+
+
+def interrupted() -> NoReturn:
+    """Says what `if_interrupted` was told and ends this process at once, with the processes that end with it."""
+    print(f"\n{_screen.interrupted}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)
 
 
 @contextmanager
@@ -139,9 +147,24 @@ def run(app: Callable[[], Any], arguments: list[str]) -> int:
     except BrokenPipeError:  # `lnm ... | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left to flush goes nowhere
         return 1
+    except Exception as error:
+        if not (reason := _of_the_machine(error)):
+            raise
+        return _fail(reason)
     if code == INTERRUPTED:
         print(f"\n{_screen.interrupted}", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """The line for what no check could foresee: memory, disk and files that the system refuses. None: a bug."""
+    if out_of_memory(error):
+        return OUT_OF_MEMORY
+    reason = system_reason(error)
+    file = getattr(error, "filename", None)
+    if reason is None or not isinstance(error, OSError) or file is None and error.errno == errno.ENOENT:
+        return None
+    return f"{shortened(file)}: {reason}" if file is not None else reason
 
 
 def _fail(message: str) -> int:

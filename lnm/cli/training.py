@@ -10,15 +10,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lnm.cli.options import Model, recorded_name, writable
+from lnm.cli.options import Model, recorded_name
 from lnm.cli.style import calm, if_interrupted, is_first, say
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
+from lnm.files import writable
 
 
 def temporal_path(out: Path) -> Path:
     """--out of a training, looked at before anything is computed. Raises UserError."""
     if out.suffix != ".safetensors":
-        raise UserError(f"--out {out}: the name must end in .safetensors")
+        raise UserError(f"--out {shortened(out)}: the name must end in .safetensors")
     return writable(out, "--out")
 
 
@@ -28,8 +29,8 @@ def begin(opened: Model, out: Path, conv_placement: str) -> tuple[Any, Path]:
     from lnm.pipeline import LateNtMoviesPipeline
 
     store = unfinished(out)
-    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, revision=opened.revision,
-                                                conv_placement=conv_placement)
+    pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, conv_placement=conv_placement,
+                                                **opened.keywords("revision", "widen", "lora", "lora_scale"))
     return pipe.to(own_device(pick_device(opened.device))), store
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnm.batches import check_length
+from lnm.batches import check_lengths
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
+from lnm.files import made, whole
 from lnm.hub import locate_temporal
-from lnm.latents import load_latents
+from lnm.latents import load_latents, spare, training_clips
+from lnm.lora import fuse_lora
 from lnm.model import InflatedModel
-from lnm.resume import ResumeStore
+from lnm.resume import ResumeStore, together
 from lnm.runs import log_fields
 from lnm.settings import Finetune
 from lnm.stages.preview import previewer
@@ -25,77 +27,88 @@ from lnm.training import make_accelerator, open_store, run_identity, train
 
 
 def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, checkpoint: str,
-             revision: str | None = None, seed: int = 0, device: str = "auto", name: str = "clip",
+             revision: str | None = None, widen: bool = False, lora: str | None = None, lora_scale: float = 1.0,
+             any_base: bool = False, seed: int = 0, device: str = "auto", memory: str = "auto", name: str = "clip",
              about: dict | None = None) -> dict:
     """Trains what is temporal on a prepared clip; writes temporal.safetensors, log.csv and previews into `out`.
 
-    prepared: the prepare stage's folder. store: where checkpoints are kept between runs. name: of the clip, in bars and
-    messages. about: names as the user wrote them (checkpoint), for the record. Where several processes train together,
-    all call this and the first writes. `settings.seeds` above 1: further fine-tunes, by seeds drawn from (seed, k), in
-    `out`/seeds/k. With `settings.init` and `settings.identity_steps` one more begins as the identity and is written to
-    `out`/identity. Returns a summary (counts, first and last losses).
+    prepared: the prepare stage's folder. widen: see `lnm.open_checkpoint`. lora, lora_scale: fused into the checkpoint
+    (`lnm.lora.fuse_lora`). any_base: take a `settings.init` that was trained on another base of the same shape, with a
+    warning. store: where checkpoints are kept between runs. memory: "low" keeps no activation that can be computed
+    again, and no text encoder once the prompt is encoded. name: of the clip, in bars and messages. about: names as the
+    user wrote them (checkpoint), for the record. Where several processes train together, all call this and the first
+    writes. `settings.seeds` above 1: further fine-tunes, by seeds drawn from (seed, k), in `out`/seeds/k. With
+    `settings.init` and `settings.identity_steps` one more begins as the identity and is written to `out`/identity.
+    Returns a summary (counts, first and last losses).
     Raises UserError for a clip that is too short, or while another run holds the store.
     """
     prepared, out, store = Path(prepared), Path(out), Path(store)
-    run: dict[str, Any] = {"checkpoint": checkpoint, "revision": revision, "seed": seed, "device": device, "name": name,
-                           "about": about}
-    summary = _train(prepared, out, store, settings, **run)
-    for arm in ("seeds", "identity"):
-        shutil.rmtree(out / arm, ignore_errors=True)
-        (out / arm).mkdir(parents=True, exist_ok=True)
-    for k in range(1, settings.seeds):
-        drawn = int(np.random.default_rng([seed, k]).integers(2**31))
-        again = run | {"seed": drawn, "name": f"{name}, fine-tune {k + 1}"}
-        _train(prepared, out / "seeds" / str(k), store / "seeds" / str(k),
-               settings.model_copy(update={"preview_every": 0}), **again)
-    if settings.init and settings.identity_steps:
-        own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0})
-        run["name"] = f"{name}, from the identity"
-        other = _train(prepared, out / "identity", store / "identity", own, **run)
-        summary["identity_loss_last_tenth"] = other["loss_last_tenth"]
+    if memory == "low":
+        settings = settings.model_copy(update={"gradient_checkpointing": True})
+    base = {"checkpoint": checkpoint, "revision": revision, "widen": widen, "lora": lora, "lora_scale": lora_scale,
+            "any_base": any_base}
+    run: dict[str, Any] = {"base": base, "seed": seed, "device": device, "name": name, "about": about,
+                           "low": memory == "low"}
+    with together() as run["stores"]:
+        summary = _train(prepared, out, store, settings, **run)
+        for arm in ("seeds", "identity"):
+            shutil.rmtree(out / arm, ignore_errors=True)
+            made(out / arm)
+        for k in range(1, settings.seeds):
+            drawn = int(np.random.default_rng([seed, k]).integers(2**31))
+            again = run | {"seed": drawn, "name": f"{name}, fine-tune {k + 1}"}
+            _train(prepared, out / "seeds" / str(k), store / "seeds" / str(k),
+                   settings.model_copy(update={"preview_every": 0}), **again)
+        if settings.init and settings.identity_steps:
+            own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0})
+            run["name"] = f"{name}, from the identity"
+            other = _train(prepared, out / "identity", store / "identity", own, **run)
+            summary["identity_loss_last_tenth"] = other["loss_last_tenth"]
     return summary
 
 
-def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, checkpoint: str, revision: str | None,
-           seed: int, device: str, name: str, about: dict | None) -> dict:
-    """One fine-tune of `finetune`."""
+def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, base: dict[str, Any], seed: int, device: str,
+           name: str, about: dict | None, low: bool, stores: list[ResumeStore]) -> dict:
+    """One fine-tune of `finetune`. base: its arguments that say which checkpoint. stores: gets that of this one."""
     cached = load_latents(prepared)
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
-    check_length(len(cached["train"]), settings, f"videos.{name}")
+    clips = training_clips(cached)
+    check_lengths(clips, settings, f"videos.{name}")
     device = pick_device(device)
     accelerator = make_accelerator(settings, device)
-    pipe = _pipeline(settings, checkpoint, revision, seed, device)
-    resume = open_store(store, run_identity(pipe, cached["train"], prompt, fps, settings, seed), accelerator,
+    pipe = _pipeline(settings, seed, device, **base)
+    resume = open_store(store, run_identity(pipe, clips, prompt, fps, settings, seed), accelerator,
                       fields=log_fields(settings))
-    finished = False
-    try:
-        preview = previewer(pipe, cached["still"], prompt, fps, max(8, settings.frames), seed,
-                            resume.folder / "previews")
-        trained = train(pipe, cached["train"], prompt, fps, settings, accelerator, seed, resume, name, preview)
-        if resume.main:
-            _export(resume, out)
-            pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,
-                               prompt=prompt, steps=trained.steps, video=name.split(",")[0],
-                               checkpoint=(about or {}).get("checkpoint", checkpoint))
-        finished = True
-        return {"video": name, "prompt": prompt, "steps": trained.steps,
-                "trained_parameters": trained.trained_parameters, "frozen_parameters": trained.frozen_parameters,
-                "loss_first_tenth": trained.loss_first_tenth, "loss_last_tenth": trained.loss_last_tenth}
-    finally:
-        resume.close(finished)
+    stores.append(resume)
+    if low:
+        spare(pipe.vae)
+        pipe.drop_text_encoder([prompt, ""] if prompt else [""])
+    preview = previewer(pipe, cached["still"][:1], prompt, fps, max(8, settings.frames), seed,
+                        resume.folder / "previews")
+    trained = train(pipe, clips, prompt, fps, settings, accelerator, seed, resume, name, preview)
+    if resume.main:
+        _export(resume, out)
+        pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,
+                           prompt=prompt, steps=trained.steps, video=name.split(",")[0],
+                           checkpoint=(about or {}).get("checkpoint", base["checkpoint"]))
+    return {"video": name, "prompt": prompt, "steps": trained.steps,
+            "trained_parameters": trained.trained_parameters, "frozen_parameters": trained.frozen_parameters,
+            "loss_first_tenth": trained.loss_first_tenth, "loss_last_tenth": trained.loss_last_tenth}
 
 
-def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: int,
-              device: str) -> InflatedModel:
+def _pipeline(settings: Finetune, seed: int, device: str, *, checkpoint: str, revision: str | None, widen: bool,
+              lora: str | None, lora_scale: float, any_base: bool) -> InflatedModel:
     """The checkpoint inflated; its temporal layers from `settings.init`, or drawn by `seed` and starting as the
     identity."""
-    base = open_checkpoint(checkpoint, revision, device)
+    base = open_checkpoint(checkpoint, revision, device, widen=widen)
+    if lora:
+        fuse_lora(base, lora, lora_scale)
     torch.manual_seed(seed)  # the temporal attention's projections
     pipe = InflatedModel.from_checkpoint(base, conv_placement=settings.conv_placement, mask_value=settings.mask_value,
                                          in_place=True)
     if settings.init:  # its layers alone: noise schedule and mask value are this run's
-        load_temporal(pipe.unet, locate_temporal(settings.init))
+        load_temporal(pipe.unet, locate_temporal(settings.init), strict=not any_base)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -103,7 +116,8 @@ def _pipeline(settings: Finetune, checkpoint: str, revision: str | None, seed: i
 def _export(resume: ResumeStore, out: Path) -> None:
     """The log and the previews, those of an earlier run removed."""
     shutil.rmtree(out / "previews", ignore_errors=True)
-    (out / "previews").mkdir(parents=True)
+    made(out / "previews")
     if (resume.folder / "previews").is_dir():
         shutil.copytree(resume.folder / "previews", out / "previews", dirs_exist_ok=True)
-    shutil.copyfile(resume.log, out / "log.csv")
+    with whole(out / "log.csv") as part:
+        shutil.copyfile(resume.log, part)

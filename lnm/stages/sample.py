@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lnm import video
-from lnm.checkpoint import open_checkpoint
-from lnm.devices import pick_device
-from lnm.files import sha256, write_json
+from lnm.checkpoint import Checkpoint, open_checkpoint
+from lnm.devices import pick_device, sampling_dtype
+from lnm.files import sha256, still_files, write_json
+from lnm.flow import carried, played
 from lnm.hub import locate_decoder
-from lnm.latents import load_latents
-from lnm.pipeline import LateNtMoviesPipeline, to_uint8
+from lnm.latents import encode, load_latents, spare
+from lnm.lora import fuse_lora
+from lnm.pipeline import LateNtMoviesPipeline
 from lnm.schedulers import make_scheduler
 from lnm.settings import Sample
+from lnm.stages.kept import KeptFilms, weights
 from lnm.temporal_file import read_temporal
 
-METHODS = ("ours", "identity", "frame_by_frame")
+METHODS = ("ours", "from_noise", "identity", "frame_by_frame")
+LEARNED = ("ours", "from_noise")  # whose layers are those that the fine-tune leaves
 
 
 def film_seed(seed: int, k: int) -> int:
@@ -28,64 +34,191 @@ def film_seed(seed: int, k: int) -> int:
 
 
 def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample, checkpoint: str,
-                 revision: str | None = None, seed: int = 0, device: str = "auto", name: str = "clip",
-                 about: dict | None = None, methods: tuple[str, ...] = METHODS) -> dict:
-    """Films of a prepared clip's still: `ours`, `identity` (layers tuned from the identity alone, where the fine-tune
+                 revision: str | None = None, widen: bool = False, lora: str | None = None, lora_scale: float = 1.0,
+                 seed: int = 0, device: str = "auto", memory: str = "auto", name: str = "clip",
+                 about: dict | None = None, methods: tuple[str, ...] = METHODS,
+                 last_still: Path | None = None, store: Path | None = None) -> dict:
+    """Films of a prepared clip's still: `ours`; `from_noise`, the same layers begun from noise, where ours are begun
+    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow, lnm.flow);
+    `identity` (layers tuned from the identity alone, where the fine-tune
     left them beside `temporal`) and the frozen checkpoint frame by frame, `settings.seeds` of each.
 
-    prepared: the prepare stage's folder. temporal: the fine-tune's temporal.safetensors, which says with which noise
-    schedule and mask value films are made. Further fine-tunes, in `seeds` beside it, take turns with it: film k of
-    `ours` is by fine-tune k modulo their number, those of `identity` are by one, and films.json says so under
-    "clusters". Film k of all methods starts from the same noise. `ours` alone is decoded by
+    prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
+    temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
+    `seeds` beside it, take turns with it, and so do stills where there are several (`made_from`); films of `identity`
+    are by one fine-tune, and films.json says so under "clusters" and "stills". Film k of all methods starts from the
+    same noise and the same still. `ours` and `from_noise` are decoded by
     `settings.temporal_decoder`; the others, the paper's own arm and the frozen checkpoint, by the checkpoint's own
-    decoder. name: of the clip, in bars. about: names as the user wrote them (checkpoint, temporal_decoder), for the
-    record. Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a
+    decoder. memory: "low" drops the text encoder once the prompts are encoded, and decodes one frame at a time where no
+    decoder in time does it. name: of the clip, in bars. about: names as the user wrote them (checkpoint,
+    temporal_decoder), for the record. last_still: an image that each film ends on. store: where
+    films are kept until all are made, so that the next run after an interruption makes the others alone. Writes
+    <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a
     contact sheet of each and, last, <out>/films.json, whose content is returned.
     Raises UserError for a checkpoint, temporal file or decoder that cannot be opened, or does not fit the others.
     """
     prepared, out = Path(prepared), Path(out)
-    base = open_checkpoint(checkpoint, revision, pick_device(device))
+    device = pick_device(device)
+    base = open_checkpoint(checkpoint, revision, device, sampling_dtype(settings.dtype, device), widen=widen)
+    if lora:
+        fuse_lora(base, lora, lora_scale)
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
-    still = load_latents(prepared)["still"]
+    stills = load_latents(prepared)["still"].split(1)
     tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
     file = read_temporal(temporal)
     decoder = locate_decoder(settings.temporal_decoder) if settings.temporal_decoder else None
     mask_value = file.notes.mask_value
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
-    methods = tuple(method for method in METHODS if method in methods and (method != "identity" or identity.is_file()))
-    for method in reversed(methods):  # ours last: it inflates the checkpoint's own U-Net
-        if method == "frame_by_frame":
+    methods = _those(methods, {"from_noise": settings.begin == "flow", "identity": identity.is_file()})
+    kept = KeptFilms(store, [prepared, *tuned, identity, decoder, last_still, weights(checkpoint), lora],
+                     settings.model_dump(), checkpoint, revision, widen, lora_scale, seed, str(device), memory)
+    encoded = inflated = None  # one U-Net: the checkpoint's own, inflated once the frozen checkpoint has had its turn
+    for method in reversed(methods):
+        layers = file if method in LEARNED else read_temporal(identity) if method == "identity" else None
+        if layers is None:
             pipe = LateNtMoviesPipeline.frame_by_frame(base, mask_value)
+        elif inflated is None:
+            pipe = inflated = LateNtMoviesPipeline.from_checkpoint(base, layers, in_place=True)
         else:
-            pipe = LateNtMoviesPipeline.from_checkpoint(base, file if method == "ours" else read_temporal(identity),
-                                                        in_place=method == "ours")
-        if decoder and method == "ours":
+            pipe = LateNtMoviesPipeline.from_pipe(inflated, scheduler=base.scheduler)
+            pipe.load_temporal(layers)
+        if memory == "low":
+            encoded = _sparing(pipe, base, list(dict.fromkeys([prompt, settings.negative_prompt])), encoded)
+        if decoder and method in LEARNED:
             pipe.load_temporal_decoder(decoder)
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(settings.seeds):
-            if method == "ours" and len(tuned) > 1:
-                pipe.load_temporal(tuned[k % len(tuned)])
-            which = f", film {k + 1} of {settings.seeds}" if settings.seeds > 1 else ""
-            pipe.set_progress_bar_config(desc=f"sampling {name}{f', {method}' if len(methods) > 1 else ''}{which}")
-            film = pipe(image_latents=still, prompt=prompt, negative_prompt=settings.negative_prompt,
-                        num_frames=settings.num_frames, fps=fps, num_inference_steps=settings.num_inference_steps,
-                        guidance_scale=settings.guidance_scale, first_frame=settings.first_frame,
-                        generator=torch.Generator("cpu").manual_seed(film_seed(seed, k))).frames[0]
-            write_film(out / method / f"seed_{k}", to_uint8(film), fps)
-            video.contact_sheet([(f"{method}, film {k}", to_uint8(film))], path=out / f"{method}_seed_{k}.png")
-    written = {"checkpoint": checkpoint, "temporal_decoder": settings.temporal_decoder} | (about or {})
+            tune, begins = made_from(k, len(tuned), len(stills))
+            if method in LEARNED and len(tuned) > 1:
+                pipe.load_temporal(tuned[tune])
+            pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, settings.seeds))
+            if (film := kept.film(method, k)) is None:
+                last = _last(last_still, stills[begins], pipe)
+                begun = begin_from(pipe, prepared, settings, k) if method == "ours" else None
+                film = film_of(pipe, stills[begins], prompt, fps, settings, film_seed(seed, k), last, begun)
+                kept.keep(method, k, film)
+            write_film(out / method / f"seed_{k}", film, fps)
+            video.contact_sheet([(f"{method}, film {k}", film)], path=out / f"{method}_seed_{k}.png")
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
-            **written, "mask_value": mask_value, "seed": seed, "seeds": list(range(settings.seeds)),
-            "clusters": {"ours": [f"fine-tune {k % len(tuned) + 1}" for k in range(settings.seeds)]} | (
-                {"identity": ["fine-tune 1"] * settings.seeds} if "identity" in methods else {}),
+            **_base(base, checkpoint, settings, about), "mask_value": mask_value, "seed": seed,
+            "seeds": list(range(settings.seeds)),
+            **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, settings.seeds, len(stills)),
             "methods": list(methods), "temporal_sha256": sha256(Path(temporal)),
-            "decoder_sha256": sha256(decoder) if decoder else None,
-            "decoded_in_time": [method for method in methods if decoder and method == "ours"]}
+            "decoder_sha256": sha256(decoder) if decoder else None, **_length(settings, last_still), **_begun(settings),
+            "decoded_in_time": [method for method in methods if decoder and method in LEARNED]}
     write_json(out / "films.json", note)
+    kept.done()
     return note
+
+
+def _base(base: Checkpoint, checkpoint: str, settings: Sample, about: dict | None) -> dict[str, Any]:
+    """For the record: what films are made on, by the names that the user wrote."""
+    written = {"checkpoint": checkpoint, "temporal_decoder": settings.temporal_decoder} | (about or {})
+    written |= {"lora": base.lora} if base.lora else {}
+    if base.unet.dtype != torch.float32:
+        written["dtype"] = str(base.unet.dtype).removeprefix("torch.")
+    return written
+
+
+def _those(methods: tuple[str, ...], there: dict[str, bool]) -> tuple[str, ...]:
+    """In the order of METHODS, without those that there is nothing for."""
+    return tuple(method for method in METHODS if method in methods and there.get(method, True))
+
+
+def _bar(name: str, method: str | None, k: int, films: int) -> str:
+    """What a film's progress bar is called."""
+    return f"sampling {name}" + (f", {method}" if method else "") + (f", film {k + 1} of {films}" if films > 1 else "")
+
+
+def made_from(k: int, fine_tunes: int, stills: int) -> tuple[int, int]:
+    """Which fine-tune and which still, both from 0, film k is made from.
+
+    Stills take turns, so that film k of every method begins from the same. Fine-tunes take turns as well, and are put
+    off by one once both would begin anew together: the first fine_tunes x stills films have each pair once.
+    """
+    pair = k % (fine_tunes * stills)
+    return (pair + pair // math.lcm(fine_tunes, stills)) % fine_tunes, k % stills
+
+
+def origins(fine_tunes: dict[str, int], films: int, stills: int) -> dict[str, Any]:
+    """For the records: {"clusters": {method: ["fine-tune 1, still 2", ...]}}, what each of `films` films was made from,
+    and with several stills {"stills": [1, 2, ...]}, which they begin from.
+
+    fine_tunes: of each method, how many take turns. Without several stills none are named, and the checkpoint frame by
+    frame, which nothing was tuned for, has no names at all.
+    """
+    made: dict[str, list[str]] = {}
+    for method, count in fine_tunes.items():
+        pairs = [made_from(k, count, stills) for k in range(films)]
+        parts = [([] if method == "frame_by_frame" else [f"fine-tune {tune + 1}"])
+                 + ([f"still {still + 1}"] if stills > 1 else []) for tune, still in pairs]
+        if parts[0]:
+            made[method] = [", ".join(part) for part in parts]
+    return {"clusters": made} | ({"stills": [k % stills + 1 for k in range(films)]} if stills > 1 else {})
+
+
+def _last(last_still: Path | None, still: torch.Tensor, pipe: LateNtMoviesPipeline) -> np.ndarray | None:
+    """The last still, cut to the size of what the first one's latents were encoded from."""
+    if last_still is None:
+        return None
+    height, width = (side * pipe.vae_scale_factor for side in still.shape[-2:])
+    return video.read_image(last_still, (width, height))
+
+
+def _length(settings: Sample, last_still: Path | None) -> dict:
+    """For the record: how a film longer than a window was made, else none of it did anything; and what it ends on."""
+    ways = {"long", "window", "window_stride", "noise"} if settings.num_frames > settings.window else set()
+    ends = {} if last_still is None else {"last_still": last_still.name, "last_still_sha256": sha256(last_still)}
+    return settings.model_dump(include=ways) | ends
+
+
+def _begun(settings: Sample) -> dict[str, Any]:
+    """For the record: what films of ours are begun from, where it is not noise."""
+    if settings.begin != "flow":
+        return {}
+    return settings.model_dump(include={"begin", "strength", "condition"}) | {"steps_taken": settings.steps_taken}
+
+
+def _sparing(pipe: LateNtMoviesPipeline, base: Checkpoint, prompts: list[str],
+             encoded: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+    """A pipeline without the checkpoint's text encoder, which the first one has used: the prompts, `encoded`."""
+    spare(base.vae)
+    if encoded is None:
+        pipe.drop_text_encoder(prompts)
+        base.text_encoder = None
+    else:
+        pipe.encoded = encoded
+    return pipe.encoded or {}
+
+
+def film_of(pipe: LateNtMoviesPipeline, still: torch.Tensor, prompt: str, fps: float, settings: Sample, seed: int,
+            last: np.ndarray | None = None, begun: torch.Tensor | None = None) -> np.ndarray:
+    """A film uint8 (F, H, W, 3) of a still's latents (1, C, h, w), scaled. last: a picture that it ends on. begun:
+    latents (1, C, F, h, w) of a film that it is begun from."""
+    return pipe(image_latents=still, last_image=last, video_latents=begun, prompt=prompt, fps=fps, output_type="uint8",
+                **settings.film(begun is not None), generator=torch.Generator("cpu").manual_seed(seed)).frames[0]
+
+
+def begin_from(pipe: LateNtMoviesPipeline, prepared: Path, settings: Sample, k: int) -> torch.Tensor | None:
+    """Latents (1, C, F, h, w), scaled, of film k's still carried along by the flow of what is trained on of the first
+    clip, as film k of ours begins; None where it begins from noise (`settings.begin`). prepared: the prepare stage's
+    folder."""
+    if settings.begin != "flow":
+        return None
+    stills = [path for path, _ in still_files(prepared)]
+    return carried_latents(pipe, video.read_image(stills[k % len(stills)]), video.read_frames(prepared / "train"),
+                           settings.num_frames, k // len(stills))
+
+
+def carried_latents(pipe: LateNtMoviesPipeline, still: np.ndarray, clip: np.ndarray, num_frames: int,
+                    k: int = 0) -> torch.Tensor:
+    """Latents (1, C, F, h, w), scaled, of still uint8 (H, W, 3), carried along by the flow of clip uint8 (N, H, W, 3)
+    from the k-th nearest of its frames on."""
+    film = np.stack(list(carried(still, played(still, clip, num_frames, k))))
+    return encode(pipe.vae, film).movedim(0, 1)[None]
 
 
 def write_film(folder: Path, frames: np.ndarray, fps: float) -> None:

@@ -12,14 +12,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
+from lnm.files import given_path, regular_file, whole
 
 PACKAGES = ("lnm", "eval")
 # Their values reach a stage through build/resolve/<video>/<stage>.json, so an edit there reruns only the stages whose
 # json it changes. They are not hashed; what they import is.
 BY_VALUE = {"lnm.settings", "lnm.workflow.params", "lnm.workflow.resolve", "lnm.demo", "lnm.demo.footage"}
 # What it makes is looked at and decides nothing: neither it nor what it imports is hashed.
-LOOKED_AT = {"lnm.stages.preview"}
+LOOKED_AT = {"lnm.stages.preview", "lnm.workflow.live"}
+# Stages that are commands and no notebooks: the name of their file in build/code, and what they run.
+COMMANDS = {"arm": "from lnm.stages.ablation import run_arm"}
 
 
 def code(notebook: Path) -> str:
@@ -30,9 +33,13 @@ def code(notebook: Path) -> str:
     cells = [cell for cell in read(notebook)["cells"] if cell["cell_type"] == "code"]
     sources = ["".join(cell["source"]) for cell in cells]
     tags = [" ".join(cell["metadata"].get("tags", [])) for cell in cells]
-    base = notebook.resolve().parent.parent
-    hashes = [f"# {name} {_module_hash(path)}" for name, path in modules("\n".join(map(_plain, sources)), base).items()]
     blocks = [f"# %% {tag}".rstrip() + f"\n{source}" for tag, source in zip(tags, sources, strict=True)]
+    return _with_hashes("\n".join(map(_plain, sources)), blocks, notebook.resolve().parent.parent)
+
+
+def _with_hashes(source: str, blocks: list[str], base: Path) -> str:
+    """Blocks of code under a line for each module behind `source`."""
+    hashes = [f"# {name} {_module_hash(path)}" for name, path in modules(source, base).items()]
     return "\n\n".join(["\n".join(hashes), *blocks]).lstrip() + "\n"
 
 
@@ -110,23 +117,22 @@ def _plain(source: str) -> str:
 
 def read(notebook: Path) -> dict[str, Any]:
     """A notebook's json. Raises UserError where there is none."""
+    if not given_path(notebook).exists():
+        raise UserError(f"{shortened(notebook)}: there is no such notebook; check the name")
     try:
-        return json.loads(notebook.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{notebook}: there is no such notebook") from None
-    except ValueError as error:
-        raise UserError(f"{notebook}: not a notebook ({error}); restore it from git") from None
+        return json.loads(regular_file(notebook, fix="give a notebook").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{notebook}: not a notebook ({shortened(error)}); restore it from git") from None
 
 
 def write_code(base: Path) -> list[Path]:
-    """Writes build/code/<notebook>.py for every notebook; returns the paths."""
+    """Writes build/code/<notebook>.py for every notebook, and <name>.py for each of COMMANDS; returns the paths."""
     folder = base / "build" / "code"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for notebook in sorted((base / "notebooks").glob("*.ipynb")):
-        path = folder / f"{notebook.stem}.py"
-        path.write_text(code(notebook), encoding="utf-8")
-        paths.append(path)
-    return paths
+    texts = {notebook.stem: code(notebook) for notebook in sorted((base / "notebooks").glob("*.ipynb"))}
+    texts |= {name: _with_hashes(source, [source], base) for name, source in COMMANDS.items()}
+    for name, text in texts.items():
+        with whole(folder / f"{name}.py") as part:
+            part.write_text(text, encoding="utf-8")
+    return [folder / f"{name}.py" for name in texts]
 
 

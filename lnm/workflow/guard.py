@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+FOLLOWED = "LNM_FOLLOWED"  # in the environment: the process id of who must live on for a stage to go on
+
 
 def die_with_parent(parent: int) -> None:
     """Called in the kernel: a SIGKILL of the runner ends it at once. Elsewhere than Linux ipykernel's own poll does."""
@@ -20,7 +22,8 @@ def die_with_parent(parent: int) -> None:
 
 
 def follow_dvc() -> None:
-    """Ends this process when the `dvc` that started it is gone, whatever shell stands between the two."""
+    """Ends this process when the `dvc` that started it is gone, whatever shell stands between the two; and where
+    FOLLOWED names a process further up, that of a cluster's worker, when that is."""
     if "DVC_STAGE" not in os.environ:
         return
     chain = [os.getpid()]
@@ -31,6 +34,11 @@ def follow_dvc() -> None:
                 break
         except OSError:
             break
+    last = int(os.environ.get(FOLLOWED, chain[-1])) if sys.platform == "linux" else chain[-1]  # by /proc alone
+    while chain[-1] not in (0, 1, last):
+        chain.append(_parent(chain[-1]))
+    if chain[-1] != last:  # it was gone before this stage began
+        os._exit(1)
 
     def watch() -> None:
         while all(_parent(child) == parent for child, parent in zip(chain, chain[1:], strict=False)):

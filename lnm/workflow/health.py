@@ -22,6 +22,7 @@ from lnm.files import BUILT_IN, builtin, sha256
 from lnm.workflow.code import read
 from lnm.workflow.machine import cores, jobs
 from lnm.workflow.params import load
+from lnm.workflow.record import torn
 
 PYTHONS = ((3, 11), (3, 13))  # first and last that are tested
 DISK = (2, 10)  # GB free: below the first nothing can run, below the second the first set-up (about 6 GB) cannot
@@ -147,8 +148,8 @@ def dvc(root: Path) -> Iterator[Line]:
         yield Line("DVC", FAIL, "not installed", "`make setup`")
         return
     lock = root / ".dvc" / "tmp" / "rwlock"
-    if lock.exists() and not lock.stat().st_size:
-        yield Line("DVC", FAIL, "its lock file is empty: it was killed while it wrote it", f"`rm {lock}`")
+    if torn(lock):
+        yield Line("DVC", FAIL, "its lock file is cut off: it was killed while it wrote it", f"`rm {lock}`")
     else:
         yield Line("DVC", OK, found)
     place = re.search(r"(?m)^\s*url\s*=\s*(\S+)", _text(root / ".dvc" / "config"))

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
+from lnm.files import given_path
+from lnm.project import LARGEST, NAME, NAME_SAYS, read_yaml, root
 from lnm.settings import (
+    HELDOUT,
+    SUBJECT,
     Count,
     Finetune,
     Flag,
@@ -27,11 +30,13 @@ from lnm.settings import (
     Rate,
     Sample,
     Section,
+    Seed,
     Text,
+    one_line,
 )
 
-STAGES = ("prepare", "finetune", "sample", "evaluate")
-NAME = re.compile(r"[A-Za-z0-9_-]+")
+TAKEN = ("paper", "human_study", "audit", "ablations")  # what results/ holds beside the videos
+TRUTHS = ("true", "false", "null", "yes", "no", "on", "off", "none")  # what one YAML or another reads as no text
 
 
 def _size(value: Any) -> Any:
@@ -43,11 +48,85 @@ def _size(value: Any) -> Any:
         raise ValueError(f"should be a multiple of 8; got {value}")
     if min(sides) < 32:
         raise ValueError(f"should be 32 or more; got {value}")
+    if max(sides) > LARGEST:
+        raise ValueError(f"should be {LARGEST} or less; got {value}")
     return value
+
+
+def _crop(value: Any) -> Any:
+    """One line for what pydantic would say twice, of any form that a crop may have."""
+    named = isinstance(value, list) and value[:1] == [SUBJECT]
+    numbers = value[1:] if named else value
+    if value != SUBJECT and not (isinstance(numbers, list) and len(numbers) == (2 if named else 4)
+                                 and all(type(number) is int for number in numbers)):
+        raise ValueError(f"should be [x, y, width, height], {SUBJECT} or [{SUBJECT}, width, height], in pixels of the "
+                         f"source; got {_shown(value)}")
+    return value
+
+
+Crop = Annotated[str | list[int | str], BeforeValidator(_crop)]
+
+
+class Piece(Section):
+    """One of several clips; each has its own cut."""
+
+    path: Text  # a video file, a folder of images, or footage:NAME
+    crop: Crop | None = None  # x, y, width, height; subject, or subject, width, height; null: centre
+    start: NonNegative = 0.0  # seconds
+    end: Rate | None = None  # seconds; null: to the end
+
+    @model_validator(mode="after")
+    def _sense(self) -> Piece:
+        check_cut(self.crop, self.start, self.end)
+        return self
+
+
+def check_cut(crop: str | list[int | str] | None, start: float, end: float | None) -> None:
+    """Raise ValueError for a crop or a stretch of time that no clip can have."""
+    numbers = [part for part in crop if isinstance(part, int)] if isinstance(crop, list) else []
+    if numbers and (min(numbers[:-2], default=0) < 0 or min(numbers[-2:]) < 1):
+        raise ValueError("crop is [x, y, width, height] in pixels of the source, x and y from 0, sizes from 1")
+    if end is not None and end <= start:
+        raise ValueError("end must come after start (seconds)")
+
+
+def _pieces(value: Any) -> Any:
+    """One line for what pydantic would say twice, of either form that a path may have."""
+    if isinstance(value, str) and value:
+        return value
+    if value == []:
+        raise ValueError("an empty list; name a clip")
+    if not isinstance(value, list):
+        raise ValueError(f"should be a clip, or a list of clips; got {_shown(value)}")
+    found = []
+    for number, one in enumerate(value, 1):
+        if not isinstance(one, str | dict):
+            raise ValueError(f"clip {number}: should be a path, or a section with path, crop, start, end; got "
+                             f"{_shown(one)}")
+        try:
+            found.append(Piece.model_validate({"path": one} if isinstance(one, str) else one))
+        except ValidationError as error:
+            said = one_line(error).removeprefix("the settings: value error, ")
+            raise ValueError(f"clip {number}: {said}") from None
+    return found
+
+
+def _stills(value: Any) -> Any:
+    """One line for what pydantic would say twice; of one still a list says no more than the still."""
+    given = value if isinstance(value, list) else [] if value is None else [value]
+    if value == []:
+        raise ValueError("an empty list; name an image, or take the key out")
+    for one in given:
+        if not isinstance(one, str) or not one:
+            raise ValueError(f"should be an image, {HELDOUT}, or a list of those; got {_shown(one)}")
+        if given.count(one) > 1:
+            raise ValueError(f"{shortened(one)} stands twice; take one out")
+    return given[0] if len(given) == 1 else value
 
 
 Size = Annotated[int | list[int], BeforeValidator(_size)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Memory = Literal["auto", "low"]
 
 
 class Base(Section):
@@ -56,6 +135,19 @@ class Base(Section):
     name: Text = "checkpoints/lnm-mini"  # a folder in diffusers' layout, or a hub name
     revision: Text | None = None  # pins a hub name
     clip: Text | None = "checkpoints/lnm-mini-clip"  # an open_clip folder, "ViT-L-14/openai", or null for none
+    widen: Flag = False  # take a text-to-image checkpoint: weights for mask and still are added, which train
+    lora: Text | None = None  # a LoRA of the checkpoint, a .safetensors file, fused into its weights
+    lora_scale: Annotated[float, Field(strict=True)] = 1.0
+    any_base: Flag = False  # take a finetune.init that was trained on another base of the same shape, with a warning
+
+
+class Rivals(Section):
+    """Other methods' temporal parts, trained by our loop on the same clip (`lnm.rivals`)."""
+
+    methods: list[Literal["animatediff", "tune_a_video", "dreamix"]] = ["animatediff", "tune_a_video", "dreamix"]
+    videos: Literal["first", "all"] | list[Text] = []  # names of videos; []: none
+    steps: Positive | None = None  # null: as many as "ours, from the identity"; else as many as the fine-tune
+    films: Positive | None = None  # a method; film k starts from the noise of our film k; null: as many as of ours
 
 
 class Evaluate(Section):
@@ -83,36 +175,53 @@ class HumanStudy(Section):
 
 
 class Video(Section):
-    """One clip to learn from and the still to animate."""
+    """The clip, or the clips, to learn from, and the still, or the stills, to animate."""
 
-    path: Text  # a video file, a folder of images, or footage:NAME
-    fps: Rate  # the clip is resampled to this; the film plays at it
+    path: Annotated[Text | list[Piece], BeforeValidator(_pieces)]  # a clip as Piece.path says, or a list of clips
+    fps: Annotated[Rate, Field(lt=1000)]  # the clip is resampled to this; the film plays at it
     prompts: Annotated[list[Text], Field(min_length=1)]  # the one nearest to the clip by CLIP is used
-    still: Text | None = None  # null: the first held-out frame
-    crop: Annotated[list[Int], Field(min_length=4, max_length=4)] | None = None  # x, y, w, h; null: centre
+    still: Annotated[Text | list[Text] | None, BeforeValidator(_stills)] = None  # images or heldout; null: heldout
+    crop: Crop | None = None  # as Piece.crop says
     start: NonNegative = 0.0  # seconds
     end: Rate | None = None  # seconds; null: to the end
     steps: Positive | Literal["auto"] | None = None  # of fine-tuning on this clip; null: finetune.steps
 
+    @field_validator("prompts")
+    @classmethod
+    def _said(cls, prompts: list[str]) -> list[str]:
+        for prompt in prompts:
+            if not prompt.strip():
+                raise ValueError("a prompt is blank; say in words what is seen, or take it out")
+        return prompts
+
     @model_validator(mode="after")
     def _sense(self) -> Video:
-        if self.crop and (min(self.crop[:2]) < 0 or min(self.crop[2:]) < 1):
-            raise ValueError("crop is [x, y, width, height] in pixels of the source, x and y from 0, sizes from 1")
-        if self.end is not None and self.end <= self.start:
-            raise ValueError("end must come after start (seconds)")
+        check_cut(self.crop, self.start, self.end)
+        given = [key for key in ("crop", "start", "end") if key in self.model_fields_set]
+        if isinstance(self.path, list) and given:
+            raise ValueError(f"{given[0]} belongs to one clip; write it beside the path of each clip of the list")
         return self
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The clips in order."""
+        if isinstance(self.path, list):
+            return self.path
+        return [Piece(path=self.path, crop=self.crop, start=self.start, end=self.end)]
 
 
 class Params(Section):
     """The whole file."""
 
-    seed: Count = 0
+    seed: Seed = 0
     size: Size = 128  # of the film, pixels: the side of a square, or [width, height]
     device: Device = "auto"
+    memory: Memory = "auto"  # low: slower and less
     checkpoint: Base = Base()
     prepare: Prepare = Prepare()
     finetune: Finetune = Finetune()
     sample: Sample = Sample()
+    rivals: Rivals = Rivals()
     evaluate: Evaluate = Evaluate()
     human_study: HumanStudy = HumanStudy()
     videos: Annotated[dict[str, Video], Field(min_length=1)]
@@ -121,39 +230,35 @@ class Params(Section):
     @classmethod
     def _names(cls, videos: Any) -> Any:
         for name in videos if isinstance(videos, dict) else ():
+            if name is None or isinstance(name, bool) or str(name).lower() in TRUTHS:
+                raise ValueError(f"the name {str(name).lower()} is read as a truth value or as nothing; rename it")
             if not NAME.fullmatch(str(name)):
-                raise ValueError(f"the name {str(name)!r} may hold only letters, digits, _ and -; rename it")
+                raise ValueError(f"the name {shortened(name, 60)!r} {NAME_SAYS}; rename it")
             if not isinstance(name, str):
                 raise ValueError(f"the name {name} is read as a number; quote it or rename it")
-            if name in ("paper", "human_study"):
-                raise ValueError(f"the name {name!r} is taken (results/{name}); rename it")
+            if name.lower() in TAKEN:
+                raise ValueError(f"the name {name!r} is taken (results/{name.lower()}); rename it")
         return videos
 
+    @model_validator(mode="after")
+    def _named(self) -> Params:
+        for name in self.rivals.videos if isinstance(self.rivals.videos, list) else ():
+            if name not in self.videos:
+                raise ValueError(f"rivals.videos: there is no video {name}; there is {', '.join(self.videos)}")
+        return self
 
-def root() -> Path:
-    """The project's root: the nearest folder, from the working one upwards, that holds params.yaml."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file():
-            return folder
-    raise UserError(f"params.yaml: not in {here} or above it; run this inside the project")
+    @property
+    def rivalled(self) -> list[str]:
+        """The videos on which other methods are trained as well."""
+        names = list(self.videos)
+        return {"first": names[:1], "all": names}[self.rivals.videos] if isinstance(self.rivals.videos, str) else (
+            self.rivals.videos)
 
 
 def load(path: Path | str | None = None) -> Params:
     """Reads and checks a params file (default: the root's params.yaml). Raises UserError naming file and key."""
-    from ruamel.yaml import YAML  # YAML 1.2 as DVC reads it: 1e-4 is a number, no is a word
-    from ruamel.yaml.error import YAMLError
-
-    path = Path(path) if path else root() / "params.yaml"
-    try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "a key stands twice, or it is not YAML"
-        raise UserError(f"{path.name}:{line} {' '.join(str(problem).split())}; correct the YAML there") from error
+    path = given_path(path) if path else root() / "params.yaml"
+    data = read_yaml(path)
     try:
         return Params.model_validate(data)
     except ValidationError as error:
@@ -173,8 +278,7 @@ def _one_line(error: ValidationError) -> str:
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"]) or "the file"
-    got = json.dumps(first["input"], ensure_ascii=False, default=str)
-    got = got if len(got) <= 60 else got[:57] + "..."
+    got = _shown(first["input"])
     if first["type"] == "extra_forbidden":
         known = _keys(first["loc"][:-1])
         close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
@@ -188,7 +292,19 @@ def _one_line(error: ValidationError) -> str:
     else:
         text = f"{first['msg'].lower().removeprefix('input ')}; got {got}"
     more = f" ({len(errors) - 1} more after it)" if len(errors) > 1 else ""
-    return f"{key}: {text}{more}"
+    return f"{shortened(key)}: {text}{more}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in the file, shortened: of a list or a section no more than the beginning is looked at, as
+    aliases make one of gigabytes out of a few lines."""
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        inside = ["a list" if isinstance(part, list) else _shown(part) for part in value[:4]]
+        return shortened(f"[{', '.join(inside)}{', ...' if len(value) > 4 else ''}]", 60)
+    return shortened(json.dumps(value if not isinstance(value, str) else value[:200], ensure_ascii=False, default=str),
+                     60)
 
 
 def _keys(loc: tuple) -> list[str]:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lnm.files import write_json
-from lnm.workflow.params import STAGES, Params
+from lnm.project import STAGES
+from lnm.workflow.params import Params
 
 # Seconds on two CPU cores with lnm-mini at 128 pixels, three videos side by side; finetune: a step. A guess until
 # something is measured.
-GUESS = {"prepare": 36.0, "finetune": 0.91, "sample": 78.0, "evaluate": 106.0}
+GUESS = {"prepare": 36.0, "finetune": 0.91, "sample": 78.0, "rivals": 3.0, "evaluate": 106.0}
+RIVAL_STEP, RIVAL_FILM = 0.5, 9.0  # of a method
 CLOSING = {"conformance": 30.0, "human_study": 7.0, "audit": 15.0, "paper": 40.0}
 BAR = re.compile(r"(\d+)/(\d+) \[[\d:]+<((?:\d+:)?\d+:\d+)")
 
@@ -63,6 +65,10 @@ class Progress:
         steps *= settings.seeds
         steps += settings.identity_steps if settings.init else 0
         guess = GUESS | {"finetune": GUESS["finetune"] * steps}
+        if video in params.rivalled:
+            trained = params.rivals.steps or (settings.init and settings.identity_steps) or settings.ceiling
+            filmed = params.rivals.films or params.sample.seeds
+            guess["rivals"] += len(params.rivals.methods) * (RIVAL_STEP * trained + RIVAL_FILM * filmed)
         return {stage: self.known.get(f"{stage}@{video}", guess[stage]) for stage in STAGES}
 
     def chain(self, stage: str) -> tuple[Chain, str] | None:

@@ -11,7 +11,7 @@ computed in DVC's run cache, and leave dvc.lock as DVC always does.
 from __future__ import annotations
 
 import io
-import os
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lnm.errors import UserError
+from lnm.files import whole
 
 
 @contextmanager
@@ -38,21 +39,59 @@ def kept(root: Path) -> Iterator[None]:
     except Timeout:
         raise UserError("another `lnm repro` is running here; wait for it or stop it") from None
     with lock:
+        unlock(root)
         committed = _committed(root)
         running = build / "dvc.lock.running"  # left behind by a run that was killed: what is there is that run's
         if committed is None or not (running.exists() or (root / "dvc.lock").read_bytes() == committed):
             yield
             return
-        if not running.exists():
+        if not (running.exists() and _sound(root / "dvc.lock", committed)):
             running.touch()
             _put(root / "dvc.lock", _merged(committed, build / "dvc.lock"))
         try:
             yield
         finally:
-            shutil.copyfile(root / "dvc.lock", build / "dvc.lock.part")
-            os.replace(build / "dvc.lock.part", build / "dvc.lock")
+            _put(build / "dvc.lock", (root / "dvc.lock").read_bytes())
             _put(root / "dvc.lock", committed)
             running.unlink(missing_ok=True)
+
+
+def unlock(root: Path) -> None:
+    """Removes the file of DVC's locks where it is empty or cut off: dvc was killed while it wrote it, and would not
+    start. It names processes, and none of them runs any more."""
+    path = root / ".dvc" / "tmp" / "rwlock"
+    if torn(path):
+        path.unlink()
+
+
+def torn(path: Path) -> bool:
+    """Whether a file of DVC's locks is there and was not written to its end."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False
+
+
+def _sound(path: Path, committed: bytes) -> bool:
+    """Whether a run's dvc.lock, which dvc does not write whole or not at all, was written to its end, by what can be
+    seen: it ends with a line, has what Git has, and every stage has what it lists. What a cut between two items of a
+    list loses, DVC's run cache gives again."""
+    from ruamel.yaml import YAML, YAMLError
+
+    text, yaml = path.read_bytes(), YAML(typ="safe", pure=True)
+    try:
+        found = yaml.load(text)
+    except YAMLError:
+        return False
+    shared = (yaml.load(committed) or {}).get("stages", {})
+    stages = found.get("stages") if isinstance(found, dict) else None
+    return text.endswith(b"\n") and isinstance(stages, dict) and all(
+        isinstance(stage, dict) and "cmd" in stage and None not in stage.values()
+        and None not in (stage.get("params") or {}).values() for stage in stages.values()) and all(
+        stages.get(name) == stage for name, stage in shared.items())
 
 
 def _committed(root: Path) -> bytes | None:
@@ -79,6 +118,5 @@ def _merged(committed: bytes, record: Path) -> bytes:
 
 
 def _put(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_bytes(data)

@@ -17,14 +17,19 @@ from pathlib import Path
 from typing import TextIO
 
 from lnm.errors import UserError
+from lnm.files import named
+from lnm.project import STAGES
 from lnm.workflow import machine
-from lnm.workflow.params import STAGES, load
+from lnm.workflow.guard import FOLLOWED
+from lnm.workflow.params import load
 from lnm.workflow.progress import Progress, duration
+from lnm.workflow.record import unlock
 
 RUNNING = re.compile(r"Running stage '([^']+)'")
 SKIPPED = re.compile(r"Stage '([^']+)' (didn't change, skipping|is cached)")
 NOISE = ("To track the changes", "To enable auto staging", "Use `dvc push`", "git add ", "dvc config ",
          "WARNING: stage:", "ERROR: failed to reproduce")
+BEHIND = 5  # niceness of the videos that are done sooner
 MOVES = (0.75, 1.33)  # times the real clip's motion that count as about as far
 
 
@@ -41,17 +46,26 @@ class Pipeline:
         self.processes: set[subprocess.Popen] = set()
         self.stopping = False
 
-    def dvc(self, log: str, *targets: str) -> bool:
-        """`dvc repro` with its output in a log; whether it went well. What it says of its stages is shown."""
+    def dvc(self, log: str, *targets: str, behind: bool = False) -> bool:
+        """`dvc repro` with its output in a log; whether it went well. What it says of its stages is shown. behind: it
+        leaves the cores to those that do not stand behind, as long as there are any."""
         path = self.logs / log
         path.unlink(missing_ok=True)
-        environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *targets], cwd=self.root,
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   text=True, errors="replace", env=environment, process_group=0)
+        # a stage ends with this process, even where a SIGKILL leaves it no time to say so
+        followed = {FOLLOWED: os.environ.get(FOLLOWED, str(os.getpid()))}
+        environment = os.environ | followed | {"DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", "lnm.workflow.dvc", "--wait-for-lock", "repro", *targets]
+        process = subprocess.Popen(command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
+                                   process_group=0)
+        if behind:
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, process.pid, min(19, own + BEHIND))  # and of all that it starts
         self.processes.add(process)
+        if self.stopping:  # since it was asked for: `ended` may not have seen it
+            os.killpg(process.pid, signal.SIGKILL)
         current, lines = None, list[str]()
-        with path.open("w") as file:
+        with named(path.relative_to(self.root)), path.open("w") as file:
             for line in process.stdout or ():
                 file.write(line)
                 file.flush()
@@ -80,8 +94,13 @@ class Pipeline:
     def video(self, name: str) -> bool:
         """Every stage of one video. --single-item: what all videos share is up to date, and looking at it again would
         lock out the others."""
+        others = self.params.rivalled  # these take half as long again: begun together, they would be alone at the end
         return not self.stopping and self.dvc(f"{name}.log", "--single-item", *(
-            f"{stage}@{name}" for stage in ("resolve", *self.stages)))
+            f"{stage}@{name}" for stage in ("resolve", *self.stages)), behind=bool(others) and name not in others)
+
+    def alone(self, stage: str) -> bool:
+        """A stage that needs no other."""
+        return not self.stopping and self.dvc(f"{stage}.log", "--single-item", stage)
 
     def run(self) -> bool:
         """Everything; whether all went well."""
@@ -89,10 +108,12 @@ class Pipeline:
             if not self.dvc("shared.log", "code", "footage"):
                 return False
             pool = ThreadPoolExecutor(self.jobs)  # interrupted, `ended` first ends what its threads wait for
-            videos = [pool.submit(self.video, name) for name in self.params.videos]
-            while wait(videos, timeout=1).not_done:
+            running = [pool.submit(self.video, name) for name in self.params.videos]
+            # it needs no video: one core has it while the other has the last of them
+            running.append(pool.submit(self.alone, "conformance"))
+            while wait(running, timeout=1).not_done:
                 self.progress.tick()
-            if not all(future.result() for future in videos):
+            if not all(future.result() for future in running):
                 return False
             with self.ticking():
                 return self.dvc("closing.log")
@@ -123,17 +144,25 @@ class Pipeline:
             yield
         finally:
             self.stopping = True
-            for number, patience in ((signal.SIGINT, 10), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
-                for process in list(self.processes):
-                    with suppress(ProcessLookupError):
-                        os.killpg(process.pid, number)
-                end = time.monotonic() + patience
-                while any(process.poll() is None for process in list(self.processes)) and time.monotonic() < end:
-                    time.sleep(0.05)
-                if all(process.poll() is not None for process in list(self.processes)):
-                    break
+            # a second Ctrl-C must not leave half of them; what starts meanwhile would inherit SIG_IGN
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+            self._end(list(self.processes))
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _end(self, processes: list[subprocess.Popen]) -> None:
+        """SIGINT, on which `lnm.workflow.dvc` ends its group, then what cannot be overheard."""
+        for number, patience in ((signal.SIGINT, 3), (signal.SIGTERM, 1), (signal.SIGKILL, 3)):
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+            end = time.monotonic() + patience
+            while any(process.poll() is None for process in processes) and time.monotonic() < end:
+                time.sleep(0.05)
+            if all(process.poll() is not None for process in processes):
+                break
+        if processes:
+            unlock(self.root)
 
 
 def verdict(root: Path, videos: list[str]) -> str:

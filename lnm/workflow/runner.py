@@ -9,19 +9,24 @@ kernel's progress bars are seen while it runs; and nothing goes on training when
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import re
 import sys
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TextIO
 
-from lnm.errors import UserError
+from lnm.errors import OUT_OF_MEMORY, UserError, memory_ran_out, refused
+from lnm.files import named, whole
+from lnm.project import root
 from lnm.workflow import commit
 from lnm.workflow.code import is_text, read
 from lnm.workflow.machine import threads
-from lnm.workflow.params import root
 from lnm.workflow.progress import BAR
 
 INTERACTIVE = {  # the environment of a kernel that a person opens, beside what it inherits
@@ -65,7 +70,8 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
     """Executes a notebook in notebooks/ with the given parameters and writes its clean copy, atomically.
 
     quiet: of what the kernel says while it runs, show its error stream alone, without progress bars.
-    Raises UserError if the notebook raised one or its parameters are wrong, NotebookError for any other failure.
+    Raises UserError if the notebook raised one or its parameters are wrong, NotebookError for any other failure, and
+    KeyboardInterrupt: then end this process, and with it the kernel.
     """
     values = parameters(notebook, given)
     import papermill
@@ -75,13 +81,15 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
     here = root()
     at = commit.head(here)  # before it runs: what is edited meanwhile is not what ran
     told = commit.resolved(here, notebook, given.get("video"))
-    part = executed.with_suffix(".part.ipynb")
+    part = here / "build" / "running" / f"{_told_apart(executed)}.ipynb"  # a kill leaves nothing beside the results
     before = dict(os.environ)
     os.environ.update(KERNEL)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads()))
     executed.parent.mkdir(parents=True, exist_ok=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
+        _beside(
+            papermill.execute_notebook,
             notebook,
             part,
             values,
@@ -99,19 +107,48 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
             ],
         )
         copy = clean(json.loads(part.read_text(encoding="utf-8")), here)
-        part.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, executed)
+        with whole(executed) as ready:  # build/ may be on another disk
+            ready.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         commit.note(here, executed, at, told)
     except PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None
+        if memory_ran_out(error.ename, error.evalue):
+            raise UserError(OUT_OF_MEMORY) from None
+        if error.ename in ("OSError", "PermissionError") and (line := refused(error.evalue)):
+            raise UserError(line) from None
         raise NotebookError(_failure(notebook, error, _keep(part, executed, here))) from None
     except DeadKernelError:
-        raise NotebookError(f"{notebook.name}: its Python ended without a word; most often memory ran out") from None
+        raise NotebookError(f"{notebook.name}: its Python ended without a word; most often {OUT_OF_MEMORY}") from None
+    except OSError as error:  # papermill's, which says of a full disk neither what it wrote nor what helps
+        with named(part.relative_to(here)):
+            raise error
     finally:
         part.unlink(missing_ok=True)
         os.environ.clear()
         os.environ.update(before)
+
+
+def _beside(work: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Runs papermill in a thread that is not the first, where nbclient leaves signals alone: in the first it takes
+    SIGINT and SIGTERM, asks the kernel to end and waits for a cell that does not listen. So Ctrl-C is a
+    KeyboardInterrupt here, at once; the kernel goes on until this process ends."""
+    done: Future[None] = Future()
+
+    def run_it() -> None:
+        try:
+            work(*arguments, **options)
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run_it, daemon=True).start()
+    done.result()
+
+
+def _told_apart(executed: Path) -> str:
+    """A name for the copy that is being run, which no other run in this project has at the same time."""
+    return f"{executed.stem}-{hashlib.sha256(str(executed).encode()).hexdigest()[:8]}"
 
 
 class NotebookError(Exception):
@@ -147,8 +184,20 @@ def clean(book: dict[str, Any], here: Path) -> dict[str, Any]:
             cell["id"] = "injected-parameters"
         if cell["cell_type"] == "code":
             kept = [output for output in cell["outputs"] if output.get("name") != "stderr"]
-            cell["outputs"] = [_clean_value(output, here) for output in kept]
+            cell["outputs"] = [_clean_value(output, here) for output in _joined(kept)]
     return book
+
+
+def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs with what was printed in a row as one: on a busy machine a kernel sends one line in several pieces."""
+    found: list[dict[str, Any]] = []
+    for output in outputs:
+        if found and output["output_type"] == found[-1]["output_type"] == "stream":
+            text = "".join([*found[-1]["text"], *output["text"]])
+            found[-1] = found[-1] | {"text": text.splitlines(keepends=True)}
+        else:
+            found.append(output)
+    return found
 
 
 def _clean_value(value: Any, here: Path) -> Any:

@@ -96,7 +96,7 @@ def eq4_error() -> float:
         h = spatial(x, encoder_hidden_states=words)  # ATTN_2D
         rows = h.reshape(B, F, 6, 8).transpose(1, 2).reshape(-1, F, 8)  # (B L, F, C)
         q, k, v = one_d.to_qkv(one_d.norm(rows)).reshape(-1, F, 3, 2, 4).permute(2, 0, 3, 1, 4)
-        distance = torch.arange(F)[:, None] - torch.arange(F) + F - 1
+        distance = torch.arange(F)[:, None] - torch.arange(F) + one_d.max_distance
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=one_d.distance_bias[:, distance])
         mixed = mixed.transpose(1, 2).reshape(-1, F, 8).transpose(1, 2)  # (B L, C, F)
         mixed = functional.conv1d(mixed, one_d.to_out.weight[..., 0], one_d.to_out.bias, padding=1)

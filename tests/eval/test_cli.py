@@ -1,6 +1,11 @@
 """What the harness's commands say beside their tables."""
 
+import os
+import subprocess
+import sys
+
 import pytest
+from conftest import REPOSITORY
 
 from eval.records.score_text import in_short
 from eval.study.commands import commas
@@ -20,7 +25,7 @@ def test_a_score_ends_in_one_sentence_with_what_to_compare_it_with():
     own["fid_heldout"] = entry(58.7)
     (said,) = in_short(result)
     assert "its FID to the reference is 59; its CLIPSIM" in said
-    nothing = "nothing could be measured; the reasons are above."
+    nothing = "nothing could be measured; the reasons are listed."
     assert in_short({"films": {"m": []}, "methods": {"m": {}}}) == [nothing]
     assert in_short({"films": {"m": [], "n": []}, "methods": {"m": {}, "n": {}}}) == [f"m: {nothing}", f"n: {nothing}"]
 
@@ -32,8 +37,8 @@ def test_lists_come_by_commas_or_one_by_one():
 @pytest.mark.parametrize("words, said", [
     (["score", "--frames", "x", "--method", "static"], "a control is called so"),
     (["score", "--frames", "x", "--method", "m", "--prompt", " "], "--prompt: the text is empty"),
-    (["score", "--frames", "x", "--method", "m", "--fps", "0"], "--fps 0: must be above 0"),
-    (["score", "--frames", "x", "--method", "m", "--json", "."], "--json .: this is a folder"),
+    (["score", "--frames", "x", "--method", "m", "--fps", "0"], "--fps 0: must be a number above 0"),
+    (["score", "--frames", "x", "--method", "m", "--json", "."], "this is a folder; name a file"),
     (["score", "--frames", "x", "--method", "m", "--size", "8"], "--size"),
     (["study", "build", "--methods", "ours"], "give two or more"),
     (["study", "simulate", "--preference", "ours=much,x=1"], "is not METHOD=NUMBER"),
@@ -58,3 +63,13 @@ def test_a_film_is_scored_in_any_folder_without_a_project(tmp_path, monkeypatch,
     assert main(["score", "--frames", "film", "--method", "mine", "--clip", "none", "-q"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("mine: 5 frames of 32 x 32") and "\nIn short: its flow-warp error is " in said
+
+
+def test_the_harness_s_commands_are_there_without_the_settings_of_a_run():
+    """A help that answers at once: typed settings and what computes are loaded by the command that needs them."""
+    code = "import sys, eval.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                            env=os.environ | {"PYTHONPATH": str(REPOSITORY)}).stdout.split()
+    assert "lnm.project" in loaded
+    slow = ("lnm.workflow", "lnm.video", "numpy", "torch", "eval.records")
+    assert not [name for name in loaded if name.startswith(slow)]

@@ -7,6 +7,7 @@ from networks import tiny_clip
 from textures import translated
 
 from eval import registry
+from eval.records import measures
 from eval.registry import METRICS, NEEDS
 from lnm import video
 from lnm.cli import main
@@ -97,8 +98,8 @@ def test_films_of_another_rate_are_refused_in_time_alone(project):
 
 def test_the_docs_have_the_registry_s_table():
     page = (REPOSITORY / "docs" / "report.md").read_text(encoding="utf-8")
-    table = page.split("<!-- eval/registry.py -->\n")[1].split("\n<!-- end of eval/registry.py -->")[0]
-    assert table == registry.markdown(), "python -m eval.registry prints it"
+    table = page.split("<!-- eval/records/measures.py -->\n")[1].split("\n<!-- end of eval/records/measures.py -->")[0]
+    assert table == measures.markdown(), "python -m eval.records.measures prints it"
 
 
 def test_the_command_lists_every_measure(project, capsys):

@@ -22,6 +22,7 @@ from lnm.hub import locate_decoder
 from lnm.latents import decode, encode_pixels
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.runs import weights_of
+from lnm.tensors import SUM, checksum
 
 BOTH = pytest.mark.parametrize("new", [tiny_kl, tiny_dc])
 
@@ -203,7 +204,8 @@ def spoilt(path, **changes):
 
     with safe_open(path, "pt") as f:
         metadata = json.loads(f.metadata()["lnm"])
-    save_file(changes.pop("tensors", load_file(path)), path, {"lnm": json.dumps({**metadata, **changes})})
+    tensors = changes.pop("tensors", load_file(path))
+    save_file(tensors, path, {"lnm": json.dumps({**metadata, SUM: checksum(tensors), **changes})})
 
 
 @pytest.mark.parametrize("spoil, says", [

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from lnm import files
+from lnm.errors import UserError
 
 
 def test_json_is_written_whole_readable_and_in_folders_that_are_not_there_yet(tmp_path):
@@ -57,3 +59,27 @@ def test_built_in_models_are_found_in_the_project_or_in_the_installed_package(tm
         assert files.builtin("lnm-mini") == folder
     (tmp_path / "checkpoints" / "mine").mkdir()
     assert files.builtin("mine") is None, "only what is built in"
+
+
+def test_a_path_that_cannot_be_written_is_named_as_it_was_given(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    for ask in (files.writable, lambda path, option: files.writable(tmp_path / path, option)):
+        given = "" if ask is files.writable else f"{tmp_path}/"
+        for path, wrong in (("nowhere/a.json", f"there is no folder {given}nowhere; make it first"),
+                            ("file/a.json", "a part of this path is a file, no folder; choose another place")):
+            with pytest.raises(UserError) as error:
+                ask(Path(path), "--json")
+            assert str(error.value) == f"--json {given}{path}: {wrong}"
+    with pytest.raises(UserError) as error:
+        files.writable_folder(Path("file/x"), "--out")
+    assert str(error.value) == "--out file/x: file is a file, not a folder; choose another place"
+    assert files.writable(Path("new.json"), "--json") == tmp_path / "new.json"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    for path in (Path("a/b.json"), tmp_path / "a" / "b.json"):  # commands write to absolute paths
+        with pytest.raises(UserError, match="^a/b.json: cannot be written"):
+            files.write_json(path, [])

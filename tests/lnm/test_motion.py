@@ -98,7 +98,7 @@ def test_captions_are_read_by_name_with_or_without_ending(tmp_path):
     ("c.csv", "clip,caption\nsky\n", "the caption of 'sky' is empty"),
     ("c.json", "{", "cannot be read"), ("c.json", "[]", "should be an object"),
     ("c.json", '{"sky": 3}', "is empty or no text"), ("c.txt", "sky", "must end in .csv or .json"),
-    ("c.json", '{"sky": "clouds"}', "sea/1.mp4 has none"), ("c.csv", None, "No such file")])
+    ("c.json", '{"sky": "clouds"}', "sea/1.mp4 has none"), ("c.csv", None, "no such file")])
 def test_captions_that_do_not_fit_are_one_line(tmp_path, name, text, message):
     if text is not None:
         (tmp_path / name).write_text(text)

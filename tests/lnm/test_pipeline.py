@@ -6,22 +6,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from tiny import CHANNELS, SIZE, write_tiny_checkpoint
+from tiny import CHANNELS, SIZE
 from tiny_pipeline import film, generators, make, still
 
-from lnm.checkpoint import open_checkpoint
 from lnm.pipeline import LateNtMoviesPipeline, to_uint8
 from lnm.schedulers import SCHEDULERS
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return open_checkpoint(str(write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))))
-
-
-@pytest.fixture(scope="module")
-def pipe(checkpoint):
-    return make(checkpoint)
 
 
 def noise(films=1, frames=3, seed=5):

@@ -3,20 +3,7 @@
 import pytest
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback, SDCFGCutoffCallback, SDXLCFGCutoffCallback
-from tiny import write_tiny_checkpoint
 from tiny_pipeline import film, generators, make
-
-from lnm.checkpoint import open_checkpoint
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return open_checkpoint(str(write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))))
-
-
-@pytest.fixture(scope="module")
-def pipe(checkpoint):
-    return make(checkpoint)
 
 
 def test_callback_sees_every_step_and_can_change_the_latents(pipe):

@@ -4,7 +4,9 @@ import pytest
 import torch
 from tiny_unet import F, tiny_unet2d
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lnm import pseudo3d
 from lnm.pseudo3d import FrameCount, Pseudo3DConv, TemporalAttention, TemporalConv, inflate
 from lnm.unet import UNetPseudo3DConditionModel
 
@@ -42,7 +44,7 @@ def reference_attention(layer, x, frames):
     for h in range(layer.heads):
         for i in range(frames):
             for j in range(frames):
-                bias[h, i, j] = layer.distance_bias[h, max(-4, min(4, i - j)) + 4]
+                bias[h, i, j] = layer.distance_bias[h, max(-15, min(15, i - j)) + 15]
     out = torch.empty_like(x)
     weights = layer.to_qkv.weight.split(width)
     for b in range(batch):
@@ -57,7 +59,7 @@ def reference_attention(layer, x, frames):
     return out
 
 
-@pytest.mark.parametrize("frames", [1, 5, 7])  # 7: frames 5 and 6 apart count as 4 apart
+@pytest.mark.parametrize("frames", [1, 5, 18, 34])  # 18: frames 16 and 17 apart count as 15 apart; 34: a fused kernel
 @torch.no_grad()
 def test_temporal_attention_equals_torchs_own_with_a_bias_by_clipped_distance(frames):
     layer = awake(TemporalAttention(8, 2, FrameCount(frames)))
@@ -65,15 +67,47 @@ def test_temporal_attention_equals_torchs_own_with_a_bias_by_clipped_distance(fr
     torch.testing.assert_close(layer(x), reference_attention(layer, x, frames), atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("sequences", [65_535, 4])  # 4: of 14 sequences of 2 heads, two at once
+def test_a_fused_kernel_gives_what_plain_products_give_and_the_same_gradients(sequences, monkeypatch):
+    layer, x = awake(TemporalAttention(8, 2, FrameCount(F))), torch.randn(2 * F, 7, 8)
+    found = []
+    for plain in (F, 0):
+        monkeypatch.setattr(pseudo3d, "PLAIN_FRAMES", plain)
+        monkeypatch.setattr(pseudo3d, "SEQUENCES", sequences)
+        layer.zero_grad()
+        seen = layer(x)
+        seen.square().sum().backward()
+        found.append([seen.detach(), *(p.grad.clone() for p in layer.parameters())])
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-3, atol=1e-3 * plain.abs().max().item())
+
+
+@torch.no_grad()
+def test_far_frames_never_hold_all_their_logits_at_once():
+    """64 sequences of 64 frames: plain products wrote 2 x 64 x 64 x 64 logits, 2 MB; a fused kernel writes none."""
+    layer, largest = TemporalAttention(8, 2, FrameCount(64)), []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            made = out if isinstance(out, tuple) else (out,)
+            largest.extend(t.numel() for t in made if isinstance(t, torch.Tensor))
+            return out
+
+    with Sizes():
+        layer(torch.randn(64, 64, 8))
+    assert max(largest) <= 3 * 64 * 64 * 8, "queries, keys and values"
+
+
 @torch.no_grad()
 def test_the_distance_bias_tells_past_from_future_and_each_head_has_its_own():
     layer = TemporalAttention(8, 2, FrameCount(3))
-    assert layer.distance_bias.shape == (2, 9) and layer.distance_bias.abs().max() == 0
+    assert layer.distance_bias.shape == (2, 31) and layer.distance_bias.abs().max() == 0
     layer.to_qkv.weight[:16] = 0  # no content in the logits: the bias alone decides who is seen
     layer.to_qkv.weight[16:] = torch.eye(8)
     layer.to_out.weight[:, :, 1, 0] = torch.eye(8)
-    layer.distance_bias[0, 4 + 1] = 50.0  # head 0 sees the frame before, where there is one
-    layer.distance_bias[1, 4 - 1] = 50.0  # head 1 the frame after
+    layer.distance_bias[0, 15 + 1] = 50.0  # head 0 sees the frame before, where there is one
+    layer.distance_bias[1, 15 - 1] = 50.0  # head 1 the frame after
     x = torch.randn(3, 1, 8)
     seen, normed = layer(x) - x, layer.norm(x)
     torch.testing.assert_close(seen[1, 0, :4], normed[0, 0, :4])

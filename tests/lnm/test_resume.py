@@ -54,7 +54,7 @@ def test_what_was_saved_is_restored_to_the_bit(tmp_path):
     store, trained = ResumeStore(tmp_path, {"a": 1}), weights()
     optimizer = optimizer_of(trained, steps=3)
     store.save(3, {"temporal": trained, "ema": weights(5.0)}, optimizer, {"scale": 1024.0, "_growth_tracker": 2})
-    store.log.write_text(LOG_HEADER)
+    store.log.write_text(LOG_HEADER + 3 * "0,1,1,1\n")
     fresh, slow = weights(0.0), weights(0.0)
     again = optimizer_of(fresh)
     step, scaler = store.resume({"temporal": fresh, "ema": slow}, again)

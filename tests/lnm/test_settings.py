@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from lnm import preflight, settings
 from lnm.settings import Finetune, Prepare, Sample
 
 
@@ -39,3 +40,34 @@ def test_a_bare_no_of_yaml_is_no_mixed_precision():
     assert Finetune(mixed_precision=False).mixed_precision == "no"
     with pytest.raises(ValidationError):
         Finetune(mixed_precision=True)
+
+
+def test_windows_of_a_long_film_see_every_frame():
+    assert Sample(window=4, window_stride=4).window_stride == 4
+    for changes in ({"window_stride": 5}, {"window_stride": 4, "long": "continue"}):
+        with pytest.raises(ValidationError, match="window_stride .: must be a whole number from 1 to"):
+            Sample(window=4, **changes)
+    with pytest.raises(ValidationError, match="window 1: must be a whole number from 2"):
+        Sample(window=1, long="continue")
+
+
+def test_what_a_film_is_asked_for_is_what_the_pipeline_takes():
+    import inspect
+
+    from lnm.pipeline import LateNtMoviesPipeline
+
+    taken = inspect.signature(LateNtMoviesPipeline.__call__).parameters
+    assert set(Sample().film()) < set(taken)
+    assert {k: taken[k].default for k in Sample().film()} == Sample().film(), "with the same defaults"
+
+
+def test_the_u_net_sees_a_window_at_once_or_the_whole_film():
+    assert [Sample(num_frames=n, window=8, long=long).at_once
+            for n, long in ((5, "windows"), (96, "windows"), (96, "continue"), (96, "whole"))] == [5, 8, 8, 96]
+
+
+def test_frames_needed_leave_a_sample_of_the_largest_stride_after_all_that_is_kept_apart():
+    assert settings.frames_needed(Finetune(), 0) == settings.LEAST_TRAINED == preflight.SHORTEST
+    assert settings.frames_needed(Finetune(), 0.25) == 32, "24 and 8"
+    wide = Finetune(steps="auto", validation=0.5, frames=8, strides=[1, 4])
+    assert settings.frames_needed(wide, 0) == 57, "29 for the sample, 28 for validation"

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_unet import inputs, tiny_unet2d, wake, write_lora
 
 from lnm.errors import UserError
+from lnm.pseudo3d import TemporalAttention
 from lnm.temporal_file import (
     FORMAT,
     TemporalNotes,
@@ -42,6 +43,20 @@ def test_it_travels_with_its_notes(tmp_path):
     assert (file.conv_placement, file.temporal_attention) == ("3x3", True)
     assert set(file.tensors) == set(unet.temporal_parameters())
     assert [p.name for p in tmp_path.iterdir()] == ["t.safetensors"]  # nothing half-written stays
+
+
+@torch.no_grad()
+def test_a_file_whose_attention_tells_fewer_distances_opens_and_acts_as_it_did(tmp_path):
+    short = wake(inflated())
+    for layer in short.modules():
+        if isinstance(layer, TemporalAttention):
+            layer.max_distance, layer.distance_bias = 2, torch.nn.Parameter(torch.randn(layer.heads, 5))
+    save_temporal(short, tmp_path / "t.safetensors", NOTES)
+    fresh = inflated()
+    load_temporal(fresh, tmp_path / "t.safetensors")
+    assert all(p.shape[-1] == 31 for k, p in fresh.temporal_parameters().items() if k.endswith("distance_bias"))
+    sample, t, words = inputs(frames=6)  # some are 5 apart and counted as 2 apart
+    torch.testing.assert_close(fresh(sample, t, words).sample, short(sample, t, words).sample)
 
 
 @pytest.mark.parametrize("given, kept", [

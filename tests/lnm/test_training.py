@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from tiny import CHANNELS, SIZE, tiny_settings, write_tiny_checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lnm import batches, training
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.pipeline import LateNtMoviesPipeline
+from lnm.precision import HalfFrozen
 from lnm.resume import ResumeStore
 from lnm.schedulers import make_scheduler
 from lnm.settings import Finetune
@@ -207,10 +209,45 @@ def test_the_loss_scale_is_kept_in_a_checkpoint(base, tmp_path):
     grown = ready.accelerator.scaler.state_dict()
     assert grown["scale"] == 512 and grown["_growth_tracker"] == 1
     ready.save(store, 3)
+    store.log.write_text("step\n0\n1\n2\n")
     again = scaled(trainer(base), 8.0)
     assert again.restore(store) == 3
     assert again.accelerator.scaler.state_dict() == grown
     store.close(finished=True)
+
+
+def test_a_step_asks_the_device_for_a_number_once(base, monkeypatch):
+    """Each time, a GPU runs dry: the loss, the norm and whether they are finite come in one."""
+    ready, asked = trainer(base, batch_size=2), []
+    ready.restore(None)
+    batch = batches.make_batch(LATENTS, ready.settings, 8.0, ready.scheduler, 0, 0)
+
+    class Asked(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._local_scalar_dense.default:
+                asked.append("item")
+            return function(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda x, own=torch.Tensor.tolist: asked.append("list") or own(x))
+    with Asked():
+        ready.descend(batch, ready.prompt_embeds, 0)
+    assert asked == ["list"]
+
+
+def test_frozen_weights_in_half_precision_train_to_the_same_bits(base):
+    """What a GPU does, on a CPU that computes in bfloat16 or imitates it."""
+    trained = []
+    for halved in (False, True):
+        ready = trainer(base, mixed_precision="bf16", gradient_checkpointing=True)
+        if halved:
+            ready.half = HalfFrozen(ready.unet, torch.bfloat16)
+        ready.restore(None)
+        numbers = [ready.step(LATENTS, 8.0, 0, step) for step in range(2)]
+        ready.release()
+        assert all(p.dtype == torch.float32 for p in ready.unet.parameters())
+        trained.append((numbers, {k: p.detach().clone() for k, p in ready.unet.named_parameters()}))
+    (numbers, weights), (again, same) = trained
+    assert numbers == again and all(torch.equal(weights[k], same[k]) for k in weights)
 
 
 @pytest.mark.parametrize("kind", ["lion", "adamw"])

@@ -187,7 +187,7 @@ def test_a_setting_that_is_misspelt_or_out_of_range_is_named(base, changes, key)
 def test_a_fine_tune_that_fails_leaves_the_noise_schedule_and_memory_settings_as_they_were(base, monkeypatch):
     pipe = pipeline(base)
     betas = pipe.scheduler.betas
-    monkeypatch.setattr(training.Trainer, "loss", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(training.Trainer, "loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(UserError, match="not finite"):
         lnm.finetune(pipe, clip(), beta_schedule="linear", gradient_checkpointing=True, **CHOICES)
     assert torch.equal(pipe.scheduler.betas, betas) and not pipe.unet.is_gradient_checkpointing

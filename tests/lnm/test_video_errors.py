@@ -98,3 +98,22 @@ def test_too_short_is_said_with_the_cure(film):
     clip.require(10, "sea")
     with pytest.raises(UserError, match=r"sea: too short: 10 frames at 5 fps \(2.0 s\), 40 are needed.*its own is 10"):
         clip.require(40, "sea")
+
+
+@pytest.mark.parametrize("where", ["the file's", "the stream's"])
+def test_a_title_in_another_encoding_than_utf_8_is_no_fault_of_the_film_s(tmp_path, where):
+    """As cameras and old editors write it. Found by `make fuzz`."""
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        (container if where == "the file's" else stream).metadata["title"] = "Mxnchen"
+        for picture in grey(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    assert data.count(b"Mxnchen") == 1
+    path.write_bytes(data.replace(b"Mxnchen", b"M\xfcnchen"))
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(path))
+    assert video.read(path).frames.shape == (5, 48, 64, 3)

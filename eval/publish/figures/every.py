@@ -25,5 +25,5 @@ def write_all(results: Path, videos: list[str], out: Path, layers: list[dict] | 
     for video in videos:
         paths += controls(read_metrics(results, video), folder / f"controls_{video}.png")
         paths += time_slices(results, video, folder / f"slices_{video}.png")
-        paths += vectors(results, video, folder / f"vectors_{video}.png")
+        paths += vectors(read_metrics(results, video), folder / f"vectors_{video}.png")
     return paths

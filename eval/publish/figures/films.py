@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.metrics.motion import busiest_row
 from eval.publish.figures.style import new_figure, save, styled
 from eval.records.run import compared, film, read_metrics
 
@@ -49,13 +50,6 @@ def figure4(results: Path, videos: list[str], path: Path) -> list[Path]:
         count = min(map(len, films.values()))
         rows += [(f"{video}: {table['labels'][name]}", frames[:count]) for name, frames in films.items()]
     return _grid(rows, path)
-
-
-def busiest_row(frames: np.ndarray) -> int:
-    """The row of a film (F, H, W, 3) that changes most from frame to frame, no nearer to an edge than a tenth."""
-    change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean((0, 2, 3))
-    edge = len(change) // 10
-    return edge + int(change[edge:len(change) - edge].argmax())
 
 
 @styled

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from lnm.files import whole
 
 COLOURS = {  # Okabe and Ito (2008)
     "ours": "#0072B2", "frame_by_frame": "#D55E00", "heldout": "#000000", "heldout_vae": "#666666",
     "identity": "#F0E442", "static": "#009E73", "static_noise": "#CC79A7", "shuffled": "#E69F00",
     "flow_extrapolation": "#56B4E9",
+    # Tol (2018), muted
+    "from_noise": "#88CCEE",
+    "animatediff_style": "#332288", "tune_a_video_style": "#117733", "dreamix_style": "#AA4499",
 }
 OTHER = "#882255"  # a method of the user's
 STYLE = {
@@ -25,9 +29,8 @@ def save(figure, path: Path, kinds: tuple[str, ...] = ("png", "pdf")) -> list[Pa
     for kind in kinds:
         metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
         target = path.with_suffix(f".{kind}")
-        part = target.with_name(target.name + ".part")
-        figure.savefig(part, format=kind, metadata=metadata)
-        os.replace(part, target)
+        with whole(target) as part:
+            figure.savefig(part, format=kind, metadata=metadata)
         paths.append(target)
     return paths
 

@@ -154,6 +154,17 @@ def test_the_verdict_follows_from_what_the_function_gives_and_what_the_claim_is_
     assert found["verdict"] == verdict and ("by reading: words" in found["reason"]) == ("reading" in changes)
 
 
+def test_a_verdict_that_hangs_on_no_number_is_a_readers_and_says_so():
+    """And only words against words: no method, setting or result is judged by reading."""
+    read = {one.id for one in LEDGER if one.reading}
+    assert read == {"clip_score_compared", "clip_score_scale", "fid_best_sample"}
+    for one in (one for one in LEDGER if one.id in read):
+        found = claims.judge(one, run=None)
+        assert one.kind == "text" and found["verdict"] == CONTRADICTS and found["reason"].startswith("by reading: ")
+        assert claims.judge(one.model_copy(update={"reading": None}), run=None)["verdict"] != CONTRADICTS, (
+            "it stood in the function")
+
+
 def test_the_counts_in_words():
     table = [{"verdict": verdict} for verdict, n in zip(VERDICTS, (12, 4, 0, 1, 14, 6), strict=True) for _ in range(n)]
     assert claims.counts_line(table) == ("12 implemented as described, 4 set as in the paper, 0 results reproduced, "

@@ -55,6 +55,21 @@ def test_lpips_without_its_tensors_is_one_line(tmp_path):
         Lpips(tmp_path)
 
 
+def test_nothing_outside_weights_is_looked_at(tmp_path, monkeypatch):
+    import torch
+
+    def asked(*_, **__):
+        raise AssertionError("the user's cache or the network was asked for an AlexNet")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", asked)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", asked)
+    with pytest.raises(UserError, match="lnm footage --networks"):
+        Lpips(tmp_path)
+    if (WEIGHTS / ALEXNET_FILE).is_file():
+        assert Lpips(WEIGHTS).name == "LPIPS, AlexNet"
+
+
 @needs_alexnet
 def test_images_that_cannot_be_compared_are_said():
     own = Lpips(WEIGHTS)

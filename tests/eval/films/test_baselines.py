@@ -177,6 +177,13 @@ def test_films_that_have_no_partner_are_not_paired():
     assert found["static"]["flicker"]["n"] == 3
 
 
+def test_films_that_start_from_our_noise_are_paired_however_few():
+    rows = [{metric: {"values": list(values)} for metric in registry.UNITS} for values in ((5.0, 7.0, 9.0), (1.0, 2.0))]
+    methods = {"ours": rows[0], "dreamix_style": rows[1]}
+    found = paired.differences(methods, {}, ["a", "b", "a"], {"dreamix_style"})["dreamix_style"]["flicker"]
+    assert found["values"] == [4.0, 5.0] and found["clusters"] == 2
+
+
 def test_a_control_above_real_frames_is_flagged_and_has_a_dagger(tables):
     flags = {(flag["metric"], flag["control"]) for flag in tables["ocean"]["flags"]}
     assert {("flicker", "static"), ("flow_warp", "static"), ("detail_kept", "static_noise")} <= flags
@@ -253,5 +260,5 @@ def test_images_of_any_size_are_read_as_squares_and_none_is_an_error(tmp_path):
         Image.new("RGB", size, (k, 2, 3)).save(tmp_path / "photos" / f"{k}.png")
     assert read.read_images(tmp_path / "photos", 32).shape == (2, 32, 32, 3)
     assert read.read_images(None, 32) is None
-    with pytest.raises(UserError, match="none: no images"):
+    with pytest.raises(UserError, match="none: no such folder"):
         read.read_images(tmp_path / "none", 32)

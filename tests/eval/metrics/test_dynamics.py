@@ -74,6 +74,19 @@ def test_a_histogram_sorts_by_direction_and_length():
     assert shares[0, 0] == 0.5 and shares[2, 1] == 0.25 and shares[4, 1] == 0.25  # too long: the last bin
 
 
+def test_shares_are_a_mean_over_films_and_leave_out_what_cannot_be_tracked():
+    found = dynamics.shares({"steady": [slides(2, count=5), slides(2, count=5)[::-1]], "short": [slides(2, count=2)]})
+    assert list(found) == ["velocity", "acceleration"]
+    velocity = found["velocity"]
+    assert list(velocity["films"]) == ["steady"] and len(velocity["edges"]) == dynamics.BINS + 1
+    steady = velocity["films"]["steady"]
+    assert sum(steady["length"]) == pytest.approx(1) == sum(steady["direction"])
+    assert max(steady["direction"]) == pytest.approx(0.5, abs=0.02)  # one film to each side
+    assert 1.8 < np.average(velocity["edges"][1:], weights=steady["length"]) < 2.4
+    still = dynamics.shares({"still": [np.repeat(slides(2, count=1), 4, axis=0)]})["velocity"]
+    assert still["edges"][-1] == 1 and still["films"]["still"]["length"][0] == 1  # nothing moves
+
+
 def test_consistency_looks_at_the_frame_before_and_the_first():
     features = np.array([[1, 0], [0, 2], [3, 3], [-1, 0]], float)
     root = np.sqrt(0.5)
@@ -81,6 +94,16 @@ def test_consistency_looks_at_the_frame_before_and_the_first():
     assert dynamics.consistencies(np.ones((4, 3))) == pytest.approx([1, 1, 1])
     with pytest.raises(UserError, match="2 frames"):
         dynamics.consistencies(features[:1])
+
+
+def test_likeness_to_the_still_is_vbench_i2v_s_sum():
+    features, still = np.array([[1, 0], [0, 2], [3, 3], [-1, 0]], float), np.array([0, 5.0])
+    root = np.sqrt(0.5)  # to the still: 0, 1, root, 0; to the frame before: 0, root, none below 0
+    assert dynamics.from_still(features, still) == pytest.approx(0.4 + 0.3 * root / 3)
+    assert dynamics.from_still(features[1:3], still) == pytest.approx(0.4 + 0.6 * root)
+    assert dynamics.from_still(np.ones((4, 3)), np.ones(3)) == pytest.approx(1), "a frozen film"
+    with pytest.raises(UserError, match="2 frames"):
+        dynamics.from_still(features[:1], still)
 
 
 def test_smoothness_is_how_well_left_out_frames_are_made_anew():

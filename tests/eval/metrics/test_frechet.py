@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.metrics.frechet import fid_from_features, kid_from_features, rank_floor
+from eval.metrics.frechet import InceptionMetrics, fid_from_features, kid_from_features, rank_floor
 from lnm.errors import UserError
 
 
@@ -59,6 +59,13 @@ def test_fid_of_two_frames_in_2048_dimensions_is_its_closed_form():
     s2 = np.cov(b, rowvar=False)
     expected = np.square(a.mean(0) - b.mean(0)).sum() + u @ u + np.trace(s2) - 2 * np.sqrt(u @ s2 @ u)
     assert fid_from_features(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_real_frame_has_no_rank_floor_and_its_floors_their_reasons():
+    inception = InceptionMetrics.__new__(InceptionMetrics)
+    inception.length = 1
+    floor = inception._beside(np.ones((1, 4)), np.ones((1, 4)))
+    assert floor["rank_floor"] is None and "refused" in floor["real_vs_real"] and "refused" in floor["kid"]
 
 
 def test_no_five_frames_fall_under_the_rank_floor():

@@ -155,7 +155,9 @@ def test_without_a_clip_or_weights_the_reason_stands_in_the_numbers_place(run, t
 
 def test_films_at_another_fps_are_not_compared_in_time(run, tmp_path):
     fabricate(tmp_path, "slow", 3, fps=4)
-    methods = evaluate_video(settings("slow"), tmp_path / "slow", tmp_path / "out")["methods"]
+    metrics = evaluate_video(settings("slow"), tmp_path / "slow", tmp_path / "out")
+    methods, tracked = metrics["methods"], metrics["vectors"]["velocity"]["films"]
+    assert list(tracked) == ["heldout", "heldout_vae"]
     assert "4 fps" in methods["ours"]["motion_ratio"]["refused"] and "4 fps" in methods["ours"]["flow_warp"]["refused"]
     assert "value" in methods["ours"]["detail_kept"] and "value" in methods["static"]["motion_energy"]
 
@@ -282,8 +284,8 @@ def test_every_part_of_the_page_is_named_so_that_an_edit_runs_the_stage_again():
 def test_every_number_of_this_run_is_linked_to_the_cell_that_computed_it(run):
     text = run["page"].read_text()
     tables = re.findall(r"<table[^>]*>.*?</table>", text, re.S)
-    scored = [table for table in tables if re.search("<caption>(Table 1|.*: every metric|.*: four amounts)", table)]
-    assert len(scored) == 9  # Table 1, 1b of each video and of both, 1c, every metric and four amounts of each video
+    scored = [table for table in tables if re.search("<caption>(Table 1|.*: every metric|.*: four measures)", table)]
+    assert len(scored) == 9  # Table 1, 1b of each video and of both, 1c, every metric and four measures of each video
     linked = set()
     for table in scored:
         for row in re.findall(r"<tr>.*?</tr>", table, re.S):
@@ -459,6 +461,18 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen_folded_and_unfol
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide == 0
     assert page.evaluate("[...document.querySelectorAll('img')].filter(i => !i.naturalWidth).length") == 0
+
+
+def test_on_a_phone_figures_and_tables_of_words_are_scrolled_and_not_shrunk(visit):
+    """A figure's labels were of 4 pixels, and the ranking stood a word a line."""
+    page = visit(**PHONE)
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    for what in (".picture img", ".wide .prose"):
+        widths = page.evaluate(f"[...document.querySelectorAll('{what}')].map(e => e.getBoundingClientRect().width)")
+        assert widths and min(widths) > 800
+    captions = page.evaluate(
+        "[...document.querySelectorAll('.wide caption')].map(e => e.getBoundingClientRect().width)")
+    assert captions and max(captions) <= 390
 
 
 def test_on_a_phone_the_real_clip_stays_beside_whichever_film(visit):

@@ -98,3 +98,13 @@ def test_what_a_user_wrote_is_text_in_the_markdown(monkeypatch):
     text = table1._markdown(tables, {})
     assert "<img" not in text and "<b>" not in text and r"of \*\*all\*\* \$words\$" in text
     assert "## Table 1b. &lt;b&gt;ocean: what was measured" in text and r"| mine\|too " in text
+
+
+def test_fid_is_refused_of_the_video_that_has_none_and_said_of_the_others():
+    """Review, bugs: notes of a run with and one without Inception."""
+    none = {"backend": {"inception": {"refused": "no weights"}}, "reference": {"fid": {"refused": "no weights"}}}
+    floors = {"train": {"n": 5, "n_reference": 9}}
+    some = {"backend": {"inception": {"name": "Inception"}}, "reference": {"fid": floors}}
+    both, alone = (table1_notes._inception({"a": none, "b": other}) for other in (some, none))
+    assert "FID is by Inception" in both[0] and "(b 5 against 9)" in both[0]
+    assert both[1:] == ["FID refused of a: no weights."] and alone == ["FID refused: no weights."]

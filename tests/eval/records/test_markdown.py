@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.records.markdown import escaped, grid
+from eval.records.markdown import escaped, for_spreadsheet, grid
 
 CASES = [
     ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"), ("a|b", r"a\|b"), ("a\\|b", r"a\\\|b"),
@@ -20,6 +20,15 @@ def test_what_would_be_markup_is_escaped(text, expected):
 @pytest.mark.parametrize("text", PLAIN)
 def test_what_means_nothing_stays_readable(text):
     assert escaped(text) == text
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("=HYPERLINK(1)", "'=HYPERLINK(1)"), ("+1+1", "'+1+1"), ("-2+cmd|x", "'-2+cmd|x"), ("@SUM(A1)", "'@SUM(A1)"),
+    ("\t=1", "'\t=1"), ("-0.12", "-0.12"), ("+3", "+3"), ("1e-05", "1e-05"), ("-1.5e-05", "-1.5e-05"), ("ours", "ours"),
+    ("", ""), ("a=b", "a=b"),
+])
+def test_a_spreadsheet_is_given_no_formula_and_every_number(text, expected):
+    assert for_spreadsheet(text) == expected
 
 
 def test_a_cell_makes_no_further_cell_and_columns_line_up():

@@ -75,8 +75,9 @@ def test_beside_a_reference_every_number_has_its_interval_or_one_part(films, cap
     own = result["methods"]["mine"]
     assert {name for name, entry in own.items() if "refused" in entry} == {
         "detail_kept", "frame0_db_below_ceiling", "frame0_lpips", "fid_train", "fid_heldout", "kid_heldout",
-        "nearest_inception", "fvd_heldout", "subject_inception", "kid_subsets", "kid_subsets_deviation",
-        "precision_inception", "recall_inception", "flow_warp_rife", "flow_speed_rife", "smoothness_rife",
+        "nearest_inception", "fvd_heldout", "subject_inception", "still_subject_inception", "kid_subsets",
+        "kid_subsets_deviation", "precision_inception", "recall_inception", "flow_warp_rife", "flow_speed_rife",
+        "smoothness_rife",
     }  # no VAE, no AlexNet, no Inception, no I3D and no RIFE here
     for name, entry in own.items():
         if "value" in entry:
@@ -142,13 +143,13 @@ def test_three_frames_are_scored_and_two_refusals_say_the_number(films, capsys):
     ("film", ["--method", "static"], "a control is called so"),
     ("film", ["--reference", "nowhere"], "--reference nowhere: no such"),
     ("film", ["--size", "3"], "'--size': input should be greater than or equal to 16"),
-    ("film", ["--fps", "0"], "--fps 0: must be above 0"),
-    ("film", ["--json", "film"], "--json film: this is a folder"),
-    ("film", ["--json", "text.mp4/o.json"], "--json text.mp4/o.json: text.mp4 is a file, not a folder"),
-    ("film", ["--html", "film"], "--html film: this is a folder"),
+    ("film", ["--fps", "0"], "--fps 0: must be a number above 0"),
+    ("film", ["--json", "film"], "film: this is a folder; name a file"),
+    ("film", ["--json", "text.mp4/o.json"], "text.mp4/o.json: a part of this path is a file, no folder"),
+    ("film", ["--html", "film"], "film: this is a folder; name a file"),
     ("film", ["--cache-reference", "ref.pt"], "the name must end in .safetensors"),
     ("film", ["--cache-reference", "ref.safetensors"], "no features to keep: no real frames"),
-    ("film", ["--reference", "none.safetensors"], "--reference none.safetensors: no such file"),
+    ("film", ["--reference", "none.safetensors"], "--reference: none.safetensors: no such file"),
     ("film", ["--methods", "film"], "give either --frames with --method NAME, or --methods DIR"),
     ("film", ["--reference", "film", "--vae-reference", "corrupt/00000.png"], "--vae-reference"),
     ("film", ["--images", "empty"], "empty: no images"),

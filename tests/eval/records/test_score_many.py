@@ -2,16 +2,22 @@
 
 import base64
 import hashlib
+import html
+import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from networks import tiny_clip
+from PIL import Image
+from safetensors.numpy import save_file
 from textures import translated
 
 import eval as harness
 from eval.metrics import dynamics, fidelity, frechet
+from eval.metrics.motion import busiest_row
 from eval.metrics.suite import disagreements
 from eval.records import kept, score_page, score_text
 from eval.records.given import Given, methods_in, sources_of
@@ -148,7 +154,7 @@ def test_kept_features_give_the_same_distances_without_the_frames(folder):
     assert "kept features" in own["motion_ratio"]["refused"] and "kept features" in own["spectrum_gap"]["refused"]
     with pytest.raises(UserError, match="of frames of 64 x 64, these are 48 x 48"):
         score(MOVING[:8, :48, :48], "ref.safetensors", clip="none")
-    kept.keep("other.safetensors", np.zeros((3, 48)), "0" * 64, (64, 64))
+    kept.keep("other.safetensors", np.zeros((3, 48)), "0" * 64, "none", (64, 64))
     with pytest.raises(UserError, match="other Inception weights"):
         score(MOVING[:8], "other.safetensors", clip="none")
     (folder / "bad.safetensors").write_bytes(b"no tensors")
@@ -156,11 +162,34 @@ def test_kept_features_give_the_same_distances_without_the_frames(folder):
         score(MOVING[:8], "bad.safetensors", clip="none")
 
 
+def test_kept_features_of_another_version_of_what_makes_them_are_not_used(folder, monkeypatch):
+    score(MOVING[:8], REAL, clip="none", cache_reference="ref.safetensors")
+    assert score(MOVING[:8], "ref.safetensors", clip="none")["methods"]["film"]["fid_heldout"]["value"] > 0
+    monkeypatch.setattr(Colours, "version", "torch 9.9; colours resized otherwise")
+    with pytest.raises(UserError, match="features by none, here they are by torch 9.9; colours resized otherwise"):
+        score(MOVING[:8], "ref.safetensors", clip="none")
+    before = {"kind": kept.KIND, "weights": Colours.sha256, "size": "[64, 64]"}  # one that says none is none's
+    save_file({"features": np.zeros((3, 48), np.float32)}, "before.safetensors", metadata=before)
+    with pytest.raises(UserError, match="write it with --cache-reference"):
+        score(MOVING[:8], "before.safetensors", clip="none")
+
+
+def test_inception_s_version_names_torch_and_the_library_of_the_network():
+    import torch
+    import torch_fidelity
+
+    from eval.features.inception import inception_version
+
+    said = inception_version()
+    assert f"torch {torch.__version__}" in said and f"torch_fidelity {torch_fidelity.__version__}" in said
+
+
 def test_the_page_plays_the_films_and_says_every_reason_and_nothing_is_run(folder):
     video.write_frames("film", MOVING[:8])
     video.write_frames("<b>real", REAL)
+    (folder / "deep").mkdir()
     assert main(["score", "--frames", "film", "--method", "mine", "--reference", "<b>real", "--clip", "none", "--fps",
-                 "5", "--html", "deep/o.html", "--quiet", "--prompt", "<script>x"]) == 0
+                 "5", "--html", "deep/o.html", "--json", "deep/o.json", "--quiet", "--prompt", "<script>x"]) == 0
     page = (folder / "deep" / "o.html").read_text(encoding="utf-8")
     assert "<b>" not in page and "<script" not in page and "http" not in page.replace("http-equiv", "")
     films = re.findall(r'data:video/mp4;base64,([^"]+)" autoplay loop muted', page)
@@ -169,9 +198,46 @@ def test_the_page_plays_the_films_and_says_every_reason_and_nothing_is_run(folde
     shown = video.read("shown.mp4")
     assert len(shown) == 8 and shown.fps == 5
     assert np.abs(shown.frames.astype(int) - REAL[:8]).mean() < 6
+    slices = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in re.findall(
+        r'<img src="data:image/png;base64,([^"]+)" alt="[^"]+, film 1: row [0-9]+ over time, downwards">', page)]
+    row = busiest_row(REAL[:8])
+    assert len(slices) == 2 and np.array_equal(slices[0], MOVING[:8, row]) and np.array_equal(slices[1], REAL[:8, row])
     for metric in UNITS:
         assert f'<th scope="row">{metric}</th>' in page
-    assert "no AlexNet weights" in page and "†" in page
+    assert "†" in page
+    for metric in UNITS:
+        assert f"<dt>{metric}</dt><dd>" in page, "what it is"
+    said = json.loads((folder / "deep" / "o.json").read_text())
+    reasons = {entry["refused"] for entry in said["methods"]["mine"].values() if "refused" in entry}
+    listed = html.unescape(page.split("Not measured, and why")[1].split("</ul>")[0])
+    assert len(reasons) > 3 and all(reason in listed for reason in reasons), "in words, for a finger and a keyboard too"
+    assert all(line in html.unescape(page) for line in score_text.in_short(said)), "what the numbers come to"
+    assert "FID of 8 against 12 frames (reference): real against real" in page
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, {"width": 390, "height": 844}],
+                         ids=["desktop", "phone"])
+def test_axe_finds_nothing_on_the_page_and_it_is_no_wider_than_the_screen(folder, viewport):
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium on the PATH: apt-get install chromium")
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    films = {"mine": [MOVING[:8]], "theirs": [MOVING[3:11], MOVING[5:13]]}
+    result = score(films, REAL, vae_reference=REAL, clip="none", fps=8)
+    (folder / "o.html").write_text(score_page.page(result, films | {"reference": [REAL[:8]]}), encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport=viewport, bypass_csp=True)
+        page.set_default_timeout(120_000)
+        page.goto((folder / "o.html").as_uri())
+        found = Axe().run(page).response
+        assert len(found["passes"]) > 10
+        assert [f"{fault['id']}: {fault['nodes'][0]['html']}" for fault in found["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert page.locator("video").count() == 4
+        browser.close()
 
 
 def test_a_page_has_films_of_odd_sides_too(folder):
@@ -214,6 +280,12 @@ def test_consistency_and_background_are_measured_by_what_is_at_hand(folder):
     own = result["methods"]["film"]
     assert 0 < own["subject_inception"]["value"] <= 1 and 0 < own["background_clip"]["value"] <= 1
     assert result["methods"]["static"]["subject_inception"]["value"] == pytest.approx(1)
+    for metric in ("still_subject_inception", "still_background_clip"):  # the still is the reference's first frame
+        real, static = (result["methods"][name][metric]["value"] for name in ("reference", "static"))
+        assert 0 < own[metric]["value"] < real <= 1 and static < 1, "the static film shows its own first frame"
+        other = score(MOVING[:8], REAL, still=MOVING[0], clip=str(folder / "clip"))["methods"]
+        assert other["static"][metric]["value"] == pytest.approx(1) and other["film"][metric]["value"] > own[metric][
+            "value"]
 
 
 def test_sizes_that_differ_become_squares_of_the_smallest():

@@ -12,6 +12,7 @@ from eval.metrics.suite import Suite
 from eval.publish import table1
 from eval.records.video import SCHEMA, evaluate_video, unit_of
 from eval.statistics.blocks import window_floor
+from eval.statistics.intervals import rounded
 from lnm import video
 from lnm.errors import UserError
 
@@ -163,8 +164,8 @@ def test_a_row_s_resolution_is_of_its_films(project):
 
 def test_everything_that_compares_with_real_frames_stands_beside_the_autoencoders_too(project, monkeypatch):
     asked, suite = [], Suite.__call__
-    monkeypatch.setattr(Suite, "__call__", lambda self, frames, fps, name: asked.append((name, fps)) or suite(
-        self, frames, fps, name))
+    monkeypatch.setattr(Suite, "__call__", lambda self, frames, fps, still, name: asked.append((name, fps)) or suite(
+        self, frames, fps, still, name))
     metrics = evaluated(project)
     assert {name for name, _ in asked} == set(metrics["methods"])  # not the window of trained frames: nobody reads it
     assert {fps for _, fps in asked} == {8}
@@ -172,6 +173,9 @@ def test_everything_that_compares_with_real_frames_stands_beside_the_autoencoder
                 for name in ("heldout", "heldout_vae", "train")}
     ours = video.read_frames(project / "results" / "ocean" / "sample" / "ours" / "seed_0")
     assert metrics["schema"] == SCHEMA
+    tracked = {name: [prepared[name][:COUNT]] for name in ("heldout", "heldout_vae")} | {
+        "ours": [ours, video.read_frames(project / "results" / "ocean" / "sample" / "ours" / "seed_1")]}
+    assert metrics["vectors"] == rounded(dynamics.shares(tracked))  # what a figure draws and nobody tracks again
     assert set(metrics["against_vae"]) == set(metrics["methods"])
     for references, real in ((metrics["methods"], "heldout"), (metrics["against_vae"], "heldout_vae")):
         row, frames = references["ours"], prepared[real]

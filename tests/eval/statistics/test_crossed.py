@@ -42,6 +42,23 @@ def test_a_repeated_vote_adds_nothing():
     assert often["high"] - often["low"] == pytest.approx(once["high"] - once["low"], rel=0.15)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_effective_number_is_that_of_whole_observers_and_whole_videos_less_their_cells(seed):
+    """By hand: sums of residuals over clusters, squared, and g / (g - 1) for g of them."""
+    rng = np.random.default_rng(seed)
+    wins, o, v = asked(9, 6, rng)
+    p, n = wins.mean(), len(wins)
+
+    def variance(cluster):
+        sums = [(wins - p)[cluster == one].sum() for one in np.unique(cluster)]
+        return np.square(sums).sum() / n ** 2 * len(sums) / (len(sums) - 1)
+
+    by_o, by_v, both = variance(o), variance(v), variance(o * 100 + v)
+    fewer = (t.ppf(0.975, n - 1) / t.ppf(0.975, 5)) ** 2
+    worth = min(n, p * (1 - p) / max(by_o, by_v, by_o + by_v - both) * fewer)
+    assert crossed.share(wins, o, v)["votes_worth"] == pytest.approx(worth)
+
+
 def test_3_videos_are_not_drawn_anew_and_it_is_said():
     wins, o, v = asked(20, 3, np.random.default_rng(0))
     assert crossed.share(wins, o, v)["over"] == crossed.OBSERVERS

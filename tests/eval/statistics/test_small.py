@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from eval.statistics.small import means, student, summarise
+from eval.statistics import paired
+from eval.statistics.small import crossed, means, student, summarise
 
 
 def coverage(n, interval, draws=2000):
@@ -78,3 +79,34 @@ def test_the_interval_of_clusters_covers_where_that_of_films_does_not():
 def test_one_reason_refuses_the_whole():
     assert summarise([1.0, "too short"], "x") == {"refused": "too short"}
     assert summarise([], "x") == {"refused": "no films"}
+
+
+PAIRS = [f"fine-tune {tune}, still {still}" for tune in range(4) for still in range(2)]
+
+
+@pytest.mark.parametrize("names, found", [
+    (PAIRS, True), (["fine-tune 1, still 1", "fine-tune 2, still 2"], False), (["fine-tune 1, still 1"] * 3, False),
+    (["fine-tune 1, still 1", "fine-tune 1, still 2"], False), (["a", "b"], False), (None, False),
+    (["fine-tune 1, still 1", "fine-tune 2, still 2", "fine-tune 2, still 1"], True)])
+def test_pairs_that_share_a_fine_tune_or_a_still_are_crossed(names, found):
+    assert crossed(names) == found
+
+
+def test_crossed_pairs_have_no_interval_since_one_as_if_they_were_independent_does_not_cover():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        values = (rng.normal(size=(4, 1)) + rng.normal(size=(1, 2)) + 0.3 * rng.normal(size=(4, 2))).ravel()
+        low, high = student(values)
+        hits += low <= 0 <= high
+    assert hits / 400 < 0.85
+    entry = summarise(list(values), "", PAIRS)
+    assert entry["low"] is None and entry["clusters"] == 8
+    assert summarise(list(values), "", [str(k) for k in range(8)])["low"] is not None
+
+
+def test_a_test_of_crossed_pairs_flips_whole_fine_tunes_and_whole_stills():
+    gain = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
+    assert paired.tested(gain)["p"] == pytest.approx(2 / 2**8)
+    found = paired.tested(gain, PAIRS)
+    assert found["p"] == pytest.approx(2 / 2**2) and found["pairs"] == 2, "of the 2 stills"
+    assert found["mean_gain"] == pytest.approx(np.mean(gain))

@@ -65,7 +65,7 @@ def test_films_that_are_missing_or_misnamed_are_one_clear_line(project, capsys):
     assert "its frame rate is unknown; give --fps" in error("--videos", "lake")
     (project / "c.txt").write_bytes(b"\xff")
     assert "c.txt: not UTF-8" in error("--videos", "ocean", "--consent", "c.txt")
-    assert "No such file" in error("--consent", "none.txt")
+    assert "no such file" in error("--consent", "none.txt")
     for fps in ("-1", "0", "nan", "inf", "1e9"):  # -1 made films without end
         assert "must be above 0 and at most 240" in error("--videos", "lake", f"--fps={fps}")
     assert "give 6 or more for at most 0.02" in error("--videos", "lake", "--fps", "8", "--catch", "5")

@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 from answers import HEADER, STUDY, row, write
+from conftest import REPOSITORY
 
 from eval.publish.votes import cells
 from eval.study.aggregate import aggregate
 from eval.study.form import film_hash
 from eval.study.sieve import Rule, about
+from eval.study.text import markdown
 from eval.study.votes import read_votes
 from lnm.cli import main as command
 from lnm.errors import UserError
@@ -44,6 +46,21 @@ def test_a_malformed_row_is_listed_with_its_file_and_line(project, capsys, bad, 
     assert len(listed) == 2 and listed[1][:3] == ["inputs/human_study/v.csv", "3", kind]
     assert command(["study", "aggregate", "--methods", "ours,cogvideo", "--strict"]) == 2
     assert capsys.readouterr().err.startswith("error: inputs/human_study/v.csv: line 3: ")
+
+
+def test_notebook_5_takes_the_votes_about_its_own_films_methods_alone(project, capsys):
+    cells = json.loads((REPOSITORY / "notebooks" / "5_human_study.ipynb").read_text(encoding="utf-8"))["cells"]
+    answers = next("".join(cell["source"]) for cell in cells if cell["id"] == "answers")
+    write(project / "votes.csv", row("p1"), row("p2", b="cogvidoe"))
+    choices = {"responses": ["votes.csv"], "bootstrap": 100, "seed": 0, "max_failed": 0, "min_rt_ms": 0,
+               "one_side_p": 0, "careless": "flag"}
+    names = {"root": lambda: project, "out": project / "out", "choices": choices, "page": None, "aggregate": aggregate,
+             "Rule": Rule, "scenes": {"ocean": {"ours": b"", "cogvideo": b""}}, "display": print, "Markdown": str,
+             "markdown": markdown}
+    exec(answers, names)
+    assert "left out: votes.csv, line 3: condition_B 'cogvidoe' is not among the methods" in capsys.readouterr().out
+    pairs = [pair for entry in names["summary"]["questions"].values() for pair in entry["pairs"]]
+    assert {(pair["first"], pair["second"], pair["n"]) for pair in pairs if pair.get("n")} == {("ours", "cogvideo", 1)}
 
 
 def test_lines_are_the_files_own_even_after_a_field_of_several_lines(project):
@@ -103,7 +120,7 @@ NOT_READ = {
     "all malformed": (HEADER + "\n" + row(choice="C") + "\n" + row(choice="D")).encode(),
 }
 SAYS = {
-    "latin1": "line 2: not UTF-8 (byte 0xe9); save it as CSV UTF-8", "utf16": "line 1: not UTF-8",
+    "latin1": "line 2: not UTF-8 (byte 0xe9); save it as CSV UTF-8", "utf16": "saved as UTF-16; save it as CSV UTF-8",
     "empty": "empty;", "blank": "empty;", "missing": "no column choice;",
     "old page": "no column study, film_A, film_B; the header must be the page's one",
     "prose": "no column observer, session",
@@ -126,7 +143,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line_and_nothing_is_written(pro
 
 def test_a_file_that_is_not_there_or_given_twice_is_one_clear_line(project, capsys):
     assert command(["study", "aggregate", "none.csv"]) == 2
-    assert capsys.readouterr().err == "error: none.csv: No such file or directory; give a CSV file\n"
+    assert capsys.readouterr().err == "error: none.csv: no such file; give a CSV file\n"
     path = write(project / "v.csv", row())
     assert command(["study", "aggregate", str(path), str(project / "." / "v.csv")]) == 2
     assert "given twice" in capsys.readouterr().err

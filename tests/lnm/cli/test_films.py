@@ -56,7 +56,15 @@ def test_a_clip_is_learned_into_a_file_and_given_to_a_still(folder, base, capsys
                                        "is not here; give --checkpoint\n")
     assert main([*film, "--checkpoint", base]) == 0
     assert capsys.readouterr().out == f"film: {folder / 'film.gif'}\n"
-    assert video.read_frames(folder / "film.gif").shape == (4, 2 * SIZE, SIZE, 3)
+    plain = video.read_frames(folder / "film.gif")
+    assert plain.shape == (4, 2 * SIZE, SIZE, 3)
+    film += ["--checkpoint", base, "--set", "begin=flow", "--set", "strength=0.5"]
+    assert main(film) == 0
+    assert "begun from noise: --like CLIP" in capsys.readouterr().err
+    assert np.array_equal(video.read_frames(folder / "film.gif"), plain)
+    assert main([*film, "--like", "clip.mp4"]) == 0
+    assert "begun" not in capsys.readouterr().err
+    assert not np.array_equal(video.read_frames(folder / "film.gif"), plain)
     assert sorted(p.name for p in folder.iterdir() if p.name[0] == ".") == [], "nothing to resume is left"
 
 
@@ -161,11 +169,12 @@ def test_a_project_s_built_in_checkpoint_is_written_into_files_by_its_own_name(t
 
 
 def test_check_says_what_is_amiss_and_its_status_tells(folder, capsys):
-    assert main(["check", "clip.mp4", "still0.png", "--size", "64"]) in (0, 1)  # a drifting picture is a moving camera
+    # a drifting picture is a moving camera
+    assert main(["check", "clip.mp4", "still0.png", "--size", "64", "--no-forecast"]) in (0, 1)
     first = capsys.readouterr().out
     assert [line.split()[1] for line in first.splitlines() if line[:4].strip() in ("ok", "WARN")] == [
-        "length", "motion", "cuts", "camera", "still"]
-    assert main(["check", "clip.mp4", "white.png", "--end", "1"]) == 1
+        "length", "motion", "cuts", "camera", "still", "path", "offer"]
+    assert main(["check", "clip.mp4", "white.png", "--end", "1", "--no-forecast"]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "WARN length 8 frames" in said and "WARN still The still does not look like the clip" in said
 
@@ -173,8 +182,27 @@ def test_check_says_what_is_amiss_and_its_status_tells(folder, capsys):
 def test_check_of_a_good_clip_is_0(folder, monkeypatch, capsys):
     monkeypatch.setattr("lnm.preflight.check", lambda *a: {"ok": True, "findings": [
         {"name": "length", "ok": True, "say": "Long."}]})
-    assert main(["check", "clip.mp4"]) == 0
-    assert capsys.readouterr().out.split() == ["ok", "length", "Long."]
+    monkeypatch.setattr("lnm.camera.findings", lambda *a: [{"name": "path", "ok": True, "say": "None."}])
+    assert main(["check", "clip.mp4", "--no-forecast"]) == 0
+    assert capsys.readouterr().out.split() == ["ok", "length", "Long.", "ok", "path", "None."]
+
+
+def test_check_says_what_memory_and_time_it_will_take(folder, base, monkeypatch, capsys):
+    monkeypatch.setattr("lnm.preflight.check", lambda *a: {"ok": True, "findings": []})
+    monkeypatch.setattr("lnm.camera.findings", lambda *a: [])
+    words = ["check", "clip.mp4", "--checkpoint", base, "--size", str(SIZE), "--device", "cpu", "--set", "steps=70"]
+    assert main(words) == 0
+    memory, spent = " ".join(capsys.readouterr().out.split()).split(" ok time ")
+    assert memory.startswith("ok memory 0.0") and "GB at most on cpu (prepare 0.0" in memory
+    assert "for a fine-tune of 70 steps and about" in spent
+    monkeypatch.setattr("lnm.forecast.free_memory", lambda device: 1)
+    assert main(words) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("WARN memory") and said.endswith("try --memory low.") and "time" not in said
+    assert main([*words, "--checkpoint", "someone/model"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not forecast: checkpoint.name: someone/model is not in the cache" in said
+    assert main([*words, "--memory", "lower"]) == 2 and "--memory lower: choose auto or low" in capsys.readouterr().err
 
 
 def test_a_fine_tune_begins_from_many_clips_for_the_built_in_checkpoint_alone(project, monkeypatch, tmp_path):
@@ -224,3 +252,57 @@ def test_in_a_project_a_decoder_is_named_from_its_root(folder, base, monkeypatch
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
     assert options.defaults().sample.temporal_decoder == str(folder / "mine.safetensors")
+
+
+def test_a_longer_film_and_one_that_ends_on_a_second_still(folder, base, monkeypatch, capsys):
+    size = ["--size", str(SIZE), "--checkpoint", base]
+    assert main(["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", "--steps", "1", *size,
+                 *QUICK]) == 0
+    words = ["sample", "still0.png", "--temporal", "waves.safetensors", "--frames", "6", "--inference-steps", "1",
+             *size, "--set", "window=3"]
+    films = []
+    for given in ([], ["--set", "long=continue"], ["--set", "noise=shared"], ["--last-still", "white.png"]):
+        assert main([*words, "--out", "film.gif", *given]) == 0
+        films.append(video.read_frames(folder / "film.gif"))
+    assert len({film.tobytes() for film in films}) == 4 and all(len(film) == 6 for film in films)
+    capsys.readouterr()
+    for given, said in ((["--last-still", "none.png"], "--last-still: none.png does not exist"),
+                        (["--last-still", "."], "--last-still: . is a folder; give one image"),
+                        (["--set", "window_stride=4"], "window_stride 4: must be a whole number from 1 to 3"),
+                        (["--last-still", "white.png", "--frames", "1"], "last_image: frame 0 has a still already")):
+        assert main([*words, *given]) == 2
+        err = capsys.readouterr().err.splitlines()[-1]
+        assert err.startswith("error: ") and said in err, err
+    given = stand_in(monkeypatch)
+    assert main(["animate", "still0.png", "--like", "clip.mp4", "--prompt", "waves", "--frames", "96", "--last-still",
+                 "still1.png", "--set", "long=continue"]) == 0
+    assert (given["num_frames"], str(given["last_still"]), given["sample"].long) == (96, "still1.png", "continue")
+
+
+def test_a_crop_that_follows_its_subject_is_said_and_drawn(folder, base, monkeypatch, capsys):
+    frames = np.random.default_rng(0).integers(60, 100, (1, 96, 192, 1), np.uint8).repeat(32, 0).repeat(3, -1)
+    for t in range(32):
+        frames[t, 36 + t % 5:60 + t % 5, 16:40] = np.random.default_rng(1).integers(150, 256, (24, 24, 3))
+    video.write_frames(folder / "sheep", frames)
+    check = ["check", "sheep", "--fps", "8", "--size", "64", "--checkpoint", base, "--device", "cpu", "--no-forecast"]
+    monkeypatch.setenv("COLUMNS", "400")
+    main([*check, "--crop", "subject", "--sheet", "sheet.png"])
+    out, err = capsys.readouterr()
+    assert "The subject stays: crop [0, 0, 96, 96]" in out and "sheet.png\n" in err, out
+    sheet = video.read_image("sheet.png")
+    assert sheet.shape[0] > 96 and sheet.shape[1] > 4 * 192
+    assert (sheet == (255, 208, 0)).all(-1).sum() > 4 * 200, "the window in yellow"
+    main([*check, "--crop", "96,0,96,96", "--sheet", "sheet.png"])
+    assert "subject" not in capsys.readouterr().out
+    assert not np.array_equal(video.read_image("sheet.png"), sheet)
+    main([*check, "--sheet", "sheet.png"])
+    assert "subject" not in capsys.readouterr().out, "nothing was looked for, and the centre is drawn"
+
+
+def test_animate_hands_on_what_is_to_be_cut(folder, base, monkeypatch):
+    project(folder, base)
+    given = stand_in(monkeypatch)
+    words = ["animate", "still0.png", "--like", "clip.mp4", "--prompt", "waves"]
+    for text, crop in (("subject", "subject"), ("subject,40,40", ["subject", 40, 40]), ("0,8,40,40", [0, 8, 40, 40])):
+        assert main([*words, "--crop", text]) == 0 and given["crop"] == crop
+    assert main(words) == 0 and given["crop"] is None

@@ -70,8 +70,8 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(folder, base, monkeyp
 
 @pytest.mark.parametrize("more, message", [
     ([], "error: captions: 0.mp4 has none; add it to the file, or give a prompt"),
-    (["--captions", "none.csv"], "error: captions: none.csv: No such file or directory"),
-    (["--prompt", "x", "--clips", "nowhere"], "error: clips: nowhere does not exist"),
+    (["--captions", "none.csv"], "error: captions: none.csv: no such file"),
+    (["--prompt", "x", "--clips", "nowhere"], "error: --clips nowhere: no such folder"),
     (["--prompt", "x", "--out", "motion.mp4"], "error: --out motion.mp4: the name must end in .safetensors"),
     (["--prompt", "x", "--set", "stpes=3"], "error: stpes: unknown setting"),
     (["--prompt", "x", "--set", "holdout=0.99"], "error: holdout 0.99: of 3 clips none is left to train on")])
@@ -130,7 +130,7 @@ def test_an_interrupted_training_of_it_goes_on_to_the_same_bytes(folder, base, m
 
 
 @pytest.mark.parametrize("more, message", [
-    (["--clips", "nowhere"], "error: clips: nowhere does not exist"),
+    (["--clips", "nowhere"], "error: --clips nowhere: no such folder"),
     (["--out", "decoder.mp4"], "error: --out decoder.mp4: the name must end in .safetensors"),
     (["--size", "64x32"], "error: --size 64x32: a step sees a square; give its side, such as 128"),
     (["--set", "nosie=3"], "error: nosie: unknown setting"),

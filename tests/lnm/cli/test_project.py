@@ -32,7 +32,7 @@ def test_params_lists_checks_and_shows(project, capsys, monkeypatch):
     assert "finetune:\n" in shown and "prepare:" not in shown
     assert dict(line.split(maxsplit=1) for line in shown.splitlines()[1:-1])["steps"] == "10"
     assert main(["params", "show", "ocean", "--json"]) == 0
-    assert list(json.loads(out(capsys))) == ["prepare", "finetune", "sample", "evaluate"]
+    assert list(json.loads(out(capsys))) == ["prepare", "finetune", "sample", "rivals", "evaluate"]
     assert main(["params", "show", "ocean", "train"]) == 2
 
 
@@ -74,9 +74,11 @@ def test_lab_serves_the_whole_project_as_whoever_it_is_without_asking_for_news(p
     assert f"--ServerApp.root_dir={project}" in given["command"] and "--no-browser" in given["command"]
     assert ("--allow-root" in given["command"]) == allowed
     assert given["env"]["OMP_NUM_THREADS"] == "3" and "LNM_RESOLVED" not in given["env"]
+    assert "--LabApp.default_url=/lab/tree/notebooks/1_prepare.ipynb" in given["command"]
     settings = project / "build" / "jupyter" / "labconfig" / "page_config.json"
     assert given["env"]["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0] == str(project / "build" / "jupyter")
     assert json.loads(settings.read_text()) == {"disabledExtensions": {notebooks.NEWS: True}}
+    assert json.loads(settings.with_name("default_setting_overrides.json").read_text()) == notebooks.SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +190,7 @@ def test_repro_of_some_stages_is_dvc_s_with_the_record_kept(project, monkeypatch
     fine = SimpleNamespace(returncode=0)
     monkeypatch.setattr(repro.subprocess, "run", lambda command, cwd, stdout: given.append((command, stdout)) or fine)
     assert main(["repro", "--quiet", "footage"]) == 0 and main(["repro", "footage"]) == 0
-    assert given[0][0][1:] == ["-m", "dvc", "repro", "--quiet", "footage"]
+    assert given[0][0][1:] == ["-m", "dvc", "--wait-for-lock", "repro", "--quiet", "footage"]
     assert given[0][1] == subprocess.DEVNULL and given[1][1] is None
     monkeypatch.setattr(repro.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 255))
     assert main(["repro", "evaluate@ocean"]) == 1

@@ -23,7 +23,8 @@ def commands(command=None, path=("lnm",)):
 
 def test_there_are_these_commands_and_no_other():
     assert {" ".join(words[1:]) for words in commands()} == {
-        "animate", "finetune", "sample", "check", "doctor", "footage", "scenes", "repro", "score", "claims",
+        "animate", "finetune", "sample", "check", "doctor", "footage", "scenes", "repro", "fan-out", "rival",
+        "score", "claims", "ablation", "ablations",
         "checkpoint show", "checkpoint verify", "checkpoint train", "motion train",
         "motion clips", "motion decoder", "params show", "params check",
         "params videos", "params resolve", "params seal", "notebook run", "notebook code", "notebook lab",

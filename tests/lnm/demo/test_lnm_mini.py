@@ -10,7 +10,7 @@ import torch
 from benchmarks import checkpoint as card
 from eval.features.clip import Clip
 from lnm.checkpoint import open_checkpoint
-from lnm.workflow.params import root
+from lnm.project import root
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from lnm import video
 from lnm.checkpoint import open_checkpoint
 from lnm.decoder import save_decoder
 from lnm.errors import UserError
-from lnm.latents import load_latents
+from lnm.latents import decode, encode, load_latents
 from lnm.settings import Finetune, Sample, sample_of
 from lnm.stages import animate as stage
 from lnm.temporal_file import read_temporal
@@ -166,3 +166,23 @@ def test_bad_input_is_one_line_and_leaves_no_film(folder, still, like, changes, 
         lnm.animate(still, like=like, **{"out": "film.mp4"} | SMALL | changes)
     assert "\n" not in str(error.value) and "videos." not in str(error.value)
     assert not (folder / "film.mp4").exists() and not list(folder.glob("*.part"))
+
+
+def test_a_film_may_end_on_a_second_still(folder, monkeypatch):
+    plain = lnm.animate("still0.png", like="clip.mp4", fps=8, **SMALL)
+    ends = lnm.animate("still0.png", like="clip.mp4", fps=8, last_still="still1.png", **SMALL)
+    assert plain.temporal == ends.temporal and not np.array_equal(plain.frames, ends.frames)
+    again = lnm.animate("still0.png", like="clip.mp4", fps=8, **SMALL)
+    assert np.array_equal(again.frames, plain.frames), "a film of its own is kept beside the other"
+    vae = open_checkpoint(SMALL["checkpoint"]).vae
+    through = decode(vae, encode(vae, video.read_image(folder / "still1.png", SIZE)[None]))[0]
+    far = [np.abs(made.frames[-1].astype(int) - through).mean() for made in (ends, plain)]
+    assert far[0] < 0.5 and far[1] > 5, "the last frame is the still, as the autoencoder gives it back"
+    (folder / "text.png").write_text("x")
+    monkeypatch.setattr(stage, "finetune", lambda *a, **k: pytest.fail("trained first"))
+    for last, changes, said in (("none.png", {}, "last_still: none.png does not exist"),
+                                ("frames", {}, "last_still: frames is a folder; give one image"),
+                                ("text.png", {}, "text.png"),
+                                ("still1.png", {"num_frames": 1}, "num_frames: 1, and that is the still")):
+        with pytest.raises(UserError, match=said):
+            lnm.animate("still0.png", like="clip.mp4", fps=8, seed=7, last_still=last, **SMALL | changes)

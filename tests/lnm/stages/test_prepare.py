@@ -94,3 +94,73 @@ def test_what_cannot_be_prepared_is_one_line_and_leaves_nothing(tiny, clip, tmp_
 def test_what_was_not_prepared_is_one_line(tmp_path):
     with pytest.raises(UserError, match="prepare the clip first"):
         load_latents(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shaken(tmp_path_factory):
+    """40 frames of 96 x 96 pixels of a still picture: the camera pans 3 pixels a frame, then shakes by 2 pixels."""
+    import cv2
+
+    noise = cv2.GaussianBlur(np.random.default_rng(1).random((96, 160, 3)).astype(np.float32), (0, 0), 1.5)
+    wide = ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
+    at = [3 * i for i in range(12)] + [36 + 2 * (i % 2) for i in range(28)]
+    folder = tmp_path_factory.mktemp("shaken")
+    video.write_frames(folder, np.stack([wide[:, x:x + 96] for x in at]))
+    return folder
+
+
+def steadied(tiny, clip, out, **more):
+    facts = prepare(clip, out, fps=8, prompts=["waves"], checkpoint=str(tiny), size=64, device="cpu", name="sea",
+                    **more)
+    return facts, np.concatenate([video.read_frames(out / part) for part in ("train", "heldout")])
+
+
+def test_a_clip_is_taken_as_it_is_where_nothing_is_said_of_its_camera(tiny, shaken, tmp_path):
+    facts, frames = steadied(tiny, shaken, tmp_path)
+    assert np.array_equal(frames, video.read(shaken, 8, 64).frames) and "camera" not in facts
+
+
+def test_the_steadiest_part_of_a_clip_is_trained_on_and_held_out(tiny, shaken, tmp_path):
+    facts, frames = steadied(tiny, shaken, tmp_path, moving="segment", segment=20)
+    start, end = facts["camera"]["frames"]
+    assert start >= 11 and end - start == len(frames) >= 20
+    assert np.array_equal(frames, video.read(shaken, 8, 64).frames[start:end])
+    with pytest.raises(UserError, match="videos.sea: no shot has the 41 frames .* the longest has 40"):
+        steadied(tiny, shaken, tmp_path, moving="segment", segment=41)
+
+
+def test_a_stabilised_clip_stands_still_at_the_size_asked_for(tiny, shaken, tmp_path):
+    before = video.read(shaken, 8, 64, start=1.5).frames
+    facts, frames = steadied(tiny, shaken, tmp_path, moving="stabilise", start=1.5)
+    assert frames.shape == (28, 64, 64, 3) and 0.8 < facts["camera"]["remains"] < 1
+    change = [np.abs(np.diff(film.astype(float), axis=0)).mean() for film in (before, frames)]
+    assert change[1] < 0.25 * change[0]
+    with pytest.raises(UserError, match="videos.sea: stabilised, .* % of the picture would remain"):
+        steadied(tiny, shaken, tmp_path, moving="stabilise", end=1.5, max_frames=12, crop=[0, 0, 64, 64])
+
+
+def test_a_still_camera_is_left_as_it_is(tiny, shaken, tmp_path):
+    frames = np.repeat(video.read(shaken, 8).frames[:1], 12, 0)
+    video.write_frames(tmp_path / "still", frames)
+    facts, got = steadied(tiny, tmp_path / "still", tmp_path / "out", moving="stabilise")
+    assert np.array_equal(got, video.read(tmp_path / "still", 8, 64).frames)
+    assert facts["camera"] == {"done": "nothing: the camera stands still"}
+
+
+def test_a_moving_camera_can_be_refused(tiny, shaken, tmp_path):
+    with pytest.raises(UserError, match="videos.sea: The camera seems to move .* set prepare.camera to stabilise"):
+        steadied(tiny, shaken, tmp_path, moving="refuse")
+    assert not (tmp_path / "clip.json").exists()
+
+
+def test_a_still_of_its_own_takes_the_clip_s_colours_where_that_is_asked(tiny, clip, tmp_path):
+    from lnm.likeness import match_colours
+
+    Image.fromarray(np.full((50, 80, 3), 99, np.uint8)).save(tmp_path / "still.png")
+    common = {"fps": 8, "prompts": ["waves"], "checkpoint": str(tiny), "size": SIZE, "device": "cpu"}
+    prepare(clip, tmp_path / "out", still=tmp_path / "still.png", match_colours=True, **common)
+    asked = match_colours(np.full((SIZE, SIZE, 3), 99, np.uint8), video.read_frames(tmp_path / "out" / "train"))
+    got = video.read_image(tmp_path / "out" / "still.png")
+    assert np.array_equal(got, asked) and not (got == 99).all()
+    prepare(clip, tmp_path / "own", match_colours=True, **common)
+    assert np.array_equal(video.read_image(tmp_path / "own" / "still.png"), video.read(clip, 8, SIZE).frames[12])

@@ -14,12 +14,14 @@ from lnm.checkpoint import open_checkpoint
 from lnm.decoder import save_decoder
 from lnm.errors import UserError
 from lnm.files import sha256
-from lnm.latents import load_latents
+from lnm.flow import carried, played
+from lnm.latents import encode, load_latents
 from lnm.pipeline import LateNtMoviesPipeline, to_uint8
 from lnm.schedulers import make_scheduler
 from lnm.settings import Sample
 from lnm.stages.finetune import finetune
 from lnm.stages.sample import film_seed, sample_films
+from lnm.unet import UNetPseudo3DConditionModel
 
 SETTINGS = Sample(num_frames=4, num_inference_steps=2, seeds=2)
 
@@ -83,6 +85,35 @@ def test_layers_from_the_identity_are_sampled_where_the_fine_tune_left_them(tiny
     arm = video.read_frames(tmp_path / "films" / "identity" / "seed_0")
     assert np.array_equal(arm, video.read_frames(tmp_path / "alone" / "ours" / "seed_0"))
     assert not np.array_equal(arm, video.read_frames(tmp_path / "films" / "ours" / "seed_0"))
+
+
+def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_stand_beside_them(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    settings = SETTINGS.model_copy(update={"num_inference_steps": 4, "begin": "flow", "strength": 0.5,
+                                           "condition": "video"})
+    note = sample_films(prepared, temporal, tmp_path / "flow", settings=settings, checkpoint=str(checkpoint))
+    plain = sample_films(prepared, temporal, tmp_path / "noise", checkpoint=str(checkpoint),
+                         settings=settings.model_copy(update={"begin": "noise"}))
+    assert note["methods"] == ["ours", "from_noise", "frame_by_frame"]
+    assert [note[k] for k in ("begin", "strength", "condition", "steps_taken")] == ["flow", 0.5, "video", 2]
+    assert plain["methods"] == ["ours", "frame_by_frame"] and "begin" not in plain
+    assert note["clusters"] == {"ours": ["fine-tune 1"] * 2, "from_noise": ["fine-tune 1"] * 2}
+
+    def film(run, method, k):
+        return video.read_frames(tmp_path / run / method / f"seed_{k}")
+
+    pipe = LateNtMoviesPipeline.from_pretrained(checkpoint, temporal=temporal)
+    pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
+    picture, clip = video.read_image(prepared / "still.png"), video.read_frames(prepared / "train")
+    for k in range(2):
+        assert np.array_equal(film("flow", "from_noise", k), film("noise", "ours", k))
+        moved = np.stack(list(carried(picture, played(picture, clip, 4, k))))
+        want = pipe(image_latents=load_latents(prepared)["still"], prompt="ocean waves", fps=8.0,
+                    video_latents=encode(pipe.vae, moved).movedim(0, 1)[None],
+                    generator=torch.Generator().manual_seed(film_seed(0, k)), output_type="uint8",
+                    **settings.film(begun=True))
+        assert np.array_equal(film("flow", "ours", k), want.frames[0]) and not np.array_equal(
+            film("flow", "ours", k), film("flow", "from_noise", k))
 
 
 def test_films_are_shared_out_among_the_fine_tunes_in_turn(tiny, tmp_path):
@@ -156,7 +187,62 @@ def test_a_temporal_file_of_another_checkpoint_is_one_line(tiny, tmp_path):
     other = write_tiny_checkpoint(tmp_path / "other", block_out_channels=(16, 24))
     with pytest.raises(UserError):
         sample_films(tiny[1], tiny[2], tmp_path / "out", settings=SETTINGS, checkpoint=str(other), methods=("ours",))
-    with pytest.raises(UserError, match="no such file; run the fine-tune first"):
+    with pytest.raises(UserError, match="no such file; run the fine-tune again"):
         sample_films(tiny[1], tmp_path / "none.safetensors", tmp_path / "out", settings=SETTINGS,
                      checkpoint=str(tiny[0]))
     assert not (tmp_path / "out").exists()
+
+
+def test_there_is_one_u_net_whatever_is_filmed_and_each_film_is_its_layers_own(tiny, tmp_path, monkeypatch):
+    checkpoint, prepared, temporal = tiny
+    home = tmp_path / "finetune"
+    (home / "identity").mkdir(parents=True)
+    shutil.copy(temporal, home / "temporal.safetensors")
+    finetune(prepared, home / "identity", tmp_path / "store",
+             **tiny_finetune(checkpoint, mask_value=0, steps=2, learning_rate=3e-3))
+    settings = SETTINGS.model_copy(update={"seeds": 1})
+    each = {"ours": home / "temporal.safetensors", "identity": home / "identity" / "temporal.safetensors"}
+    for method, file in each.items():  # alone
+        shutil.copytree(home / "identity" if method == "identity" else home, tmp_path / f"{method}_alone")
+        shutil.rmtree(tmp_path / f"{method}_alone" / "identity", ignore_errors=True)
+        sample_films(prepared, tmp_path / f"{method}_alone" / file.name, tmp_path / method, settings=settings,
+                     checkpoint=str(checkpoint), methods=("ours",))
+
+    inflated, how = UNetPseudo3DConditionModel.from_unet2d, []
+    monkeypatch.setattr(UNetPseudo3DConditionModel, "from_unet2d",
+                        lambda unet, **given: how.append(given["in_place"]) or inflated(unet, **given))
+    note = sample_films(prepared, each["ours"], tmp_path / "films", settings=settings, checkpoint=str(checkpoint))
+    assert note["methods"] == ["ours", "identity", "frame_by_frame"] and "dtype" not in note
+    assert how == [True], "inflated once, in place"
+    for method in each:
+        film = video.read_frames(tmp_path / "films" / method / "seed_0")
+        assert np.array_equal(film, video.read_frames(tmp_path / method / "ours" / "seed_0"))
+
+
+def test_films_in_half_precision_are_much_the_same_and_say_so(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    films = []
+    for dtype in ("auto", "bf16"):
+        settings = SETTINGS.model_copy(update={"seeds": 1, "dtype": dtype})
+        note = sample_films(prepared, temporal, tmp_path / dtype, settings=settings, checkpoint=str(checkpoint),
+                            methods=("ours",))
+        films.append(video.read_frames(tmp_path / dtype / "ours" / "seed_0").astype(float))
+    assert note["dtype"] == "bfloat16"
+    difference = np.abs(films[0] - films[1])
+    assert 0 < difference.mean() < 3
+
+
+def test_a_film_longer_than_a_window_says_how_it_was_made(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    frames = {}
+    for long in ("windows", "continue"):
+        settings = Sample(num_frames=6, window=4, window_stride=2, long=long, num_inference_steps=2, seeds=1)
+        note = sample_films(prepared, temporal, tmp_path / long, settings=settings, checkpoint=str(checkpoint),
+                            methods=("ours",))
+        assert (note["num_frames"], note["long"], note["window"], note["window_stride"]) == (6, long, 4, 2)
+        frames[long] = video.read_frames(tmp_path / long / "ours" / "seed_0")
+        assert len(frames[long]) == 6
+    assert not np.array_equal(*frames.values())
+    note = sample_films(prepared, temporal, tmp_path / "short", settings=SETTINGS.model_copy(update={"window": 4}),
+                        checkpoint=str(checkpoint), methods=("ours",))
+    assert not {"long", "window", "window_stride", "noise", "last_still"} & set(note), "a film of one window"

@@ -11,19 +11,23 @@ from small_notebook import write_notebook
 from lnm.workflow import code
 
 NOTEBOOKS = {path.stem: path for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
-EVERY = "lnm lnm.errors lnm.files lnm.video lnm.workflow"
-STAGE = f"{EVERY} lnm.checkpoint lnm.devices lnm.latents lnm.stages lnm.workflow.choices"
-UNET = "lnm.pseudo3d lnm.unet"
-MODEL = f"{UNET} lnm.checkpoint lnm.hub lnm.latents lnm.model lnm.schedulers lnm.temporal_file"
-PIPELINE = f"{MODEL} lnm.arguments lnm.decoder lnm.images lnm.pipeline"
+EVERY = "lnm lnm.colours lnm.errors lnm.files lnm.project lnm.video lnm.workflow"
+STAGE = f"{EVERY} lnm.checkpoint lnm.devices lnm.latents lnm.stages lnm.tensors lnm.weights lnm.workflow.choices"
+UNET = "lnm.lora lnm.pseudo3d lnm.unet"
+MODEL = f"""{UNET} lnm.checkpoint lnm.hub lnm.latents lnm.model lnm.schedulers lnm.temporal_file lnm.tensors
+            lnm.weights"""
+PIPELINE = f"{MODEL} lnm.arguments lnm.decoder lnm.denoising lnm.images lnm.pipeline lnm.windows"
+TRAINING = "lnm.training lnm.batches lnm.lion lnm.precision lnm.resume lnm.runs lnm.validation"
 EVAL = f"{EVERY} eval"
 READ = "eval.films eval.films.read"
+SAMPLED = "eval.films.sampled"
 INTERVALS = "eval.statistics eval.statistics.blocks eval.statistics.intervals eval.statistics.small"
 NETWORKS = """eval.features eval.features.cache eval.features.clip eval.features.devices eval.features.i3d
               eval.features.inception eval.metrics eval.metrics.clip eval.metrics.copying eval.metrics.frechet
-              eval.registry"""
-SCORES = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.films.baselines eval.films.controls eval.metrics.fidelity
-             eval.metrics.film eval.metrics.flags eval.metrics.motion eval.records eval.records.video
+              eval.registry eval.features.weights"""
+SCORES = f"""{EVAL} {READ} {SAMPLED} {INTERVALS} {NETWORKS} eval.films.baselines eval.films.controls
+             lnm.flow eval.metrics.fidelity eval.metrics.film eval.metrics.flags eval.metrics.motion eval.records
+             eval.records.material eval.records.video
              eval.features.flow eval.features.lpips eval.features.once eval.metrics.coverage eval.metrics.dynamics
              eval.metrics.patches eval.metrics.reference eval.metrics.suite
              eval.statistics.paired eval.statistics.permutation"""
@@ -34,9 +38,9 @@ VOTES = f"""{EVAL} {READ} {INTERVALS} eval.films.mp4 eval.records eval.records.o
             eval.statistics.power eval.study eval.study.aggregate
             eval.records.markdown eval.study.films eval.study.form eval.study.page eval.study.sieve eval.study.simulate
             eval.study.text eval.study.vote eval.study.votes"""
-CLAIMS = f"""{EVAL} {READ} {INTERVALS} {NETWORKS} eval.claims eval.claims.conformance eval.claims.finding
+CLAIMS = f"""{EVAL} {READ} {SAMPLED} {INTERVALS} {NETWORKS} eval.claims eval.claims.conformance eval.claims.finding
              eval.claims.ledger eval.claims.measurements eval.claims.records eval.claims.settings eval.claims.spread
-             eval.claims.text eval.films.baselines eval.records eval.records.run eval.films.controls
+             eval.claims.text eval.films.baselines lnm.flow eval.records eval.records.run eval.films.controls
              eval.features.flow eval.features.once eval.records.markdown eval.records.opponents
              eval.metrics.flags eval.metrics.motion eval.statistics.crossed eval.statistics.paired
              eval.statistics.permutation eval.statistics.proportions"""
@@ -46,17 +50,26 @@ PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.fi
             eval.publish.nearest eval.publish.ranking eval.publish.report eval.publish.report_cells
             eval.publish.report_films eval.publish.report_first eval.publish.report_provenance
             eval.publish.report_tables eval.publish.table1 eval.publish.table1_notes eval.publish.votes
-            eval.records.markdown eval.records.published eval.study eval.study.form lnm.workflow.commit"""
+            eval.records.latex eval.records.markdown eval.records.published eval.study eval.study.form
+            lnm.workflow.commit"""
+ARM = """lnm.ablations lnm.ablations.arms lnm.ablations.layers lnm.ablations.loss lnm.flow lnm.stages.ablation
+         lnm.stages.kept lnm.stages.sample"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
-    "1_prepare": f"{STAGE} lnm.preflight lnm.prompts lnm.stages.prepare",
-    "2_finetune": f"{STAGE} {MODEL} lnm.training lnm.batches lnm.resume lnm.runs lnm.validation lnm.stages.finetune",
-    "3_sample": f"{STAGE} {PIPELINE} lnm.stages.sample",
+    "1_prepare": f"{STAGE} lnm.camera lnm.flow lnm.likeness lnm.preflight lnm.prompts lnm.stages.prepare lnm.subject",
+    "2_finetune": f"{STAGE} {MODEL} {TRAINING} lnm.stages.finetune",
+    "3_sample": f"{STAGE} {PIPELINE} lnm.flow lnm.player lnm.stages.kept lnm.stages.sample",
     "4_evaluate": f"{SCORES} {LOOK} eval.publish.figures.motion eval.publish.figures.vectors eval.publish.formats "
-                  "eval.records.run lnm.workflow.choices",
+                  "lnm.workflow.choices",
     "5_human_study": f"{VOTES} {LOOK} eval.publish.figures.study lnm.workflow.choices",
     "6_paper": f"{PAPER} {PIPELINE} lnm.describe lnm.workflow.choices",
     "audit": CLAIMS,
+    "rivals": f"{STAGE} {PIPELINE} {TRAINING} lnm.rivals lnm.rivals.animatediff lnm.rivals.dreamix lnm.rivals.methods "
+              "lnm.rivals.tune_a_video lnm.rivals.unet lnm.flow lnm.stages.kept lnm.stages.rivals lnm.stages.sample",
+    "ablations": f"""{STAGE} {PIPELINE} {TRAINING} {ARM} {EVAL} {LOOK} lnm.ablations.plan eval.features
+                 eval.features.flow eval.features.once eval.features.weights eval.metrics eval.metrics.motion
+                 eval.publish.figures.ablations eval.records eval.records.ablations eval.records.markdown eval.registry
+                 eval.statistics eval.statistics.many_to_one""",
 }
 
 
@@ -141,6 +154,7 @@ def copy(tmp_path_factory):
 
 
 SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
+FILMING = {"3_sample", "6_paper", "rivals", "ablations"}
 
 
 @pytest.mark.parametrize(
@@ -155,17 +169,28 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("lnm/workflow/reproduce.py", set()),
         ("lnm/cli/films.py", set()),
         ("eval/cli.py", set()),
-        ("lnm/stages/sample.py", {"3_sample"}),
+        ("lnm/stages/sample.py", {"3_sample", "rivals", "ablations"}),
+        ("lnm/stages/rivals.py", {"rivals"}),
+        ("lnm/rivals/animatediff.py", {"rivals"}),
+        ("lnm/ablations/layers.py", {"ablations"}),
+        ("eval/records/ablations.py", {"ablations"}),
         ("lnm/describe.py", {"6_paper"}),
-        ("lnm/training.py", {"2_finetune"}),
-        ("lnm/batches.py", {"2_finetune"}),
+        ("lnm/training.py", {"2_finetune", "rivals", "ablations"}),
+        ("lnm/batches.py", {"2_finetune", "rivals", "ablations"}),
         ("lnm/motion.py", set()),
         ("lnm/clips.py", set()),
-        ("lnm/decoder.py", {"3_sample", "6_paper"}),  # how films are decoded: no fine-tune runs again
+        ("lnm/decoder.py", FILMING),  # how films are decoded: no fine-tune runs again
         ("lnm/decoder_training.py", set()),
-        ("lnm/pipeline.py", {"3_sample", "6_paper"}),  # how films are sampled: no fine-tune runs again
+        ("lnm/pipeline.py", FILMING),  # how films are sampled: no fine-tune runs again
+        ("lnm/denoising.py", FILMING),
+        ("lnm/windows.py", FILMING),
         ("lnm/stages/preview.py", set()),
+        ("lnm/player.py", {"3_sample"}),
+        ("lnm/player.html", {"3_sample"}),
+        ("lnm/workflow/live.py", set()),
         ("lnm/preflight.py", {"1_prepare"}),
+        ("lnm/camera.py", {"1_prepare"}),
+        ("lnm/subject.py", {"1_prepare"}),
         ("eval/publish/report.py", {"6_paper"}),
         ("eval/publish/templates/report.html", {"6_paper"}),
         ("eval/publish/templates/report.js", {"6_paper"}),
@@ -175,7 +200,7 @@ SCORING = {"4_evaluate", "5_human_study", "6_paper", "audit"}
         ("eval/study/text.py", {"5_human_study"}),
         ("eval/claims/settings.py", {"6_paper", "audit"}),
         ("eval/publish/figures/films.py", {"6_paper"}),
-        ("eval/publish/figures/style.py", {"4_evaluate", "5_human_study", "6_paper"}),
+        ("eval/publish/figures/style.py", {"4_evaluate", "5_human_study", "6_paper", "ablations"}),
         ("eval/metrics/flags.py", {"4_evaluate", "6_paper", "audit"}),
         ("eval/statistics/intervals.py", SCORING),
     ],
@@ -188,3 +213,23 @@ def test_an_edit_reruns_what_runs_the_code_and_no_fine_tune_else(copy, edited, r
     after = {path.stem: code.code(path) for path in (folder / "notebooks").glob("*.ipynb")}
     path.write_text(text)
     assert {name for name in after if after[name] != before[name]} == rerun
+
+
+def test_an_arm_of_the_ablations_hangs_on_how_it_is_trained_and_filmed_not_on_how_it_is_measured(project):
+    shutil.copytree(REPOSITORY / "lnm", project / "lnm", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "eval", project / "eval", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def arm():
+        (written,) = code.write_code(project)  # of a project without notebooks
+        return written.read_text()
+
+    before = arm()
+    behind = {line.split()[1] for line in before.split("\n\n")[0].splitlines()}
+    assert behind == set(f"{PIPELINE} {TRAINING} {ARM} lnm lnm.colours lnm.devices lnm.errors lnm.files lnm.stages "
+                         "lnm.video".split())
+    for edited, differs in (("eval/records/ablations.py", False), ("lnm/ablations/plan.py", False),
+                            ("lnm/ablations/layers.py", True), ("lnm/validation.py", True)):
+        text = (project / edited).read_text()
+        (project / edited).write_text(text + "\nEDITED = 1\n")
+        assert (arm() != before) == differs, edited
+        (project / edited).write_text(text)

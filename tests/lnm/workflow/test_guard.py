@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import REPOSITORY
 from small_notebook import write_notebook
@@ -44,3 +45,26 @@ def test_a_sigkill_of_the_runner_or_of_dvc_ends_the_kernel(project, victim):
     assert wait(lambda: gone(kernel) and gone(running))
     process.kill()
     process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_a_command_that_runs_no_notebook_ends_with_its_dvc_too(project, shell):
+    """It is stopped as it is about to write (tests/injected/): it would be there for ever."""
+    command = f"{sys.executable} -m lnm params resolve ocean"
+    starter = ("import os, subprocess; "
+               f"subprocess.run([{shell!r}, '-c', {command!r}], env=dict(os.environ, DVC_STAGE='n'))")
+    environment = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"} | {
+        "PYTHONPATH": f"{REPOSITORY / 'tests' / 'injected'}:{REPOSITORY}", "FAULTS_WHO": "command",
+        "FAULTS_ROOT": str(project.resolve()), "FAULTS_JOURNAL": str(project / "journal"), "FAULTS_STOP": "1"}
+    process = subprocess.Popen([sys.executable, "-c", starter], env=environment, stderr=subprocess.DEVNULL)
+    journal = project / "journal.command"
+    assert wait(lambda: journal.exists() and journal.read_text().endswith("stopped\n"))
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert "resolve" in " ".join(below[-1].cmdline())
+    process.kill()
+    process.wait()
+    alive = psutil.wait_procs(below, timeout=20)[1]
+    for one in alive:
+        one.kill()
+    assert not alive

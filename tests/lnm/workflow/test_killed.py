@@ -1,109 +1,85 @@
-"""The pipeline interrupted, and side by side: a fine-tune killed by SIGKILL, whoever is hit, and run again gives the
-bytes of one that was left alone; videos that run at the same time keep out of each other's way."""
+"""The pipeline interrupted, and side by side: a stage killed by SIGKILL at any moment, whoever is hit, and run again
+gives the bytes of one that was left alone, and goes on from its checkpoint; results deleted by hand come again; videos
+that run at the same time keep out of each other's way. More kills, of every stage: `make faults`."""
 
 import io
 import os
+import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
-from conftest import REPOSITORY
-from tiny import SIZE, write_tiny_checkpoint
+from faults import Faults, finish, forget, record, start, write_project
 
-from lnm import video
 from lnm.workflow.reproduce import Pipeline
 
-
-def start(project, *words):
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    env.pop("PYTHONPATH", None)
-    return subprocess.Popen(words, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)
-
-
-def dvc(project, *words):
-    return start(project, sys.executable, "-m", "dvc", "repro", "--single-item", *words)
-
-
-def finish(process):
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
+PARAMS = """\
+size: 32
+device: cpu
+checkpoint: {name: checkpoints/lnm-mini, clip: null}
+finetune: {steps: 20, frames: 3, preview_every: 0, checkpoint_every: 4, seeds: 2}
+sample: {num_frames: 4, num_inference_steps: 1, seeds: 1}
+rivals: {methods: [animatediff, dreamix], videos: all, films: 1, steps: 8}
+videos:
+  drift: {path: inputs/drift, fps: 8, prompts: [waves]}
+  slow: {path: inputs/drift, fps: 4, prompts: [waves]}
+"""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The pipeline itself, on a tiny checkpoint, up to and without the fine-tune."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("lnm", "eval", "notebooks"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPOSITORY / "dvc.yaml", folder)
-    write_tiny_checkpoint(folder / "checkpoints" / "lnm-mini")
-    for name in ("checkpoints/lnm-mini-clip", "checkpoints/lnm-mini-motion", "checkpoints/lnm-mini-decoder", "footage",
-                 "weights", "data"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "empty").touch()
-    picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    video.write_frames(folder / "inputs" / "drift", np.stack([np.roll(picture, i, 1) for i in range(16)]))
-    (folder / "params.yaml").write_text(
-        f"size: {SIZE}\ndevice: cpu\ncheckpoint: {{name: checkpoints/lnm-mini, clip: null}}\n"
-        "finetune: {steps: 120, frames: 3, preview_every: 0, checkpoint_every: 5}\n"
-        "videos:\n  drift: {path: inputs/drift, fps: 8, prompts: [waves]}\n"
-        "  slow: {path: inputs/drift, fps: 4, prompts: [waves]}\n")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
-    for stage in ("code", "resolve@drift", "prepare@drift"):
-        finish(dvc(folder, stage))
+    folder = write_project(tmp_path_factory.mktemp("project") / "project", PARAMS)
+    finish(start(folder, "code", "resolve@drift", "prepare@drift"))
     return folder
 
 
-def outputs(project):
-    out = project / "results" / "drift" / "finetune"
-    return (out / "temporal.safetensors").read_bytes(), (out / "log.csv").read_bytes()
-
-
 @pytest.fixture(scope="module")
-def whole(project):
-    finish(dvc(project, "finetune@drift"))
-    return outputs(project)
+def faults(project):
+    """What the stages that train give when they are left alone."""
+    faults = Faults(project)
+    for stage in ("finetune@drift", "rivals@drift"):
+        faults.leave_alone(stage)
+    return faults
+
+
+# The moments, each just before it happens: a line of the log in the first fine-tune, one in the second, the second's
+# temporal file; the first rival's film.
+KILLS = [("finetune@drift", "dvc", "append .*log.csv", 11, (40, 8, 32)),
+         ("finetune@drift", "kernel", "append .*log.csv", 27, (40, 24, 16)),
+         ("finetune@drift", "group", "os.rename .*temporal.safetensors", 2, (40, 40, 0)),
+         ("rivals@drift", "runner", "os.rename .*film.mp4", 1, (16, 8, 8))]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
-@pytest.mark.parametrize("victim", ["dvc", "papermill", "group"])
-def test_killed_and_resumed_gives_the_same_bytes(project, whole, victim):
-    shutil.rmtree(project / "store", ignore_errors=True)
-    process = dvc(project, "--force", "finetune@drift")
-    checkpoints = (project / "store").rglob
-    deadline = time.monotonic() + 200
-    while not list(checkpoints("checkpoint.safetensors")):
-        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
-        time.sleep(0.1)
-    family = psutil.Process(process.pid).children(recursive=True)
-    if victim == "group":
-        os.killpg(process.pid, signal.SIGKILL)
-    elif victim == "dvc":
-        process.kill()
-    else:
-        next(p for p in family if "notebook" in p.cmdline()).kill()
-    process.communicate(timeout=60)
-    gone, alive = psutil.wait_procs(family, timeout=20)
-    assert not alive, f"went on alone: {[p.cmdline() for p in alive]}"
-    assert not (project / "results" / "drift" / "finetune" / "temporal.safetensors").exists()
-    assert list(checkpoints("checkpoint.safetensors"))
-    rwlock = project / ".dvc" / "tmp" / "rwlock"
-    if rwlock.exists() and not rwlock.stat().st_size:
-        rwlock.unlink()  # as make does
-    finish(dvc(project, "--force", "finetune@drift"))
-    assert outputs(project) == whole
+@pytest.mark.parametrize("stage, victim, moment, number, steps", KILLS)
+def test_killed_and_run_again_goes_on_to_the_same_bytes(project, faults, stage, victim, moment, number, steps):
+    """steps: of the whole stage, kept by checkpoints at the kill, taken after it."""
+    events = [k for k, line in enumerate(faults.whole[stage]["kernel"], 1) if re.match(moment, line)]
+    row = faults.kill(stage, victim, events[number - 1])
+    assert not row.failed, row
+    assert row.work["steps"] == [*steps]
 
 
-def test_videos_side_by_side_wait_for_each_other(project, whole, monkeypatch):
+def test_results_deleted_by_hand_come_again(project, faults):
+    """From DVC's cache; and where that is gone as well, by the stage itself."""
+    cache = project / ".dvc" / "cache"
+    stage, results = "finetune@drift", project / "results" / "drift"
+    outs = faults.outs[stage]
+    whole = (results / "finetune" / "temporal.safetensors").read_bytes()
+    for cached in (True, False):
+        shutil.rmtree(results / "finetune")
+        if not cached:
+            cache.rename(cache.with_name("away"))
+            forget(project, stage)
+        finish(start(project, stage))
+        assert (results / "finetune" / "temporal.safetensors").read_bytes() == whole and record(project, stage) == outs
+    shutil.copytree(cache.with_name("away"), cache, dirs_exist_ok=True)  # what other stages have there
+
+
+def test_videos_side_by_side_wait_for_each_other(project, faults, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     said = io.StringIO()
@@ -114,4 +90,4 @@ def test_videos_side_by_side_wait_for_each_other(project, whole, monkeypatch):
     assert "up to date" in told["drift", "prepare"] and " s " in told["slow", "prepare"]
     assert "Running stage 'prepare@slow'" in (project / "build" / "logs" / "slow.log").read_text()
     assert (project / "results" / "slow" / "prepare" / "latents.safetensors").exists()
-    assert finish(dvc(project, "prepare@slow", "finetune@drift")).count("didn't change") == 2
+    assert finish(start(project, "prepare@slow", "finetune@drift")).count("didn't change") == 2

@@ -5,8 +5,9 @@ from conftest import REPOSITORY
 from edited import edit
 
 from lnm.errors import UserError
+from lnm.project import STAGES, root
 from lnm.settings import finetune_of
-from lnm.workflow.params import STAGES, load, root
+from lnm.workflow.params import load
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ from lnm.workflow.params import STAGES, load, root
         ("videos:", "finetune:\nvideos:", "finetune: should be a section of keys and values; got null"),
         ("videos:", "sample: {first_frame: fixed}\nvideos:", "sample.first_frame: should be 'free' or 'clamp'"),
         ("videos:", "size: 100\nvideos:", "size: should be a multiple of 8; got 100"),
-        ("fps: 8", "fps: 8, crop: [0, 0, 9]", "videos.ocean.crop: list should have at least 4 items"),
+        ("fps: 8", "fps: 8, crop: [0, 0, 9]", "videos.ocean.crop: should be [x, y, width, height], subject or"),
         ("fps: 8", "fps: 8, start: 3, end: 2", "videos.ocean: end must come after start"),
         ("videos:", "videos: [", "line 3 "),
         ("videos:", "seed: 0\nseed: 1\nvideos:", 'line 2 found duplicate key "seed"'),
@@ -68,6 +69,12 @@ def test_the_project_s_fine_tune_is_what_lnm_mini_gets_without_a_project():
     ours, alone = load(REPOSITORY / "params.yaml").finetune, finetune_of("lnm-mini")
     apart = {"preview_every", "identity_steps", "seeds"}  # what the report shows beside the films
     assert ours.model_dump(exclude=apart) == alone.model_dump(exclude=apart)
+
+
+def test_the_project_s_films_are_four_of_two_fine_tunes_each():
+    ours = load(REPOSITORY / "params.yaml")
+    fine_tunes, films = ours.finetune.seeds, ours.sample.seeds
+    assert fine_tunes >= 2 and films >= 4 and films >= 2 * fine_tunes, "else no number says what another one would give"
 
 
 def test_the_paper_s_setting_is_the_paper_s():

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import PARAMS, REPOSITORY
 
-from lnm.workflow.params import STAGES, load
+from lnm.project import NOTEBOOKS, STAGES
+from lnm.workflow.params import load
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +50,22 @@ def test_every_video_has_its_own_stages(pipeline):
 
 
 def test_the_stages_of_a_video_follow_each_other_and_need_no_other_video(pipeline):
-    order = ["resolve", *STAGES]
-    for later, earlier in zip(order[1:], order, strict=False):
-        assert f"{earlier}@ocean" in needs(pipeline, f"{later}@ocean")
+    for order in (["resolve", "prepare", "finetune", "sample", "evaluate"], ["prepare", "rivals", "evaluate"]):
+        for later, earlier in zip(order[1:], order, strict=False):
+            assert f"{earlier}@ocean" in needs(pipeline, f"{later}@ocean")
+    assert not {"finetune@ocean", "sample@ocean"} & needs(pipeline, "rivals@ocean"), "they are trained by themselves"
     assert not any(name.endswith("@rain") for name in needs(pipeline, "evaluate@ocean"))
 
 
 def test_the_paper_waits_for_every_video_s_evaluation(pipeline):
     assert {"evaluate@ocean", "evaluate@rain"} <= needs(pipeline, "paper")
+
+
+def test_whoever_reads_the_ledger_waits_for_the_votes_the_checks_and_the_films(pipeline):
+    stages, _ = pipeline
+    for name in ("audit", "paper"):
+        assert {"human_study", "conformance", "evaluate@ocean", "evaluate@rain"} <= needs(pipeline, name), name
+        assert {"claims.yaml", "params.paper.yaml"} <= set(paths(stages[name].deps)), name
 
 
 def test_training_depends_on_its_own_choices_and_code_alone(pipeline):
@@ -66,7 +75,7 @@ def test_training_depends_on_its_own_choices_and_code_alone(pipeline):
             f"results/ocean/prepare/{name}" for name in ("latents.safetensors", "prompts.json", "clip.json"))]
     for stage in STAGES:
         own = [path for path in paths(stages[f"{stage}@ocean"].deps) if path.startswith("build/")]
-        assert [Path(path).stem for path in own] == [f"{STAGES.index(stage) + 1}_{stage}", stage]
+        assert [Path(path).stem for path in own] == [NOTEBOOKS[stage], stage]
 
 
 def test_only_resolve_reads_params_yaml_and_it_does_so_always(pipeline):

@@ -3,11 +3,12 @@
 import subprocess
 
 import pytest
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from filelock import FileLock
 from ruamel.yaml import YAML
 
 from lnm.errors import UserError
-from lnm.workflow.record import kept
+from lnm.workflow.record import kept, unlock
 
 COMMITTED = "schema: '2.0'\nstages:\n  lnm-mini:\n    cmd: train\n"
 RUN = COMMITTED + "  paper:\n    cmd: paper\n"
@@ -65,6 +66,38 @@ def test_what_a_killed_run_left_is_gone_on_with_and_put_away(repository):
     with kept(repository):
         assert (repository / "dvc.lock").read_text() == RUN
     assert git("status", "--porcelain", cwd=repository) == "" and "paper" in stages(repository / "build" / "dvc.lock")
+
+
+def test_a_record_that_dvc_was_killed_in_the_middle_of_is_that_of_before(repository):
+    """dvc.lock is cut off at every byte: what dvc refuses to work with is put right."""
+    with kept(repository):
+        (repository / "dvc.lock").write_text(RUN)
+    entry = "    deps:\n    - path: a\n      hash: md5\n      md5: d41d8cd98f00b204e9800998ecf8427e\n" \
+            "    params:\n      params.yaml:\n        videos:\n          ocean:\n            still: null\n"
+    running = (RUN + entry).replace("stages:\n", "stages:\n  audit:\n    cmd: audit\n").encode()
+    left = []
+    for end in range(len(running) + 1):
+        (repository / "build" / "dvc.lock.running").touch()
+        (repository / "dvc.lock").write_bytes(running[:end])
+        with kept(repository):
+            found = stages(repository / "dvc.lock")
+            COMPILED_LOCKFILE_SCHEMA({"schema": "2.0", "stages": found})
+            assert found["lnm-mini"] == {"cmd": "train"}
+            left += [end] * ((repository / "dvc.lock").read_bytes() == running[:end])
+            (repository / "dvc.lock").write_text(RUN)
+        assert git("status", "--porcelain", cwd=repository) == ""
+    assert left[-1] == len(running) and set(left) <= {k + 1 for k, byte in enumerate(running) if byte == ord("\n")}
+
+
+@pytest.mark.parametrize("text, gone", [("", True), ('{"write": {"/a": {"pid": 12, "cm', True), ("{", True),
+                                        ('{"write": {}, "read": {}}', False)])
+def test_a_file_of_dvc_s_locks_that_is_cut_off_is_removed(tmp_path, text, gone):
+    path = tmp_path / ".dvc" / "tmp" / "rwlock"
+    unlock(tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    unlock(tmp_path)
+    assert path.exists() != gone
 
 
 @pytest.mark.parametrize("scm", [True, False])

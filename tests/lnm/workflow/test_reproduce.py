@@ -13,6 +13,7 @@ import pytest
 from conftest import REPOSITORY
 
 from lnm.errors import UserError
+from lnm.project import STAGES as SEQUENCE
 from lnm.workflow.params import own_steps
 from lnm.workflow.reproduce import Pipeline, verdict
 
@@ -55,13 +56,31 @@ def test_stages_are_told_as_dvc_runs_them_and_a_failure_by_the_end_of_its_log(pr
     assert again.progress.out.getvalue() == "rain        prepare      up to date\n"
 
 
+def test_a_video_with_rivals_goes_before_the_others_and_what_needs_no_video_runs_beside_them(project, pipeline):
+    stage = "{cmd: 'nice > NAME', outs: ['NAME']}"
+    own = "".join(f"  {name}:\n    foreach: [ocean, rain]\n    do: {stage.replace('NAME', name + '-${item}')}\n"
+                  for name in ("resolve", *SEQUENCE))
+    (project / "dvc.yaml").write_text("stages:\n" + own + "".join(
+        f"  {name}: {stage.replace('NAME', name)}\n" for name in ("code", "footage", "conformance", "paper")))
+    with (project / "params.yaml").open("a") as params:
+        params.write("\nrivals: {videos: first}\n")
+    run = Pipeline(project, jobs=2, out=io.StringIO())
+    assert run.params.rivalled == ["ocean"] and run.run()
+    niceness = {path.name: int(path.read_text()) for path in project.glob("*-*")}
+    begun = niceness["evaluate-ocean"]
+    assert {name: nice - begun for name, nice in niceness.items()} == {
+        f"{stage}-{video}": 5 * (video == "rain") for stage in ("resolve", *SEQUENCE) for video in ("ocean", "rain")}
+    assert "Running stage 'conformance'" in (project / "build" / "logs" / "conformance.log").read_text()
+    assert "Running stage 'conformance'" not in (project / "build" / "logs" / "closing.log").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_stopped_leaves_no_process_and_says_so(project, pipeline, number):
     (project / "dvc.yaml").write_text("stages:\n  code:\n    cmd: sleep 600\n  footage:\n    cmd: sleep 600\n")
     run = subprocess.Popen([sys.executable, "-m", "lnm", "repro"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            text=True, cwd=project, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-    family, deadline = [], time.monotonic() + 60
+    family, deadline = [], time.monotonic() + 200
     while not any(p.name() == "sleep" for p in family) and time.monotonic() < deadline:
         time.sleep(0.1)
         family = psutil.Process(run.pid).children(recursive=True)

@@ -60,6 +60,18 @@ def test_a_copy_is_cleaned_of_paths_addresses_and_overwritten_bars_and_of_nothin
     assert cleaned(film) == film
 
 
+def test_what_a_busy_kernel_prints_in_pieces_is_one_output(project):
+    def stream(name, *text):
+        return {"output_type": "stream", "name": name, "text": list(text)}
+
+    picture = {"output_type": "display_data", "data": {"image/png": "xyz"}, "metadata": {}}
+    pieces = [stream("stdout", "latents"), stream("stderr", "10%"), stream("stdout", " (18, 4)\n", "mean"),
+              stream("stdout", " 0.1\n"), picture, stream("stdout", "end\n")]
+    cell = {"cell_type": "code", "metadata": {}, "outputs": pieces}
+    assert runner.clean({"cells": [cell], "metadata": {}}, project)["cells"][0]["outputs"] == [
+        stream("stdout", "latents (18, 4)\n", "mean 0.1\n"), picture, stream("stdout", "end\n")]
+
+
 LIVELY = """
 import os, sys, time
 from tqdm.auto import tqdm

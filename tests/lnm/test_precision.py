@@ -1,0 +1,53 @@
+"""Frozen weights held in half precision give the bits that autocast gives, and come back as they were."""
+
+import pytest
+import torch
+from tiny_unet import inputs, tiny_unet2d, wake
+
+from lnm.devices import sampling_dtype
+from lnm.errors import UserError
+from lnm.precision import HalfFrozen
+from lnm.unet import UNetPseudo3DConditionModel
+
+
+def model():
+    unet = wake(UNetPseudo3DConditionModel.from_unet2d(tiny_unet2d()))
+    unet.freeze_spatial()
+    return unet
+
+
+def learned(unet):
+    """The prediction and the gradients of what trains, under autocast."""
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted = unet(*inputs(), fps=8.0).sample
+    predicted.float().square().mean().backward()
+    gradients = {k: p.grad for k, p in unet.temporal_parameters().items()}
+    for p in unet.temporal_parameters().values():
+        p.grad = None
+    return predicted, gradients
+
+
+def test_prediction_and_gradients_keep_their_bits_and_the_weights_come_back():
+    unet = model()
+    before = {k: p.detach().clone() for k, p in unet.named_parameters()}
+    predicted, gradients = learned(unet)
+    half = HalfFrozen(unet, torch.bfloat16)
+    held = {k for k, p in unet.named_parameters() if p.dtype == torch.bfloat16}
+    assert {"conv_in.weight", "conv_in.bias", "time_embedding.linear_1.weight"} <= held
+    assert not any(".temporal." in k or "fps_embedding" in k or "norm" in k for k in held)
+    of_all = sum(p.numel() for k, p in unet.named_parameters() if k in held) / sum(
+        p.numel() for p in unet.parameters() if not p.requires_grad)
+    assert of_all > 0.95, "nearly all that is frozen"
+    again, same = learned(unet)
+    assert torch.equal(again, predicted)
+    assert same.keys() == gradients.keys() and all(torch.equal(same[k], gradients[k]) for k in gradients)
+    half.restore()
+    assert all(p.dtype == torch.float32 and torch.equal(p, before[k]) for k, p in unet.named_parameters())
+
+
+def test_the_precision_of_films():
+    assert sampling_dtype("auto", "cpu") == torch.float32
+    assert sampling_dtype("bf16", "cpu") == torch.bfloat16 and sampling_dtype("fp16", "cuda") == torch.float16
+    assert sampling_dtype("float32", "cuda") == torch.float32
+    with pytest.raises(UserError, match="sample.dtype: fp16 needs a GPU"):
+        sampling_dtype("fp16", torch.device("cpu"))
