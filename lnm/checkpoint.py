@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from lnm.errors import UserError
 from lnm.files import builtin, given_path
 from lnm.tensors import PICKLES
-from lnm.weights import check_memory, count, head, hub_refusal
+from lnm.weights import aligned, check_memory, count, head, hub_refusal
 
 COMPONENTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 # the files of a checkpoint that are read
@@ -87,7 +87,7 @@ def open_checkpoint(name: str, revision: str | None = None, device: str = "cpu",
         raise UserError(f"checkpoint.name: {name} predicts {predicts}; choose a checkpoint that "
                         "predicts noise (epsilon) or velocity (v_prediction)")
     for module in (base.vae, base.unet, base.text_encoder):
-        module.eval().requires_grad_(False).to(device)
+        aligned(module.eval().requires_grad_(False)).to(device)
     return base
 
 

@@ -27,6 +27,7 @@ from lnm.temporal_file import (
     save_temporal,
 )
 from lnm.unet import FrameByFrameUNet, UNetPseudo3DConditionModel
+from lnm.weights import aligned
 
 # what Stable Diffusion's own pipelines take and what is so here anyway: safetensors only, in whichever variant there
 # is, and no safety checker
@@ -96,8 +97,12 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
     @classmethod
     def _open_saved(cls, name: Any, **kwargs: Any) -> Self:
-        """What `save_pretrained` wrote, as diffusers opens it."""
-        return super().from_pretrained(name, **kwargs)
+        """What `save_pretrained` wrote, as diffusers opens it, the base frozen as `open_checkpoint` has it."""
+        pipe = super().from_pretrained(name, **kwargs)
+        for part in pipe.components.values():
+            if isinstance(part, torch.nn.Module):
+                aligned(part if part is pipe.unet else part.requires_grad_(False))
+        return pipe
 
     @classmethod
     def from_single_file(cls, pretrained_model_link_or_path: Any, **kwargs: Any) -> Self:

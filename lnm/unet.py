@@ -107,7 +107,9 @@ class UNetPseudo3DConditionModel(UNet2DConditionModel):
         config = cls.load_config(pretrained_model_name_or_path, **places)
         if config.get("_class_name") == cls.__name__:
             kwargs.pop("widen", None)
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            saved = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            (saved[0] if isinstance(saved, tuple) else saved).freeze_spatial()  # weights from a file come unfrozen
+            return saved
         own = {k: kwargs.pop(k) for k in OWN_SETTINGS if k in kwargs}
         parent = UNet2DConditionModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
         return cls.from_unet2d(parent, in_place=True, **own).eval()

@@ -14,6 +14,7 @@ import torch
 
 from lnm.errors import UserError
 
+BOUNDARY = 64  # bytes; where torch puts what it makes itself
 LFS = b"version "  # how a file begins that stands for one in Git LFS; no head is that long
 
 
@@ -49,6 +50,18 @@ def count(tensors: Iterable[dict[str, Any]]) -> int:
 def amount(size: int) -> str:
     """Bytes as a person reads them."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size:,} bytes"
+
+
+def aligned(module: torch.nn.Module) -> torch.nn.Module:
+    """The module, its weights in the CPU's memory moved to whole multiples of `BOUNDARY`.
+
+    Those of a file that is mapped into memory begin wherever its head ends, and the last bit of a matrix product hangs
+    on that on some CPUs: the same weights, copied or saved anew, would give other films.
+    """
+    for weights in (*module.parameters(), *module.buffers()):
+        if weights.device.type == "cpu" and weights.data_ptr() % BOUNDARY:
+            weights.data = weights.data.clone()
+    return module
 
 
 def free_memory(device: str = "cpu") -> int:

@@ -151,6 +151,8 @@ def run(app: Callable[[], Any], arguments: list[str]) -> int:
         if not (reason := _of_the_machine(error)):
             raise
         return _fail(reason)
+    finally:  # what the process does next is not quiet because this command was
+        _screen.quiet = False
     if code == INTERRUPTED:
         print(f"\n{_screen.interrupted}", file=sys.stderr)
     return code if isinstance(code, int) else 0

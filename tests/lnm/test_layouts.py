@@ -194,6 +194,9 @@ def test_its_new_weights_travel_and_a_saved_pipeline_keeps_them(folders, tmp_pat
         LateNtMoviesPipeline.from_pretrained(folders["sd15-inpainting"]).load_temporal(file)
     pipe.save_pretrained(tmp_path / "saved")
     again = LateNtMoviesPipeline.from_pretrained(tmp_path / "saved")
+    for part in ("unet", "vae", "text_encoder"):  # frozen as it was: torch's matrix products go other ways otherwise
+        was, found = (dict(getattr(one, part).named_parameters()) for one in (pipe, again))
+        assert {k: v.requires_grad for k, v in was.items()} == {k: v.requires_grad for k, v in found.items()}
     assert (film(pipe, height=64, width=64) == film(again, height=64, width=64)).all()
 
 

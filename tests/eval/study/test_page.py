@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 import shutil
@@ -101,16 +102,16 @@ def question(page):
 
 
 def answer_all(page, press, choices="ABBABA"):
-    """Answers every trial with A, B, ... by `press`; returns [(question, left, right, choice)] as the screen had it."""
-    answers = []
+    """Answers every trial with A, B, ... by `press`; returns [(question, left, right, choice)] as the screen had it.
+    Catch trials, which stand wherever the session's order puts them, take none of `choices`."""
+    answers, free = [], itertools.cycle(choices)
     total = int(page.locator("#progress").get_attribute("max"))
     done = int(page.locator("#progress-text").inner_text().split()[0]) - 1
     for k in range(done, total):
         page.get_by_text(f"{k + 1} of {total}", exact=True).wait_for()
         left, right = seen(page, "A"), seen(page, "B")
-        choice = choices[k % len(choices)]
-        if "catch" in (left, right):  # an attentive observer
-            choice = "B" if left == "catch" else "A"
+        attentive = "B" if left == "catch" else "A"
+        choice = attentive if "catch" in (left, right) else next(free)
         answers.append((question(page), left, right, choice))
         press(page, choice)
     page.locator("#end").wait_for()
