@@ -134,7 +134,7 @@ class Studio:
         if self.pipe is None:
             device = pick_device(self.device)
             self.pipe = LateNtMoviesPipeline.from_pretrained(
-                self.checkpoint, temporal=clip.temporal, temporal_decoder=self.sample.temporal_decoder,
+                self.checkpoint, temporal=clip.temporal, temporal_decoder=self.sample.decoder(),
                 torch_dtype=sampling_dtype(self.sample.dtype, device), **self.base).to(device)
             self.pipe.set_progress_bar_config(disable=True)
         pipe, frames = self.pipe, self.sample.num_frames

@@ -193,7 +193,8 @@ class Sample(Section):
     condition: Literal["still", "video"] = "still"  # of flow: what a frame is told of; video: what it is begun from
     seeds: Positive = 2  # films a method; film k starts from noise drawn by (seed, k)
     dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"  # of all weights; auto: float32 on a CPU, half on a GPU
-    temporal_decoder: Text | None = None  # a decoder.safetensors, or lnm-mini-decoder; null: frames one by one
+    # of films begun from noise: a decoder.safetensors, or lnm-mini-decoder; null: frames are decoded one by one
+    temporal_decoder: Text | None = None
 
     @model_validator(mode="after")
     def _sense(self) -> Sample:
@@ -207,6 +208,13 @@ class Sample(Section):
         """Sampling steps of a film of ours."""
         steps = self.num_inference_steps
         return steps_of(steps, self.strength) if self.begin == "flow" else steps
+
+    def decoder(self, begun: bool | None = None) -> str | None:
+        """The decoder in time of a film, None for none. begun: whether it is begun from another; None: as ours are.
+
+        One that is begun from a film is steady without, and would lose motion and detail by it (docs/choices.md).
+        """
+        return None if (self.begin == "flow" if begun is None else begun) else self.temporal_decoder
 
     @property
     def at_once(self) -> int:
@@ -241,9 +249,10 @@ def steps_of(num_inference_steps: int, strength: float) -> int:
 
 
 def sample_of(checkpoint: str) -> Sample:
-    """How films of `checkpoint` are sampled where nothing is given: for `lnm-mini` there is a decoder in time."""
+    """How films of `checkpoint` are sampled where nothing is given: those of `lnm-mini` begin from the carried still,
+    and for those that begin from noise there is a decoder in time."""
     if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-decoder"):
-        return Sample(temporal_decoder="lnm-mini-decoder", begin="flow", strength=0.47, condition="video")
+        return Sample(temporal_decoder="lnm-mini-decoder", begin="flow", strength=0.4, condition="video")
     return Sample()
 
 

@@ -198,7 +198,7 @@ def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, set
 
     device = pick_device(opened.device)
     pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, temporal=temporal, strict=not opened.any_base,
-                                                temporal_decoder=settings.temporal_decoder,
+                                                temporal_decoder=settings.decoder(like is not None),
                                                 torch_dtype=sampling_dtype(settings.dtype, device),
                                                 **opened.keywords("revision", "widen", "lora", "lora_scale"))
     pipe.to(device)

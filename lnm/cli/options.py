@@ -112,11 +112,13 @@ def finetune_choices(here: Defaults, opened: Model) -> Finetune:
 
 
 def sample_choices(here: Defaults, opened: Model) -> Sample:
-    """How films are sampled: as the project has it; by a decoder in time where it is that of the checkpoint given."""
-    if here.root is not None and opened.checkpoint == here.checkpoint:
-        return here.sample
-    decoder = sample_of(opened.checkpoint).temporal_decoder
-    return here.sample.model_copy(update={"temporal_decoder": decoder})
+    """How films are sampled: as the project has it, by another decoder in time where it has another checkpoint; or,
+    without a project, as suits the checkpoint."""
+    suits = sample_of(opened.checkpoint)
+    if here.root is None:
+        return suits
+    own = opened.checkpoint == here.checkpoint
+    return here.sample if own else here.sample.model_copy(update={"temporal_decoder": suits.temporal_decoder})
 
 
 def local_model(name: str, home: Path | None) -> str:

@@ -63,7 +63,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     settings = _changed(settings or finetune_of(checkpoint), preview_every=0, identity_steps=0, seeds=1, steps=steps)
     sample = _changed(sample or sample_of(checkpoint), seeds=1, num_frames=num_frames)
     _check_last(last, sample.num_frames)
-    decoder = sha256(locate_decoder(sample.temporal_decoder)) if sample.temporal_decoder else None
+    decoder = sha256(locate_decoder(name)) if (name := sample.decoder()) else None
     if fps is None:
         fps = FPS if like.is_dir() else min(FPS, video.read(like, max_frames=1).source_fps)
         say(f"fps: {fps:g}, as none is given"

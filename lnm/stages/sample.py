@@ -39,22 +39,20 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                  about: dict | None = None, methods: tuple[str, ...] = METHODS,
                  last_still: Path | None = None, store: Path | None = None) -> dict:
     """Films of a prepared clip's still: `ours`; `from_noise`, the same layers begun from noise, where ours are begun
-    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow, lnm.flow);
-    `identity` (layers tuned from the identity alone, where the fine-tune
-    left them beside `temporal`) and the frozen checkpoint frame by frame, `settings.seeds` of each.
+    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `identity` (layers
+    tuned from the identity alone, where they lie beside `temporal`) and the frozen checkpoint, `settings.seeds` of each.
 
     prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
     temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
     `seeds` beside it, take turns with it, and so do stills where there are several (`made_from`); films of `identity`
     are by one fine-tune, and films.json says so under "clusters" and "stills". Film k of all methods starts from the
-    same noise and the same still. `ours` and `from_noise` are decoded by
-    `settings.temporal_decoder`; the others, the paper's own arm and the frozen checkpoint, by the checkpoint's own
-    decoder. memory: "low" drops the text encoder once the prompts are encoded, and decodes one frame at a time where no
-    decoder in time does it. name: of the clip, in bars. about: names as the user wrote them (checkpoint,
-    temporal_decoder), for the record. last_still: an image that each film ends on. store: where
-    films are kept until all are made, so that the next run after an interruption makes the others alone. Writes
-    <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif), a
-    contact sheet of each and, last, <out>/films.json, whose content is returned.
+    same noise and the same still. `ours` and `from_noise` are decoded by `settings.decoder`, which films begun from
+    another do without; the others, the paper's own arm and the frozen checkpoint, by the checkpoint's own decoder.
+    memory: "low" drops the text encoder once the prompts are encoded, and decodes one frame at a time where no decoder
+    in time does it. name: of the clip, in bars. about: names as the user wrote them (checkpoint, temporal_decoder), for
+    the record. last_still: an image that each film ends on. store: where films are kept until all are made, so that the
+    next run after an interruption makes the others alone. Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif),
+    a contact sheet of each and, last, <out>/films.json, whose content is returned.
     Raises UserError for a checkpoint, temporal file or decoder that cannot be opened, or does not fit the others.
     """
     prepared, out = Path(prepared), Path(out)
@@ -67,10 +65,11 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     stills = load_latents(prepared)["still"].split(1)
     tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
     file = read_temporal(temporal)
-    decoder = locate_decoder(settings.temporal_decoder) if settings.temporal_decoder else None
     mask_value = file.notes.mask_value
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
     methods = _those(methods, {"from_noise": settings.begin == "flow", "identity": identity.is_file()})
+    decoders = _decoders(methods, settings)
+    decoder = next(iter(decoders.values()), None)  # one file for all of them
     kept = KeptFilms(store, [prepared, *tuned, identity, decoder, last_still, weights(checkpoint), lora],
                      settings.model_dump(), checkpoint, revision, widen, lora_scale, seed, str(device), memory)
     encoded = inflated = None  # one U-Net: the checkpoint's own, inflated once the frozen checkpoint has had its turn
@@ -85,8 +84,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
             pipe.load_temporal(layers)
         if memory == "low":
             encoded = _sparing(pipe, base, list(dict.fromkeys([prompt, settings.negative_prompt])), encoded)
-        if decoder and method in LEARNED:
-            pipe.load_temporal_decoder(decoder)
+        if method in LEARNED:
+            _decode_by(pipe, decoders.get(method))
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(settings.seeds):
@@ -108,7 +107,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
             **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, settings.seeds, len(stills)),
             "methods": list(methods), "temporal_sha256": sha256(Path(temporal)),
             "decoder_sha256": sha256(decoder) if decoder else None, **_length(settings, last_still), **_begun(settings),
-            "decoded_in_time": [method for method in methods if decoder and method in LEARNED]}
+            "decoded_in_time": list(decoders)}
     write_json(out / "films.json", note)
     kept.done()
     return note
@@ -126,6 +125,20 @@ def _base(base: Checkpoint, checkpoint: str, settings: Sample, about: dict | Non
 def _those(methods: tuple[str, ...], there: dict[str, bool]) -> tuple[str, ...]:
     """In the order of METHODS, without those that there is nothing for."""
     return tuple(method for method in METHODS if method in methods and there.get(method, True))
+
+
+def _decoders(methods: tuple[str, ...], settings: Sample) -> dict[str, Path]:
+    """The file of the decoder in time, of those of the methods that have one."""
+    names = {"ours": settings.decoder(), "from_noise": settings.temporal_decoder}
+    return {method: locate_decoder(name) for method in methods if (name := names.get(method))}
+
+
+def _decode_by(pipe: LateNtMoviesPipeline, decoder: Path | None) -> None:
+    """Films of this pipeline, whose autoencoder is another's too, by a decoder in time, or each frame by itself."""
+    if decoder is None:
+        pipe.unload_temporal_decoder()
+    else:
+        pipe.load_temporal_decoder(decoder)
 
 
 def _bar(name: str, method: str | None, k: int, films: int) -> str:

@@ -66,8 +66,8 @@ class Studio:
         if self.lora:
             fuse_lora(base, self.lora, self.lora_scale)
         pipe = LateNtMoviesPipeline.from_checkpoint(base, read_temporal(self.temporal), in_place=True)
-        if self.settings.temporal_decoder:
-            pipe.load_temporal_decoder(locate_decoder(self.settings.temporal_decoder))
+        if decoder := self.settings.decoder():
+            pipe.load_temporal_decoder(locate_decoder(decoder))
         return pipe
 
 

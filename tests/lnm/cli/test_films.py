@@ -219,7 +219,9 @@ def test_a_fine_tune_begins_from_many_clips_for_the_built_in_checkpoint_alone(pr
     assert options.finetune_choices(options.Defaults(), mini).init == "lnm-mini-motion"
     assert options.finetune_choices(options.Defaults(), other) == settings.Finetune()
     assert options.finetune_choices(found, other) == settings.Finetune()
-    assert options.sample_choices(options.Defaults(), mini).temporal_decoder == "lnm-mini-decoder"
+    alone = options.sample_choices(options.Defaults(), mini)  # outside of a project: as inside of the default one
+    assert alone == settings.sample_of("lnm-mini") and (alone.begin, alone.condition) == ("flow", "video")
+    assert (alone.decoder(), alone.decoder(begun=False)) == (None, "lnm-mini-decoder")
     assert options.sample_choices(options.Defaults(), other) == options.sample_choices(found, other) == Sample()
     assert options.sample_choices(found, own) is found.sample
     monkeypatch.setattr(settings, "builtin", files.builtin if files.builtin("none") else lambda name: None)

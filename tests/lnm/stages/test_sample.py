@@ -134,7 +134,7 @@ def test_films_are_shared_out_among_the_fine_tunes_in_turn(tiny, tmp_path):
         assert not np.array_equal(film, other)
 
 
-def test_a_decoder_in_time_decodes_ours_alone(tiny, tmp_path):
+def test_a_decoder_in_time_decodes_ours_alone_and_those_begun_from_noise(tiny, tmp_path):
     """The paper's own arm and the frozen checkpoint keep the checkpoint's decoder."""
     checkpoint, prepared, temporal = tiny
     home, file = tmp_path / "finetune", tmp_path / "decoder.safetensors"
@@ -153,6 +153,15 @@ def test_a_decoder_in_time_decodes_ours_alone(tiny, tmp_path):
         assert note["decoder_sha256"] == (sha256(file) if decoder else None)
     for method, alike in (("ours", False), ("identity", True), ("frame_by_frame", True)):
         films = [video.read_frames(tmp_path / name / method / "seed_0") for name in ("plain", "time")]
+        assert np.array_equal(*films) == alike, method
+    flow = settings.model_copy(update={"begin": "flow", "strength": 0.5, "num_frames": 3})
+    for name, decoder in (("flow", None), ("flow in time", str(file))):  # begun from a film: steady without
+        note = sample_films(prepared, home / "temporal.safetensors", tmp_path / name, checkpoint=str(checkpoint),
+                            settings=flow.model_copy(update={"temporal_decoder": decoder}))
+        assert note["decoded_in_time"] == (["from_noise"] if decoder else [])
+        assert note["decoder_sha256"] == (sha256(file) if decoder else None)
+    for method, alike in (("ours", True), ("from_noise", False), ("identity", True), ("frame_by_frame", True)):
+        films = [video.read_frames(tmp_path / name / method / "seed_0") for name in ("flow", "flow in time")]
         assert np.array_equal(*films) == alike, method
     pipe = LateNtMoviesPipeline.from_pretrained(checkpoint, temporal=temporal, temporal_decoder=file)
     pipe.scheduler = make_scheduler(pipe.scheduler, kind=SETTINGS.scheduler)
