@@ -39,15 +39,16 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                  about: dict | None = None, methods: tuple[str, ...] = METHODS,
                  last_still: Path | None = None, store: Path | None = None) -> dict:
     """Films of a prepared clip's still: `ours`; `from_noise`, the same layers begun from noise, where ours are begun
-    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `identity` (layers
-    tuned from the identity alone, where they lie beside `temporal`) and the frozen checkpoint, `settings.seeds` of each.
+    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `identity`
+    (layers tuned from the identity alone, if they lie beside `temporal`) and the frozen checkpoint; `settings.seeds` of
+    each.
 
     prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
     temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
     `seeds` beside it, take turns with it, and so do stills where there are several (`made_from`); films of `identity`
     are by one fine-tune, and films.json says so under "clusters" and "stills". Film k of all methods starts from the
-    same noise and the same still. `ours` and `from_noise` are decoded by `settings.decoder`, which films begun from
-    another do without; the others, the paper's own arm and the frozen checkpoint, by the checkpoint's own decoder.
+    same noise and the same still. `ours` and `from_noise` are decoded by `settings.decoder`, the others, the paper's
+    own arm and the frozen checkpoint, by the checkpoint's own decoder.
     memory: "low" drops the text encoder once the prompts are encoded, and decodes one frame at a time where no decoder
     in time does it. name: of the clip, in bars. about: names as the user wrote them (checkpoint, temporal_decoder), for
     the record. last_still: an image that each film ends on. store: where films are kept until all are made, so that the
@@ -69,8 +70,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
     methods = _those(methods, {"from_noise": settings.begin == "flow", "identity": identity.is_file()})
     decoders = _decoders(methods, settings)
-    decoder = next(iter(decoders.values()), None)  # one file for all of them
-    kept = KeptFilms(store, [prepared, *tuned, identity, decoder, last_still, weights(checkpoint), lora],
+    kept = KeptFilms(store, [prepared, *tuned, identity, *decoders.values(), last_still, weights(checkpoint), lora],
                      settings.model_dump(), checkpoint, revision, widen, lora_scale, seed, str(device), memory)
     encoded = inflated = None  # one U-Net: the checkpoint's own, inflated once the frozen checkpoint has had its turn
     for method in reversed(methods):
@@ -106,8 +106,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
             "seeds": list(range(settings.seeds)),
             **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, settings.seeds, len(stills)),
             "methods": list(methods), "temporal_sha256": sha256(Path(temporal)),
-            "decoder_sha256": sha256(decoder) if decoder else None, **_length(settings, last_still), **_begun(settings),
-            "decoded_in_time": list(decoders)}
+            "decoder_sha256": sha256(next(iter(decoders.values()))) if decoders else None,
+            **_length(settings, last_still), **_begun(settings), "decoded_in_time": list(decoders)}
     write_json(out / "films.json", note)
     kept.done()
     return note
