@@ -74,3 +74,14 @@ def tiny_finetune(checkpoint: Path, /, **changes) -> dict:
              "about": {"checkpoint": str(checkpoint)}}
     stage |= {key: changes.pop(key) for key in list(changes) if key in stage}
     return {"settings": tiny_settings(**changes), **stage}
+
+
+def write_tiny_finetuned(folder: Path, **changes) -> tuple[Path, Path, Path]:
+    """A tiny checkpoint, a prepared clip and the temporal layers of a fine-tune on it (folder/out); `changes` as in
+    tiny_finetune."""
+    from lnm.stages.finetune import finetune
+
+    checkpoint = write_tiny_checkpoint(folder / "checkpoint")
+    prepared = write_tiny_prepared(folder / "prepared", checkpoint)
+    finetune(prepared, folder / "out", folder / "store", **tiny_finetune(checkpoint, **changes))
+    return checkpoint, prepared, folder / "out" / "temporal.safetensors"

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny import tiny_finetune, write_tiny_checkpoint, write_tiny_prepared
+from tiny import tiny_finetune, write_tiny_finetuned
 
 from lnm.settings import Sample
 from lnm.stages import kept, sample
@@ -17,11 +17,7 @@ MADE = [(method, k) for method in ("frame_by_frame", "from_noise", "ours") for k
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    checkpoint = write_tiny_checkpoint(folder / "checkpoint")
-    prepared = write_tiny_prepared(folder / "prepared", checkpoint)
-    finetune(prepared, folder / "out", folder / "store", **tiny_finetune(checkpoint, seeds=2))
-    return checkpoint, prepared, folder / "out" / "temporal.safetensors"
+    return write_tiny_finetuned(tmp_path_factory.mktemp("tiny"), seeds=2)
 
 
 def films(tiny, folder, **changes):

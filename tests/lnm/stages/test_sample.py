@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tiny import SIZE, tiny_finetune, write_tiny_checkpoint, write_tiny_prepared
+from tiny import SIZE, tiny_finetune, write_tiny_checkpoint, write_tiny_finetuned
 from tiny_decoder import wake_decoder
 
 from lnm import video
@@ -28,12 +28,8 @@ SETTINGS = Sample(num_frames=4, num_inference_steps=2, seeds=2)
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    checkpoint = write_tiny_checkpoint(folder / "checkpoint")
-    prepared = write_tiny_prepared(folder / "prepared", checkpoint)
-    finetune(prepared, folder / "out", folder / "store",
-             **tiny_finetune(checkpoint, beta_schedule="linear", mask_value=1, learning_rate=3e-3))
-    return checkpoint, prepared, folder / "out" / "temporal.safetensors"
+    return write_tiny_finetuned(tmp_path_factory.mktemp("tiny"), beta_schedule="linear", mask_value=1,
+                                learning_rate=3e-3)
 
 
 def test_a_script_of_five_lines(tiny, tmp_path):

@@ -3,7 +3,7 @@ finite; a log that was lost. Nothing that a checkpoint holds is done again, and 
 
 import pytest
 import torch
-from tiny import tiny_finetune, tiny_settings, write_tiny_checkpoint, write_tiny_prepared
+from tiny import tiny_finetune, tiny_settings, write_tiny_finetuned
 
 from lnm import resume, training
 from lnm.errors import UserError
@@ -18,18 +18,14 @@ STEPS = 6  # of a fine-tune; a checkpoint every second
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A tiny checkpoint, a prepared clip, and temporal layers to start from."""
-    folder = tmp_path_factory.mktemp("tiny")
-    checkpoint = write_tiny_checkpoint(folder / "checkpoint")
-    prepared = write_tiny_prepared(folder / "prepared", checkpoint)
-    finetune(prepared, folder / "out", folder / "store", **tiny_finetune(checkpoint, steps=1))
-    return checkpoint, prepared, str(folder / "out" / "temporal.safetensors")
+    return write_tiny_finetuned(tmp_path_factory.mktemp("tiny"), steps=1)
 
 
 def tune(tiny, folder, **changes):
     """Two fine-tunes and one from the identity: every file that they leave."""
     checkpoint, prepared, init = tiny
     finetune(prepared, folder / "out", folder / "store",
-             **tiny_finetune(checkpoint, init=init, seeds=2, identity_steps=4, **changes))
+             **tiny_finetune(checkpoint, init=str(init), seeds=2, identity_steps=4, **changes))
     return {path.relative_to(folder).as_posix(): path.read_bytes()
             for path in (folder / "out").rglob("*") if path.is_file()}
 
