@@ -166,5 +166,7 @@ def claims_(
         write_json(json_, json.loads((target / "claims.json").read_text(encoding="utf-8")))
     print(ledger.short(table))
     print("\n" + textwrap.fill(f"{len(table)} claims: {ledger.counts_line(table)}", 120))
+    if isinstance(unknown := conformance.outcomes(), str):
+        print(f"claims of the method: {unknown}")
     print(f"{target / 'claims.md'} has the paper's words and the "
           "reasons")

@@ -263,6 +263,10 @@ def _offer(way: CameraPath, fps: float, count: int) -> str:
     run = segment(way, count)
     if run is None:
         return f"{first}; no shot has the {count} frames that a segment needs."
+    if run == (0, len(way.steps) + 1):
+        return f"{first}; a run needs all of its frames, and no steadier part can be taken: give a longer clip."
+    kept = remains(way.part(*run))[1]
     return (f"{first}; prepare.camera: segment would take {run[0] / fps:.1f} to {run[1] / fps:.1f} s "
             f"({run[1] - run[0]} frames), which wander by {way.wander(*run):.1f} %, "
-            f"or by these as start and end stabilise would keep {100 * remains(way.part(*run))[1]:.0f} %.")
+            + (f"or by these as start and end stabilise would keep {100 * kept:.0f} %." if kept >= REMAINS
+               else f"and of which stabilise would keep {100 * kept:.0f} %, too little."))

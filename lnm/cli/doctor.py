@@ -18,8 +18,8 @@ app = App()
 def doctor(quiet: Quiet = False) -> None:
     """Look at the installation and, inside a project, at all it needs; exit status 1 if something fails.
 
-    Python, pins, memory, GPU, DVC and its remote, weights and footage by their hashes, notebooks, git, disk: a line
-    each, ok, warn or FAIL, with a fix. About ten seconds. With --quiet, only what is amiss.
+    Python, pins, memory, GPU, DVC and its remote, weights and footage by their hashes, notebooks, git, disk, what runs
+    left: a line each, ok, warn or FAIL, with a fix. About ten seconds. With --quiet, only what is amiss.
     """
     lines = []
     for line in health.examine(_project()):

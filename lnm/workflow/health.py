@@ -18,7 +18,7 @@ from typing import Any
 
 from lnm.demo import footage, networks
 from lnm.errors import UserError
-from lnm.files import BUILT_IN, builtin, sha256
+from lnm.files import BUILT_IN, builtin, sha256, writable_folder
 from lnm.workflow.code import read
 from lnm.workflow.machine import cores, jobs
 from lnm.workflow.params import load
@@ -44,10 +44,10 @@ def examine(root: Path | None) -> Iterator[Line]:
     """Every check that can be made: of the machine and the installation, and of a project where `root` is one."""
     checks: list[Callable[[], Iterator[Line]]] = [python, machine, gpu]
     if root is None:
-        checks += [installed, built_in]
+        checks += [installed, built_in, no_project]
     else:
         checks += [lambda check=check: check(root)  # type: ignore[misc]
-                   for check in (pins, params, dvc, weights, clips, notebooks, git, disk)]
+                   for check in (pins, params, dvc, weights, clips, notebooks, git, disk, results)]
     for check in checks:
         yield from check()
 
@@ -128,6 +128,11 @@ def built_in() -> Iterator[Line]:
         found = builtin(name)
         yield Line(name, OK if found else FAIL, str(found or "not in this installation"),
                    "" if found else "install the wheel again, or name another by --checkpoint")
+
+
+def no_project() -> Iterator[Line]:
+    """Outside a project: that there is more to look at inside one."""
+    yield Line("project", OK, "none here or above; inside one its settings, data and results are looked at too")
 
 
 def params(root: Path) -> Iterator[Line]:
@@ -257,6 +262,27 @@ def disk(root: Path) -> Iterator[Line]:
     status = FAIL if free < DISK[0] else WARN if free < DISK[1] else OK
     yield Line("disk", status, f"{free:.0f} GB free",
                "" if status == OK else f"{DISK[1]} GB are wanted; `make clean` and `dvc gc --workspace` free some")
+
+
+def results(root: Path) -> Iterator[Line]:
+    """What runs write: that they can, and that the temporal layers they left are whole."""
+    from lnm.temporal_file import read_temporal  # here: it takes seconds
+
+    try:
+        for name in ("results", "store", "build"):
+            writable_folder(root / name, "the folder")
+    except UserError as error:
+        yield Line("results", FAIL, str(error), "let it be written to (permissions, mount), or clone to elsewhere")
+        return
+    files, wrong = sorted((root / "results").glob("*/finetune/**/temporal.safetensors")), []
+    for file in files:
+        try:
+            read_temporal(file)
+        except UserError:
+            wrong.append(file.relative_to(root).as_posix())
+    yield Line("results", FAIL if wrong else OK, f"damaged or of another version: {', '.join(wrong)}" if wrong else
+               f"can be written; {len(files)} files of temporal layers, whole" if files else "can be written; none yet",
+               f"`rm {' '.join(wrong)}; make repro`" if wrong else "")
 
 
 def _text(path: Path) -> str:

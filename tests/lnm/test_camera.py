@@ -135,4 +135,8 @@ def test_what_is_offered_fits_the_clip(wide):
 
     assert offer(line(26, 0.0)) == "Nothing needs to be mended."
     assert "stabilise would keep" in offer(line(26, 1.0)) and "segment would take" in offer(line(26, 1.0))
+    assert "26 frames), which wander by" not in offer(line(26, 4.0), 26) and "needs all of its frames" in offer(
+        line(26, 4.0), 26)
+    pan = offer(line(60, 2.0), 30)
+    assert "or by these as start and end" not in pan and "stabilise would keep" in pan and "too little" in pan
     assert "cannot be stabilised" in offer(line(30, 4.0)) and "no shot has the 40 frames" in offer(line(30, 4.0), 40)

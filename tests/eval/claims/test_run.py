@@ -244,6 +244,14 @@ def test_what_was_checked_is_judged_and_what_was_not_is_said(ledger):
     assert row(ledger, "conv_equation")["reason"] == "checked on other code than this: run `lnm claims --check`"
 
 
+def test_the_command_says_how_to_check_the_method_where_it_was_not(ledger, capsys):
+    fabricate(ledger)
+    for said in (True, False):
+        assert command(["claims"]) == 0
+        assert ("claims of the method: not checked here: run `lnm claims --check`" in capsys.readouterr().out) == said
+        checked(ledger)
+
+
 def test_the_start_convicts_nobody_of_what_was_shipped(ledger):
     checked(ledger)
     found = row(ledger, "inference_ready")

@@ -8,15 +8,20 @@ import shutil
 import pytest
 from conftest import REPOSITORY
 from small_notebook import write_notebook
+from tiny_unet import tiny_unet2d
 
 from lnm.cli import main
 from lnm.demo import footage
+from lnm.temporal_file import save_temporal
+from lnm.unet import UNetPseudo3DConditionModel
 from lnm.workflow import health
+
+TEMPORAL = "results/ocean/finetune/seeds/1/temporal.safetensors"
 
 
 @pytest.fixture
-def tree(project, monkeypatch):
-    """A project that is all right: two clips, no GPU, weights as dvc.lock names them, one notebook, one pin."""
+def tree(project, layers, monkeypatch):
+    """A project that is all right: two clips, no GPU, weights as dvc.lock names them, a notebook, a pin, a run."""
     monkeypatch.setattr(health, "gpu", lambda: iter([health.Line("GPU", health.OK, "none")]))
     monkeypatch.setattr(health, "MEMORY", (0, 0))
     monkeypatch.setattr(health, "DISK", (0, 0))
@@ -30,7 +35,8 @@ def tree(project, monkeypatch):
     for name, data in {"footage/rapids.mp4": files["rapids"], "footage/waves.mp4": files["waves"],
                        "weights/" + footage.INCEPTION_FILE: b"inception", "data/ocean.mp4": b"rendered",
                        **{f"weights/{network.file}": b"weights" for network in networks},
-                       "dvcstore/files/md5/00/11": b"x", "requirements.txt": b"pytest==" + pytest.__version__.encode(),
+                       "dvcstore/files/md5/00/11": b"x", TEMPORAL: layers,
+                       "requirements.txt": b"pytest==" + pytest.__version__.encode(),
                        ".dvc/config": b"[core]\n    remote = r\n['remote \"r\"']\n    url = ../dvcstore\n"}.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(data)
@@ -40,6 +46,14 @@ def tree(project, monkeypatch):
     (project / "data.dvc").write_text(f"outs:\n- {{path: data, md5: {health.dvc_hash(project / 'data')}}}\n")
     write_notebook(project / "notebooks" / "1_prepare.ipynb", "f()")
     return project
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory):
+    """A temporal file, whole."""
+    unet = UNetPseudo3DConditionModel.from_unet2d(tiny_unet2d())
+    save_temporal(unet, path := tmp_path_factory.mktemp("layers") / "temporal.safetensors")
+    return path.read_bytes()
 
 
 def sha(data):
@@ -57,6 +71,13 @@ def test_a_sound_tree_has_nothing_that_fails(tree, capsys):
     assert said[0].startswith("ok    Python: 3.") and said[-1].endswith("0 fail, 1 warn")
     assert main(["doctor", "--quiet"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["warn  git", "      fix"]
+
+
+def flip(file):
+    """Turn one bit of its last tensor."""
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 4
+    file.write_bytes(bytes(data))
 
 
 def spoil_notebook(tree):
@@ -88,6 +109,9 @@ FAULTS = {
                      "make data"),
     "footage not fetched": (lambda t: (t / "footage" / "waves.mp4").unlink(), "footage", "warn", "waves.mp4",
                             "make data"),
+    "a place where nothing can be written": (lambda t: (t / "store").symlink_to("/proc"), "results", "FAIL",
+                                             "store: not allowed", "permissions"),
+    "temporal layers damaged": (lambda t: flip(t / TEMPORAL), "results", "FAIL", TEMPORAL, f"rm {TEMPORAL}; make"),
     "a notebook without its tag": (spoil_notebook, "notebooks", "FAIL", "0 cells are tagged", "git checkout"),
     "a notebook with outputs": (with_outputs, "notebooks", "warn", "holds outputs", "make strip"),
     "a notebook that is none": (lambda t: (t / "notebooks" / "1_prepare.ipynb").write_text("{"), "notebooks", "FAIL",
@@ -123,6 +147,7 @@ def test_outside_a_project_it_looks_at_the_installation(tmp_path, monkeypatch, c
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     assert "FAIL  lnm-mini: not in this installation" in said and "params.yaml" not in said
+    assert "project: none here or above" in said
     monkeypatch.setattr(health, "builtin", lambda name: tmp_path)
     assert main(["doctor"]) == 0
 
