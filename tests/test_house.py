@@ -199,6 +199,14 @@ def test_no_path_of_a_machine_is_in_the_project():
     assert not found
 
 
+def test_opencv_opens_no_file():
+    """It brings a video library of its own, older than the one that clips are read by (CONTRIBUTING.md)."""
+    opening = {"VideoCapture", "VideoWriter", "imread", "imreadmulti", "imdecode", "imdecodemulti", "imcount"}
+    found = [f"{path.name}: {node.attr}" for room in ("lnm", "eval", "benchmarks") for path in sources(room)
+             for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute) and node.attr in opening]
+    assert not found
+
+
 def test_ruff_finds_nothing():
     found = subprocess.run([Path(sys.executable).with_name("ruff"), "check", "--quiet", "--output-format=concise"],
                            cwd=REPOSITORY, capture_output=True, text=True)
