@@ -113,8 +113,19 @@ def test_the_metrics_say_what_the_fabricated_films_are(run):
 
 def test_the_summary_for_dvc_is_flat_numbers_of_ours(run):
     summary = json.loads((run["results"] / "ocean" / "evaluate" / "summary.json").read_text())
-    assert set(summary) == {"motion_ratio", "flow_warp", "detail_kept", "frame0_db_below_ceiling", "clipsim"}
+    assert set(summary) == {"motion_ratio", "motion_ratio_vae", "flow_warp", "detail_kept", "frame0_db_below_ceiling",
+                            "clipsim"}
     assert all(isinstance(value, float) for value in summary.values())
+
+
+def test_the_summary_has_motion_beside_the_clip_through_the_autoencoder_as_well(run):
+    """Both as metrics.json has them; the ratio of the two is how much less the clip moves through the autoencoder."""
+    metrics = metrics_of(run)
+    summary = json.loads((run["results"] / "ocean" / "evaluate" / "summary.json").read_text())
+    assert summary["motion_ratio"] == metrics["methods"]["ours"]["motion_ratio"]["value"]
+    assert summary["motion_ratio_vae"] == metrics["against_vae"]["ours"]["motion_ratio"]["value"]
+    through = metrics["methods"]["heldout_vae"]["motion_ratio"]["value"]
+    assert summary["motion_ratio"] / summary["motion_ratio_vae"] == pytest.approx(through, rel=1e-4) and through != 1
 
 
 def test_evaluating_again_gives_the_same_bytes(run, tmp_path):
