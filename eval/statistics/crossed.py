@@ -72,7 +72,13 @@ def seen_from(pair: dict, method: str) -> dict:
 
 def _variance(wins: np.ndarray, cluster: np.ndarray) -> float:
     """Of the mean of wins (n,), where those of one cluster are alike: statsmodels' covariance of a model that has a
-    mean alone, robust to clusters, with its correction for their number."""
+    mean alone, robust to clusters, with its correction for their number.
+
+    By OLS and not by GEE: with a mean alone and an independence structure statsmodels' GEE, linear or logistic, has the
+    same share and this very variance but for that correction, g / (g - 1) of g clusters (`tests` has both beside each
+    other), without which it is a fifth too small at FEWEST clusters. An exchangeable structure weighs an observer by
+    how alike the votes are: its mean is no longer the share of the votes that is printed.
+    """
     from statsmodels.regression.linear_model import OLS
 
     fitted = OLS(wins.astype(float), np.ones(len(wins))).fit(cov_type="cluster", cov_kwds={"groups": cluster})

@@ -59,6 +59,26 @@ def test_the_effective_number_is_that_of_whole_observers_and_whole_videos_less_t
     assert crossed.share(wins, o, v)["votes_worth"] == pytest.approx(worth)
 
 
+@pytest.mark.parametrize("family", ["Gaussian", "Binomial"])
+def test_a_gee_of_independence_has_the_same_share_and_variance_but_for_the_number_of_clusters(family):
+    """Observers with 1 to 9 votes each, so that no two clusters weigh alike."""
+    from statsmodels.genmod import families
+    from statsmodels.genmod.cov_struct import Independence
+    from statsmodels.genmod.generalized_estimating_equations import GEE
+
+    rng = np.random.default_rng(4)
+    observer = np.repeat(np.arange(9), np.arange(1, 10))
+    wins = rng.random(len(observer)) < np.repeat(rng.uniform(0.2, 0.9, 9), np.arange(1, 10))
+    model = GEE(wins.astype(float), np.ones(len(wins)), observer, family=getattr(families, family)(),
+                cov_struct=Independence()).fit(cov_type="robust")
+    share, variance = model.params[0], model.cov_params()[0, 0]
+    if family == "Binomial":  # of log odds, by the delta method
+        share = 1 / (1 + np.exp(-share))
+        variance *= (share * (1 - share)) ** 2
+    assert share == pytest.approx(crossed.share(wins, observer, observer)["share"], rel=1e-6)
+    assert crossed._variance(wins, observer) == pytest.approx(variance * 9 / 8, rel=1e-6)
+
+
 def test_3_videos_are_not_drawn_anew_and_it_is_said():
     wins, o, v = asked(20, 3, np.random.default_rng(0))
     assert crossed.share(wins, o, v)["over"] == crossed.OBSERVERS
