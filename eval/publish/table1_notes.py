@@ -29,6 +29,7 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         "before the prompt.",
         *_clip(tables), *_inception(tables),
         "Motion and flow-warp error are good when near the real clip's, not when low: a frozen film has none of either."
+        f" Part of that motion no latent holds: '{LABELS['heldout_vae']}' is what the autoencoder leaves of it."
         " Detail kept is 1 for the VAE's reconstruction of the real clip; noise counts as detail. Frame 0 is PSNR to "
         "the still (100: equal); the VAE itself reaches " + ", ".join(map(_ceiling, tables, tables.values())) + ".",
         "( ) is the least and the largest of the films (in a mean: videos), where what is counted, "

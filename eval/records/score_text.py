@@ -167,7 +167,9 @@ def in_short(result: dict) -> list[str]:
     for name in result["films"]:
         own, says = result["methods"][name], []
         if (moves := value(own, "motion_ratio")) is not None:
-            says.append(f"it moves {moves:.2f} times as far as the reference")
+            ceiling = value(result.get("against_vae", {}).get(name, {}), "motion_ratio")
+            says.append(f"it moves {moves:.2f} times as far as the reference"
+                        + ("" if ceiling is None else f", {ceiling:.2f} times as far as that through the VAE"))
         if (error := value(own, "flow_warp")) is not None:
             beside = value(real, "flow_warp")
             says.append(f"its flow-warp error is {error:.4f}" + (f", the reference's {beside:.4f}" if beside else ""))

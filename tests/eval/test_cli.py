@@ -23,7 +23,9 @@ def test_a_score_ends_in_one_sentence_with_what_to_compare_it_with():
     assert in_short(result) == ["it moves 0.49 times as far as the reference; its flow-warp error is 0.0093, the "
                                 "reference's 0.0159; its CLIPSIM is 0.39, 0.02 with other prompts."]
     own["fid_heldout"] = entry(58.7)
+    result["against_vae"] = {"mine": {"motion_ratio": entry(0.752)}}
     (said,) = in_short(result)
+    assert said.startswith("it moves 0.49 times as far as the reference, 0.75 times as far as that through the VAE; ")
     assert "its FID to the reference is 59; its CLIPSIM" in said
     nothing = "nothing could be measured; the reasons are listed."
     assert in_short({"films": {"m": []}, "methods": {"m": {}}}) == [nothing]
