@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.records.markdown import grid
+
 # name -> (metric, how it is read, least, most)
 BOUNDS: dict[str, tuple[str, str, float, float]] = {
     "motion": ("motion_energy", "ratio", 0.85, 1.2),
@@ -77,7 +79,8 @@ def main() -> None:
             parser.error(f"{path}: no such file; run `make repro` first")
         metrics = json.loads(path.read_text(encoding="utf-8"))
         found[video] = figures(metrics)
-        print(table(video, metrics).to_markdown(), end="\n\n")
+        rows = table(video, metrics).reset_index()
+        print(grid(list(rows.columns), rows.to_numpy().tolist()), end="\n\n")
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -37,7 +37,9 @@ def test_what_is_outside_its_bounds_or_missing_is_marked(tmp_path, monkeypatch, 
     path.write_text(json.dumps(METRICS))
     monkeypatch.setattr(sys, "argv", ["bars", "--results", str(tmp_path), "--json", str(tmp_path / "bars.json")])
     bars.main()
-    assert "real, through the VAE" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in said[0].strip("|").split("|")] == ["sea", *bars.BOUNDS]
+    assert said[2].startswith("| real, through the VAE | 1.00 ") and len({len(line) for line in said[:4]}) == 1
     assert json.loads((tmp_path / "bars.json").read_text())["sea"]["ours"]["flow speed"] == 1
     monkeypatch.setattr(sys, "argv", ["bars", "pond", "--results", str(tmp_path)])
     with pytest.raises(SystemExit):

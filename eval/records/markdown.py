@@ -38,8 +38,8 @@ def table(header: list[str], rows: list[list[str]], lined_up: bool = True) -> st
     """A table of cells that are Markdown already. lined_up: as a terminal shows it; else without padding, for cells of
     sentences.
 
-    Not by pandas' to_markdown: tabulate, which does it, makes a column two letters wider than its heading at least,
-    trims the cells' own spaces and has no table without padding.
+    Not by pandas' to_markdown: tabulate, which does it, is one more package to install, escapes nothing, makes a column
+    two letters wider than its heading at least, trims the cells' own spaces and has no table without padding.
     """
     lines = [header, *rows]
     widths = [max(len(row[i]) for row in lines) if lined_up else 0 for i in range(len(header))]
