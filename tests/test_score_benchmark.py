@@ -1,5 +1,6 @@
 """benchmarks.score without its libraries: what it takes for equal, and that a refusal is none."""
 
+import json
 import os
 import subprocess
 import sys
@@ -36,6 +37,20 @@ def test_what_both_sides_share_is_said():
     [own] = score.judged(rows(**{"pytorch-fid": {"fid, its own resize": 100.0}}))
     assert "torch-fidelity's on both sides" in kid["shares"] and "independent program" in own["shares"]
     assert "cores" in score.machine()
+
+
+def test_what_was_recorded_holds_by_the_bounds_of_now_and_the_docs_say_it():
+    record = json.loads((REPOSITORY / "benchmarks" / "results" / "score.json").read_text(encoding="utf-8"))
+    rows, verdicts = record["rows"], score.judged(record["rows"])
+    assert verdicts == record["verdicts"] and record["passed"] and all(one["holds"] for one in verdicts)
+    off = {(one["library"], one["value"]): one["off"] for one in verdicts}
+    libraries = ("torch-fidelity", "torchmetrics", "pytorch-fid")
+    assert all(off[library, "fid"] < 2e-6 for library in libraries)
+    assert off["torch-fidelity", "precision"] == off["torch-fidelity", "recall"] == off["lpips", "lpips"] == 0
+    page = " ".join((REPOSITORY / "docs" / "report.md").read_text(encoding="utf-8").split())
+    assert "pytorch-fid's within 2e-6, precision, recall and LPIPS to the last digit; {}, {} and {} times our".format(
+        *(f"{rows[library]['ratio']:.2g}" for library in libraries)) in page
+    assert f"changes this FID by {off['pytorch-fid', 'fid, its own resize']:.0%}" in page
 
 
 def test_the_number_of_threads_is_set_before_numpy_reads_it():
