@@ -16,7 +16,7 @@ from eval.statistics.catch import luck
 from eval.statistics.crossed import share
 from eval.statistics.davidson import strengths
 from eval.statistics.intervals import rounded
-from eval.statistics.permutation import sign_flip
+from eval.statistics.permutation import holm, sign_flip
 from eval.statistics.power import observers_needed
 from eval.study.form import CATCH, MARK, NO_RESPONSES, QUESTIONS, below_inputs, shown, write_text
 from eval.study.sieve import LEAVE_OUT, LOOKED, Rule, about, careless, films_of, once
@@ -125,6 +125,9 @@ def _summarise(votes, simulated: bool, methods: list[str] | None, resamples: int
                  for (i, j), group in answers.groupby(["first", "second"], sort=True)]
         if pairs:
             questions[question] = {"pairs": pairs, "davidson": _strengths(answers, labels, resamples, seed)}
+    tested = [pair for entry in questions.values() for pair in entry["pairs"] if "p_value" in pair]
+    for pair, p in zip(tested, holm([pair["p_value"] for pair in tested]), strict=True):
+        pair["p_holm"] = p
     return {
         "status": MARK if simulated else "responses", "simulated": simulated,
         "votes": len(kept), "observers": int(kept["observer"].nunique()),

@@ -57,10 +57,11 @@ def _details(summary: dict, mark: str) -> list[str]:
             if "refused" in alpha:
                 reasons.append(f"alpha of {question}, {title[1]}: {alpha['refused']}")
             if "refused" in pair:
-                rows.append([*title, "-", "0", str(pair["ties"]), *["-"] * 5])
+                rows.append([*title, "-", "0", str(pair["ties"]), *["-"] * 6])
                 continue
             rows.append([*title, percent(pair), str(pair["n"]), str(pair["ties"]), pair["over"] or "-",
                          f"{pair['votes_worth']:.0f}" if pair["votes_worth"] else "-", f"{pair['p_value']:.2g}",
+                         f"{pair['p_holm']:.2g}",
                          f"{alpha['alpha']:.2f}" if "alpha" in alpha else "-",
                          f"{pair['with_everybody']['wins']} of {pair['with_everybody']['n']}"])
         ranked = entry["davidson"]
@@ -69,7 +70,7 @@ def _details(summary: dict, mark: str) -> list[str]:
         elif ranked:
             ranks += _strengths(question, ranked)
     parts = [f"### {mark}Pairs", grid(["Question", "Pair", "Share", "n", "ties", "interval over", "votes worth", "p",
-                                       "alpha", "with all"], rows)]
+                                       "p, Holm", "alpha", "with all"], rows)]
     if ranks:
         parts += [f"### {mark}Strengths, Davidson's model",
                   grid(["Question", "Method", "log odds", "95%", "over"], ranks)]
@@ -83,7 +84,7 @@ def _said(summary: dict, mark: str, reasons: list[str]) -> list[str]:
         f"{summary['votes']} votes of {summary['observers']} observers counted; n is without ties",
         f"the interval is over whole observers and whole videos; of fewer than {FEWEST} videos over observers, for "
         f"these videos\n  alone; of fewer than {FEWEST} observers there is none. p: sign flips of observers' shares "
-        "against 1/2, each pair alone",
+        "against 1/2,\n  each pair alone; Holm: corrected for all of the table",
         "with all: the share's votes if nobody were left out for not looking",
         "alpha: Krippendorff's, over scenes; near 0 where every scene leans the same way, however strongly",
         *_careless(summary),

@@ -163,7 +163,7 @@ def test_markup_in_a_file_of_answers_stays_text(project):
     assert "](javascript" not in printed and "\\`1\\`" in printed and "a\\|b" in printed
     for line in printed.splitlines():
         if line.startswith("| preference | "):
-            assert len(re.findall(r"(?<!\\)\|", line)) == 11
+            assert len(re.findall(r"(?<!\\)\|", line)) == 12
 
 
 def test_a_users_answers_are_written_where_it_is_told_and_never_into_the_results(project, capsys):

@@ -105,6 +105,18 @@ def test_ties_go_to_davidsons_model_and_not_half_to_each(project):
     assert "Strengths, Davidson's model" in printed and "for these videos" in printed
 
 
+def test_p_of_many_pairs_stands_beside_p_corrected_for_all_of_them(project):
+    """6 tests, of 3 pairs by two questions: one alone is below 5% in about one study of four where nothing differs."""
+    strengths = {"ours": 0.6, "cogvideo": 0.0, "static": -0.6}
+    path = simulate(project / "votes.csv", {"preference": strengths, "realism": strengths}, observers=12, seed=3)
+    questions = aggregate([path], project / "out", resamples=50)["questions"]
+    raw, corrected = zip(*sorted((pair["p_value"], pair["p_holm"]) for entry in questions.values()
+                                 for pair in entry["pairs"]))
+    steps = np.maximum.accumulate([min(1, (6 - k) * p) for k, p in enumerate(raw)])  # Holm (1979), by hand
+    assert len(raw) == 6 and corrected == pytest.approx(steps, rel=1e-4) and raw[0] < corrected[0]
+    assert "| p, Holm |" in " ".join((project / "out" / "SIMULATED_summary.md").read_text().split())
+
+
 def test_the_chance_of_passing_the_catch_trials_by_luck_is_said(project):
     """Review, statistics 11."""
     votes = [row("p1")] + [row("p1", b=f"catch-{k}", catch=1) for k in range(6)]
