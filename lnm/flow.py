@@ -16,6 +16,7 @@ from lnm.errors import UserError
 PERIOD = 16  # frames that a still is carried before it is taken up anew: further on, little of it would be left
 FADE = 8     # frames over which the one gives way to the other
 MOST_GAIN = 1.25
+UNUSUAL = 3.0  # a step changes the picture so many times as much as the clip's median step: a flash, a cut
 
 
 def backward_flow(frames: np.ndarray) -> np.ndarray:
@@ -36,6 +37,16 @@ def nearest_frames(still: np.ndarray, frames: np.ndarray) -> np.ndarray:
     return np.argsort(distances, kind="stable")
 
 
+def starts(still: np.ndarray, clip: np.ndarray, num_frames: int) -> np.ndarray:
+    """Indices of the frames of clip uint8 (N, H, W, 3) that `num_frames` can be played from, the nearest to still
+    uint8 (H, W, 3) first; after all others those with a step that is UNUSUAL on the way, whose flow is not the clip's
+    motion. Of a clip that is too short for any, its first frame."""
+    order = nearest_frames(still, clip[:max(1, len(clip) - num_frames + 1)])
+    change = np.array([np.abs(now.astype(np.int16) - before).mean() for before, now in zip(clip, clip[1:])])
+    unusual = change > UNUSUAL * np.median(change)
+    return order[np.argsort([unusual[start:start + num_frames - 1].any() for start in order], kind="stable")]
+
+
 def gain(frame: np.ndarray, flow: np.ndarray) -> np.float32:
     """By what flow (F - 1, H, W, 2) must be multiplied so that a frame uint8 (H, W, 3) carried along by it moves, as
     optical flow sees that, as fast as the clip that the flow is of. Between 1 / MOST_GAIN and MOST_GAIN.
@@ -48,8 +59,8 @@ def gain(frame: np.ndarray, flow: np.ndarray) -> np.float32:
 
 
 def played(still: np.ndarray, clip: np.ndarray, num_frames: int, k: int = 0) -> np.ndarray:
-    """The clip's flow from the frame on that is the k-th nearest (0, 1, ...) to the still of those that leave
-    `num_frames`; of a clip that is too short for any, from its beginning, and then from there again. Times its `gain`.
+    """The clip's flow from the k-th (0, 1, ...) of its `starts` on; of a clip that is too short for any, from its
+    beginning, and then from there again. Times its `gain`.
 
     still: uint8 (H, W, 3). clip: uint8 (N, H, W, 3) -> float32 (num_frames - 1, H, W, 2), as `backward_flow` has it.
     Raises UserError for a clip of one frame, or of sides under 16 pixels.
@@ -58,7 +69,7 @@ def played(still: np.ndarray, clip: np.ndarray, num_frames: int, k: int = 0) -> 
         raise UserError(f"optical flow needs 2 frames of 16 pixels a side, got {len(clip)} of {clip.shape[2]}x"
                         f"{clip.shape[1]}: give a longer clip, or set begin to noise")
     count = max(2, num_frames)
-    order = nearest_frames(still, clip[:max(1, len(clip) - count + 1)])
+    order = starts(still, clip, count)
     start = order[k % len(order)]
     flow = backward_flow(clip[start:start + count])  # of a short clip all of it
     return flow[np.arange(num_frames - 1) % len(flow)] * gain(clip[start], flow)

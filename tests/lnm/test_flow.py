@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from textures import SIZE, texture, translated
 
 from lnm.errors import UserError
-from lnm.flow import FADE, MOST_GAIN, PERIOD, backward_flow, carried, gain, nearest_frames, played
+from lnm.flow import FADE, MOST_GAIN, PERIOD, backward_flow, carried, gain, nearest_frames, played, starts
 
 INSIDE = np.s_[12:-12, 12:-12]
 
@@ -58,6 +58,17 @@ def test_the_flow_is_played_from_the_frame_that_is_nearest_to_the_still():
         want = whole[start:start + 3]
         np.testing.assert_array_equal(played(clip[6], clip, 4, k=k), want * gain(clip[start], want))
     np.testing.assert_array_equal(played(clip[6], clip, 4, k=10), played(clip[6], clip, 4), "after the last, the first")
+
+
+def test_no_flash_is_played_where_the_clip_has_a_part_without():
+    clip = translated(step=1, count=14)
+    np.testing.assert_array_equal(starts(clip[4], clip, 4), nearest_frames(clip[4], clip[:11]), "nothing unusual")
+    flashed = clip.copy()
+    flashed[6] = 255 - flashed[6] // 4
+    order = starts(clip[4], flashed, 4).tolist()
+    touched = [3, 4, 5, 6]  # from which three steps go to the flash or away from it
+    assert sorted(order[-4:]) == touched and order[-4] == 4 and order[0] in (2, 7)
+    assert played(clip[4], flashed, 4).max() < 3 and sorted(order) == list(range(11))
 
 
 def test_a_film_of_one_frame_needs_no_flow():
