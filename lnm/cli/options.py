@@ -42,6 +42,8 @@ Crop = Annotated[str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT",
                                           help="What to cut from the clip, in its pixels; subject, or "
                                                "subject,WIDTH,HEIGHT: a window that holds its subject. (default: the "
                                                "centre)")]
+Camera = Annotated[str, typer.Option(metavar="HOW", help="What becomes of a clip whose camera moves: warn, stabilise, "
+                                                         "segment or refuse.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1,
                                              help="Of all that is drawn. (default: params.yaml's, or 0)")]
 Base = Annotated[str | None, typer.Option(

@@ -18,7 +18,7 @@ from lnm.checkpoint import WEIGHTS, locate
 from lnm.errors import UserError
 from lnm.files import cache_folder, given_path, sha256, whole
 from lnm.hub import locate_decoder
-from lnm.settings import Finetune, Sample, finetune_of, sample_of, validated
+from lnm.settings import Finetune, Prepare, Sample, finetune_of, sample_of, validated
 from lnm.stages.finetune import finetune
 from lnm.stages.prepare import prepare
 from lnm.stages.sample import sample_films
@@ -44,7 +44,8 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
             widen: bool = False, lora: str | None = None, lora_scale: float = 1.0, any_base: bool = False,
             device: str = "auto", memory: str = "auto", settings: Finetune | None = None, sample: Sample | None = None,
             store: str | Path | None = None, say: Callable[[str], None] = print,
-            last_still: str | Path | None = None, crop: str | Sequence[int | str] | None = None) -> Animation:
+            last_still: str | Path | None = None, crop: str | Sequence[int | str] | None = None,
+            camera: str = "warn") -> Animation:
     """Animate a still in the manner of a clip: prepare, fine-tune (or find what was learned before), sample.
 
     still: an image. like: the video to learn motion from, a file or a folder of images; all of it is learned from.
@@ -52,10 +53,10 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     that is less. size: of the film in pixels, the side of a square or (width, height). memory: "low" is slower and
     takes less. settings, sample: all choices of the two steps; steps and num_frames change one each. widen, lora,
     lora_scale, any_base: of the checkpoint, see `lnm.stages.finetune.finetune`. store: where what was learned is kept
-    (None: a cache folder of
-    the user), so that another still in the manner of the same clip takes seconds. say: takes what is to be told, a line
-    each; what the preflight warns of comes before the training. last_still: an image that the film ends on. crop: of
-    the clip, as `lnm.stages.prepare.prepare` takes it. Raises UserError for what cannot be read or written.
+    (None: a cache folder of the user), so that another still in the manner of the same clip takes seconds. say: takes
+    what is to be told, a line each; what the preflight warns of comes before the training. last_still: an image that
+    the film ends on. crop: of the clip, as `lnm.stages.prepare.prepare` takes it. camera: what becomes of a clip whose
+    camera moves, as `lnm.settings.Prepare` has it. Raises UserError for what cannot be read or written.
     """
     still, like, out = given_path(still, "still"), given_path(like, "like"), _film_path(out)
     last = None if last_still is None else given_path(last_still, "last_still")
@@ -77,7 +78,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
                              "memory": memory}
     adapted: dict[str, Any] = {"lora": lora, "lora_scale": lora_scale} if lora else {}
     clip: dict[str, Any] = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "size": size,
-                            "holdout": 0.0, **({} if crop is None else {"crop": crop})}
+                            "holdout": 0.0, **({} if crop is None else {"crop": crop}), **_moving(camera)}
     motion = [clip, sha256(like), _weights(checkpoint, revision)]
     adapted_motion = [*motion, sha256(Path(lora).expanduser()), lora_scale] if lora else motion
     try:
@@ -109,6 +110,12 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
         with whole(out) as part:
             part.write_bytes((film / f"film{out.suffix}").read_bytes())
     return Animation(video.read_frames(film), float(fps), out, temporal, findings)
+
+
+def _moving(camera: str) -> dict[str, str]:
+    """What `prepare` is told of a clip whose camera moves. Raises UserError for what `lnm.settings.Prepare` refuses."""
+    chosen = validated(Prepare, {"camera": camera}).camera
+    return {} if chosen == "warn" else {"moving": chosen}  # as before there was a choice, what was learned is found
 
 
 def _weights(checkpoint: str, revision: str | None) -> list[str]:

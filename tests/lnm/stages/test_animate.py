@@ -1,5 +1,6 @@
 """lnm.animate: from a still and a clip to a film in one call, with what was learned kept for the next still."""
 
+import json
 import os
 
 import numpy as np
@@ -123,6 +124,22 @@ def test_warnings_about_clip_and_still_are_said_before_the_training(folder, monk
     again = []
     lnm.animate("orange.png", like="pan.mp4", fps=8, say=again.append, **SMALL)
     assert again == before, "said again where nothing is trained"
+    for camera, refusal in (("refuse", "^The camera seems to move"), ("steady", "^camera: .*steady")):
+        with pytest.raises(UserError, match=refusal):
+            lnm.animate("orange.png", like="pan.mp4", fps=8, camera=camera, **SMALL)
+
+
+def test_a_clip_is_stabilised_where_that_is_asked_for(folder, tmp_path):
+    import cv2
+
+    noise = cv2.GaussianBlur(np.random.default_rng(1).random((96, 104, 3)).astype(np.float32), (0, 0), 1.5)
+    wide = ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
+    video.write_frames(folder / "shaken", np.stack([wide[:, 6 * (i % 2):][:, :96] for i in range(28)]))
+    for camera, done in (("warn", None), ("stabilise", "stabilise")):
+        lnm.animate("still0.png", like="shaken", fps=8, camera=camera, store=tmp_path / camera,
+                    **SMALL | {"size": 64})
+        clip, = (json.loads(path.read_text()) for path in (tmp_path / camera).glob("*/prepare/clip.json"))
+        assert clip.get("camera", {}).get("done") == done
 
 
 def test_a_rate_that_is_not_given_is_said(folder):
