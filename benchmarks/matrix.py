@@ -232,9 +232,9 @@ def sentences(rows: Sequence[dict]) -> list[str]:
         lost = {name: sum(not within(name, row[name]) for row in some) for name in FIGURES}
         most, least = (choose(lost, key=lambda name: lost[name]) for choose in (max, min))
         short = sum(b for row, b in zip(rows, bad, strict=True) if row in some)
+        broken = f"Broken most is {_bare(most)} ({lost[most]}), least {_bare(least)} ({lost[least]})."
         said.append(f"- Stills of {words}: {short} of {len(some)} films keep fewer bounds than those of own stills do "
-                    f"on average ({own:.1f}). Broken most is {_bare(most)} ({lost[most]}), least {_bare(least)} "
-                    f"({lost[least]}).")
+                    f"on average ({own:.1f}). {broken if lost[most] else 'None is broken.'}")
     distances = [row["distance"] for row in rows]
     warned = [distance > preflight.STILL for distance in distances]
     of = {kind: [b for b, w in zip(bad, warned, strict=True) if w is kind] for kind in (True, False)}

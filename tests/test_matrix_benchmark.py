@@ -41,6 +41,8 @@ def test_the_report_is_made_of_the_cells():
     assert "Sampled with begin flow, strength 0.4; in brackets" in text
     assert "| its own clip | 2 | 5.0 | 1.00 (2) | 1.00 (2) | 1.00 (2) | 1.00 (2) | 0.10 (2) |" in text
     assert "| another run | 2 | 2.5 | 1.00 (2) | 5.00 (1) | 5.00 (1) | 5.00 (1) | 9.00 (0) |" in text
+    assert "- Stills of its own clip: 0 of 2 films keep fewer bounds than those of own stills do on average (5.0). " \
+           "None is broken." in text
     assert "- Stills of a rendered scene: 2 of 2 films keep fewer bounds than those of own stills do on average" in text
     assert "(5.0). Broken most is flow-warp (2), least motion (1)." in text and "other footage" not in text
     assert "warns of 3 of 6 pairs. 3 of their films keep fewer, and 1 of the 3 that it does not warn of." in text
