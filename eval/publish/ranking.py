@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.metrics import flags
+from eval.metrics import ceiling, flags
+from eval.records.run import difference
 from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT
 from eval.statistics.paired import badness
 from eval.statistics.permutation import LEVEL, holm, pairs_needed
@@ -18,37 +19,40 @@ ALIKE, ALIKE_LABEL = "alike", "other real frames"  # stand for real where a metr
 MISMATCHED_LABEL = "the real clip with the prompt of another"
 
 
-def real_value(table: dict, metric: str) -> float | None:
-    """What real frames get: the held-out clip's, or, where the metric compares with that clip itself, other real
-    frames' (the last ones trained on). None where there is neither. table: a metrics.json."""
-    return flags.real_value(metric, table["methods"]["heldout"], table["reference"].get("train_window", {}))
+def real_values(table: dict, metric: str) -> list[float]:
+    """What real frames get, the first of which is what films are ranked beside: the clip through the autoencoder, and
+    the clip itself; where the metric compares with that clip, other real frames (the last ones trained on). table: a
+    metrics.json."""
+    own = flags.real_value(metric, table["methods"]["heldout"], table["reference"].get("train_window", {}))
+    return [value for value in dict.fromkeys((ceiling.real(metric, table), own)) if value is not None]
 
 
 def rank(table: dict, metric: str, p_values: dict[tuple[str, str], float] | None = None) -> dict | None:
-    """Where ours stands in a metric among the real frames and the controls that are no film.
+    """Where ours stands in a metric among the real frames and the controls that are no film, all read beside the real
+    clip through the autoencoder, or beside the clip itself where that was not recorded (`eval.metrics.ceiling`).
 
-    Returns {"order": [(name, value), ...] best first, "real": what real frames get, and names of counterfeit controls:
-    "fools" (above real frames), "blind" (level with them); by the points, "beaten" (every film of ours is less bad),
-    "lost" (every one is worse) and "level" (neither); and "sure", those of beaten and lost of which a test says so as
-    well: `p_values` of (metric, name), as `corrected` gives them, at most 5%; "ours_above_real": bool}. None where the
-    metric has no reading, or ours or real frames have no value. What is ordered and what is tested is `badness`.
+    Returns {"order": [(name, value), ...] best first, the clip itself among them, "real": what real frames get,
+    "beside_vae": bool, and names of counterfeit controls: "fools" (above real frames, through the autoencoder or
+    without it), "blind" (level with them) and "by_clip", those of the two that are so beside the clip itself alone; by
+    the points, "beaten" (every film of ours is less bad), "lost" (every one is worse) and "level" (neither); and
+    "sure", those of beaten and lost of which a test says so as well: `p_values` of (metric, name), as `corrected` gives
+    them, at most 5%; "ours_above_real": bool}. None where the metric has no reading, or ours or real frames have no
+    value. What is ordered and what is tested is `badness`.
     """
-    methods, real = table["methods"], real_value(table, metric)
-    values = {name: row[metric]["value"] for name, row in methods.items() if "value" in row.get(metric, {})}
-    if DIRECTIONS.get(metric) is None or real is None or "ours" not in values:
+    values, reals = _values(ceiling.entries(metric, table)), real_values(table, metric)
+    if DIRECTIONS.get(metric) is None or not reals or "ours" not in values:
         return None
+    real = reals[0]
     if metric in TO_HELDOUT:
-        values.pop("heldout", None)  # what they get beside themselves says nothing
         values[ALIKE] = real
-    found: dict[str, list[str]] = {key: [] for key in ("fools", "blind", "beaten", "level", "lost", "sure")}
+    found: dict[str, list[str]] = {key: [] for key in ("fools", "blind", "by_clip", "beaten", "level", "lost", "sure")}
     for name in counterfeits(table):
         if name not in values:
             continue
-        if _same(values[name], real):
-            found["blind"].append(name)
-        elif flags.ranks_above(metric, values[name], real):
-            found["fools"].append(name)
-        gain = table["differences"].get(name, {}).get(metric, {}).get("gain", [])
+        won, by_clip = _won(table, metric, name, reals)
+        for key in filter(None, (won, "by_clip" if by_clip else "")):
+            found[key].append(name)
+        gain = difference({"": table}, name, metric).get("gain", [])
         worse = badness(metric, values[name], real)
         close = [abs(one) <= 1e-4 * abs(worse) + 1e-9 for one in gain]
         side = "level" if not gain or any(close) else (
@@ -59,7 +63,24 @@ def rank(table: dict, metric: str, p_values: dict[tuple[str, str], float] | None
     if any(flag["metric"] == metric and flag["control"] == MISMATCHED for flag in table.get("flags", [])):
         found["fools"].append(MISMATCHED)
     order = sorted(values.items(), key=lambda item: badness(metric, item[1], real))
-    return {"order": order, "real": real, "ours_above_real": flags.ranks_above(metric, values["ours"], real), **found}
+    return {"order": order, "real": real, "beside_vae": ceiling.recorded(metric, table),
+            "ours_above_real": flags.ranks_above(metric, values["ours"], real), **found}
+
+
+def _values(entries: dict[str, dict]) -> dict[str, float]:
+    return {name: entry["value"] for name, entry in entries.items() if "value" in entry}
+
+
+def _won(table: dict, metric: str, name: str, reals: list[float]) -> tuple[str, bool]:
+    """("fools", "blind" or "", whether beside the clip itself alone): what a control does to a metric. It is made of
+    the clip's frames, so the clip itself is looked at as well: what is won by either proves nothing of a film."""
+    said = []
+    for row, real in ((ceiling.entries(metric, table)[name], reals[0]), (table["methods"][name][metric], reals[-1])):
+        value = row.get("value")
+        said.append("" if value is None else "fools" if flags.ranks_above(metric, value, real)
+                    else "blind" if _same(value, real) else "")
+    found = next((one for one in ("fools", "blind") if one in said), "")
+    return found, bool(found) and said[0] != found
 
 
 def counterfeits(table: dict) -> list[str]:
@@ -71,8 +92,8 @@ def corrected(table: dict) -> dict[tuple[str, str], float]:
     """(metric, control) -> p of ours against each counterfeit control in each metric that is ranked, by Holm for all of
     these together. A metric and its views count once."""
     asked = [(metric, name) for metric in DIRECTIONS if metric not in VIEWS for name in counterfeits(table)
-             if "p" in table["differences"].get(name, {}).get(metric, {})]
-    adjusted = holm([table["differences"][name][metric]["p"] for metric, name in asked])
+             if "p" in difference({"": table}, name, metric)]
+    adjusted = holm([difference({"": table}, name, metric)["p"] for metric, name in asked])
     return dict(zip(asked, adjusted, strict=True))
 
 
@@ -98,9 +119,12 @@ def order(table: dict, metric: str, one: dict) -> str:
 
 def of_metric(table: dict, one: dict) -> str:
     """What a rank says of the metric."""
-    said = [f"can be won by {_labels(table, one['fools'])}" if one["fools"] else "",
-            f"does not tell the real clip from {_labels(table, one['blind'])}" if one["blind"] else ""]
-    return "; ".join(filter(None, said)) or "puts the real frames above every control"
+    said = []
+    for key, words in (("fools", "can be won by"), ("blind", "does not tell the real clip from")):
+        for beside, names in (("", [name for name in one[key] if name not in one["by_clip"]]),
+                              ("beside the clip itself ", [name for name in one[key] if name in one["by_clip"]])):
+            said += [f"{beside}{words} {_labels(table, names)}"] if names else []
+    return "; ".join(said) or "puts the real frames above every control"
 
 
 def of_film(table: dict, one: dict) -> str:
@@ -120,7 +144,7 @@ def paragraph(table: dict) -> str:
     telling = {metric: one for metric, one in found.items() if not one["fools"] and not one["blind"]}
     fooled = [metric for metric, one in found.items() if one["fools"]]
     blind = [metric for metric, one in found.items() if one["blind"] and not one["fools"]]
-    said = _of_films(table, found, telling)
+    said = [*_beside(found), *_of_films(table, found, telling)]
     if fooled:
         said.append(f"{_count(len(fooled), 'metric')} can be won by what is no film ({listed(fooled)}): a good value "
                     "there is no evidence.")
@@ -128,11 +152,24 @@ def paragraph(table: dict) -> str:
         said.append(f"{_count(len(blind), 'metric')} cannot tell the real clip from some control ({listed(blind)}): "
                     "nothing is said there of what that control lacks.")
     above = [metric for metric, one in found.items() if one["ours_above_real"]]
+    nearer, above = ([metric for metric in above if (metric in TO_HELDOUT) == compares] for compares in (True, False))
+    if nearer:
+        said.append(f"By {listed(nearer)} ours is nearer to the held-out clip than other real frames are, which begin "
+                    "elsewhere.")
     if above:
         said.append(f"Ours ranks above the real frames themselves by {listed(above)}: no film is better than real, so "
                     "that is said of the metric.")
     said.append(f"The films share {table['interval']['not_covered']}.")
     return " ".join(said)
+
+
+def _beside(found: dict[str, dict]) -> list[str]:
+    """Beside what the films are ranked."""
+    lacking = [metric for metric, one in found.items() if not one["beside_vae"]]
+    if len(lacking) == len(found):
+        return ["Ranked beside the clip itself: these numbers have nothing beside it through the autoencoder."]
+    return ["Ranked beside the real clip through the autoencoder"
+            + (f", by {listed(lacking)} beside the clip itself, for want of it." if lacking else ".")]
 
 
 def _of_films(table: dict, found: dict[str, dict], telling: dict[str, dict]) -> list[str]:

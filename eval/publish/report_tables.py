@@ -119,9 +119,11 @@ def entry(found: dict, unit: str = "film") -> str:
 
 def ranks(table: dict, href: str) -> tuple[list[str], list[list]]:
     """The order of films and controls in each metric, and what it says."""
-    rows = [[metric, reading(DIRECTIONS[metric]), {"text": ranking.order(table, metric, one), "href": href},
-             ranking.of_metric(table, one), ranking.of_film(table, one)]
-            for metric, one in ranking.ranks(table).items()]
+    rows = []
+    for metric, one in ranking.ranks(table).items():
+        said = metric if one["beside_vae"] else f"{metric} (beside the clip itself)"
+        rows.append([said, reading(DIRECTIONS[metric]), {"text": ranking.order(table, metric, one), "href": href},
+                     ranking.of_metric(table, one), ranking.of_film(table, one)])
     return ["Metric", "Good", "Order, best first", "Of the metric", "Of our films: they stand"], rows
 
 

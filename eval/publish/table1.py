@@ -16,9 +16,9 @@ from eval.records.latex import escaped as in_latex
 from eval.records.latex import tabular
 from eval.records.markdown import escaped, for_spreadsheet, grid
 from eval.records.published import PUBLISHED
-from eval.records.run import difference, mean_over_videos, read_tables
+from eval.records.run import beside_ceiling, difference, mean_over_videos, read_tables
 from eval.records.video import LABELS
-from eval.registry import DIRECTIONS, MISMATCHED, UNITS
+from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS
 from eval.statistics.permutation import LEVEL, holm
 from lnm.files import whole
 
@@ -116,11 +116,12 @@ def table1b(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
 
 def table1c(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     """(header, rows): ours minus each baseline, with its p where the sign-flip test, corrected by Holm for all cells of
-    the table, has one of at most 5%. `n` counts pairs of films and what ours share (`counted`), which is what is
-    tested; in a mean it counts videos."""
+    the table, has one of at most 5%; and minus the real clip, which is no baseline and is not tested. What compares
+    with real frames does so through the autoencoder where that was recorded. `n` counts pairs of films and what ours
+    share (`counted`), which is what is tested; in a mean it counts videos."""
     rows, p_values = [], tests(tables)
     what = ((next(iter(tables.values()))["interval"]["unit"], "pair") if len(tables) == 1 else ("film", "video"))
-    for name, label in baselines_of(tables).items():
+    for name, label in (baselines_of(tables) | {"heldout": rows_of(tables)["heldout"]}).items():
         entries = [difference(tables, name, metric) for metric in COMPARED]
         cells = [cell(entry) + (f", p {p_values[name, metric]:.2g}" if p_values.get((name, metric), 1) <= LEVEL else "")
                  for entry, metric in zip(entries, COMPARED)]
@@ -167,7 +168,10 @@ def notes(tables: dict[str, dict]) -> list[str]:
     """What has to be known to read the tables, a sentence or a few each."""
     pairs = [entry.get("pairs", 0) for name in baselines_of(tables) for metric in COMPARED
              for entry in [difference(tables, name, metric)]]
-    return table1_notes.notes(tables, len(tests(tables)), max(pairs, default=0))
+    compared = [metric for metric in COMPARED if metric in TO_HELDOUT]
+    clip = [metric for metric in compared if not beside_ceiling(tables, "static", metric)]
+    return [*table1_notes.notes(tables, len(tests(tables)), max(pairs, default=0)),
+            table1_notes.beside(compared, clip)]
 
 
 def _markdown(tables: dict[str, dict], votes: dict) -> str:
@@ -222,8 +226,9 @@ def _ends(entry: dict) -> list[str]:
 
 
 def _csv_differences(tables: dict[str, dict]) -> str:
-    """Ours minus each baseline, a row a video ('mean' over videos), baseline and metric."""
-    header, rows = ["video", "ours_minus", "metric", "value", *ENDS, "n", "clusters", "p", "p_holm"], []
+    """Ours minus each baseline, a row a video ('mean' over videos), baseline and metric. beside: the real clip through
+    the "autoencoder", where the metric is another thing there, else the "clip"."""
+    header, rows = ["video", "ours_minus", "metric", "beside", "value", *ENDS, "n", "clusters", "p", "p_holm"], []
     corrected = tests(tables)  # of the table that is printed
     for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
         for name, label in rows_of(group).items():
@@ -232,8 +237,9 @@ def _csv_differences(tables: dict[str, dict]) -> str:
                 if "value" in entry:
                     p = [f"{entry['p']:.4g}" if "p" in entry else "", f"{corrected[name, metric]:.4g}"
                          if group.keys() == tables.keys() and (name, metric) in corrected else ""]
-                    cells = [video, for_spreadsheet(label), metric, f"{entry['value']:.6g}", *_ends(entry), entry["n"],
-                             entry.get("clusters", ""), *p]
+                    beside = "autoencoder" if beside_ceiling(group, name, metric) else "clip"
+                    cells = [video, for_spreadsheet(label), metric, beside, f"{entry['value']:.6g}", *_ends(entry),
+                             entry["n"], entry.get("clusters", ""), *p]
                     rows.append(dict(zip(header, cells, strict=True)))
     return _written(header, rows)
 

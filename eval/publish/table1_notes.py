@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from eval.publish.formats import counted
+from eval.publish.ranking import listed
 from eval.records.video import LABELS
-from eval.registry import MISMATCHED
+from eval.registry import METRICS, MISMATCHED
 from eval.statistics.permutation import LEVEL, least_p, pairs_needed
 from eval.statistics.small import FEWEST
 
@@ -125,3 +126,15 @@ def _differences(comparisons: int, pairs: int) -> str:
                        f"{comparisons} of them together (Holm) need {needed} pairs. table1c.csv has all.")
     return said + (f"p: sign-flip permutation test of whether ours are nearer to what is good, by Holm for all "
                    f"{comparisons} cells, where it is at most {LEVEL:g}. table1c.csv has all.")
+
+
+def beside(compared: list[str], clip: list[str]) -> str:
+    """Beside which real frames Table 1c stands. compared: its metrics that compare with real frames; clip: those of
+    them that were not taken beside the frames through the autoencoder."""
+    labels = {metric: METRICS[metric].label for metric in compared}
+    ceiling = [label for metric, label in labels.items() if metric not in clip]
+    said = (f"In Table 1c what compares with real frames ({listed(ceiling)}) does so through the autoencoder, the "
+            f"ceiling of a latent method; '{LABELS['heldout']}' there is the clip without it. ") if ceiling else ""
+    lacking = [labels[metric] for metric in clip]
+    return (said + (f"Beside the clip itself: {listed(lacking)}, for want of it. " if lacking else "")
+            + "Table 1b is beside the clip itself.")

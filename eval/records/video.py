@@ -16,7 +16,7 @@ from eval.features.lpips import Lpips
 from eval.films import baselines, controls
 from eval.films.read import read_baseline, read_images, size_of
 from eval.films.sampled import sampled
-from eval.metrics import dynamics, fidelity, motion
+from eval.metrics import ceiling, dynamics, fidelity, motion
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside, nearest, start
 from eval.metrics.flags import flags, real_value
@@ -270,6 +270,8 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "reference": _reference(score, methods, energy, sigmas)
         | {"train_window": alike},  # the last frames trained on, as many: real frames compared with held-out ones
     })
+    metrics["differences_vae"] = rounded(ceiling.differences_vae(
+        metrics, material.clusters("ours", len(sets["ours"])), material.trained, _begun(material, sets)))
     _write(metrics, sets, material.length, out)
     candidates = [candidate["prompt"] for candidate in score.contest.get("candidates", [])]
     write_json(out / "clip.json", rounded({"prompt": material.films["prompt"], "candidates": candidates}

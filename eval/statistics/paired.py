@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,8 +21,9 @@ def badness(metric: str, value: float, real: float) -> float:
 
 
 def differences(methods: dict, real: dict[str, float], clusters: Sequence[Hashable] | None = None,
-                started_alike: Collection[str] = (), begun: Mapping[str, Sequence[int]] | None = None) -> dict:
-    """Ours minus each other set of films, metric by metric: method -> metric -> entry as of `summarise`.
+                started_alike: Collection[str] = (), begun: Mapping[str, Sequence[int]] | None = None,
+                metrics: Iterable[str] = UNITS) -> dict:
+    """Ours minus each other set of films, in each of `metrics`: method -> metric -> entry as of `summarise`.
 
     Film k is paired with film k (ours and the checkpoint's start from one seed); a set of one film is paired with each.
     started_alike: methods whose film k starts from the noise of ours, however many there are: fewer make fewer pairs.
@@ -39,7 +40,7 @@ def differences(methods: dict, real: dict[str, float], clusters: Sequence[Hashab
         if name == "ours":
             continue
         out[name] = {}
-        for metric in UNITS:
+        for metric in metrics:
             refused = [entry["refused"] for entry in (ours[metric], row[metric]) if "refused" in entry]
             a, b = (entry.get("values", []) for entry in (ours[metric], row[metric]))
             partners = _partners(a, b, name, begun or {})

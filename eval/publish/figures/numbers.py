@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.metrics import ceiling
 from eval.publish.figures.style import COLOURS, colour_of_method, dots, new_figure, save, styled
 from eval.publish.formats import named
-from eval.publish.ranking import real_value
+from eval.publish.ranking import ALIKE, ALIKE_LABEL
 from eval.records.run import compared, read_metrics
-from eval.registry import DIRECTIONS, reading
+from eval.registry import DIRECTIONS, TO_HELDOUT, reading
 
 MARKERS = "osD^vP*X"  # one a video: colour is never the only sign
 
@@ -72,14 +73,15 @@ def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
     return save(figure, path)
 
 
-LINES = {"heldout": "-", "heldout_vae": "--", "static": ":", "static_noise": "-.", "shuffled": (0, (3, 1, 1, 1, 1, 1))}
+LINES = {"heldout": "-", ALIKE: (0, (1, 4)), "heldout_vae": "--",
+         "static": ":", "static_noise": "-.", "shuffled": (0, (3, 1, 1, 1, 1, 1))}
 
 
 @styled
 def controls(table: dict, path: Path) -> list[Path]:
     """Every metric of one video (the dict of metrics.json): ours and the baselines as points, with a tick a film
-    or from 5 films on, or 5 of what they share, a bar (95%), the controls and the real held-out frames as lines. A
-    metric without a value for ours is named below."""
+    or from 5 films on, or 5 of what they share, a bar (95%), the controls and the real held-out frames as lines; beside
+    the clip through the autoencoder where that was recorded. A metric without a value for ours is named below."""
     import textwrap
 
     from matplotlib.lines import Line2D
@@ -91,12 +93,13 @@ def controls(table: dict, path: Path) -> list[Path]:
     rows = -(-len(drawn) // columns)
     figure, axes = new_figure(11, rows * (0.2 * len(order) + 0.95) + 0.9, rows, columns, sharey=True)
     for axis, metric in zip(axes.flat, drawn):
-        lines = {name: values[name].get(metric, {}).get("value") for name in table["controls"]}
-        lines["heldout"] = real_value(table, metric)
+        shown = {name: {metric: entry} for name, entry in ceiling.entries(metric, table).items()}
+        lines = {name: shown.get(name, {}).get(metric, {}).get("value") for name in table["controls"]}
+        lines |= {ALIKE: ceiling.real(metric, table)} if metric in TO_HELDOUT else {}
         for name, value in lines.items():
             if value is not None:
                 axis.axvline(value, color=colour_of_method(name), linestyle=LINES[name], linewidth=1.4)
-        dots(axis, values, metric, order, "o", colour_of_method)
+        dots(axis, shown, metric, order, "o", colour_of_method)
         axis.set_title(f"{metric}\ngood: {reading(DIRECTIONS[metric])}", fontsize=9)
         axis.set(yticks=range(len(order)), yticklabels=[named(table, name) for name in order],
                  ylim=(len(order) - 0.5, -0.5))
@@ -105,9 +108,13 @@ def controls(table: dict, path: Path) -> list[Path]:
         axis.grid(axis="x", visible=False)
     for axis in axes.flat[len(drawn):]:
         axis.set_axis_off()
-    handles = [Line2D([], [], color=colour_of_method(name), linestyle=LINES[name], label=table["labels"][name])
-               for name in table["controls"]]
-    said = "Where a metric compares with the held-out frames, its line is that of other real frames. "
+    labels = table["labels"] | {ALIKE: ALIKE_LABEL}
+    handles = [Line2D([], [], color=colour_of_method(name), linestyle=LINES[name], label=labels[name])
+               for name in (*table["controls"], ALIKE)]
+    clip = [metric for metric in drawn if not ceiling.recorded(metric, table)]
+    said = ("What compares with real frames stands beside them through the autoencoder; other real frames beside the "
+            "held-out ones, both without it. ")
+    said += f"Beside the clip itself: {', '.join(clip)}. " if clip else ""
     said += f"Not measured: {', '.join(left)} (reasons: metrics.json)." if left else ""
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9,
                   title=textwrap.fill(said, 150), title_fontsize=8)

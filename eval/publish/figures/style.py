@@ -7,7 +7,7 @@ from pathlib import Path
 from lnm.files import whole
 
 COLOURS = {  # Okabe and Ito (2008)
-    "ours": "#0072B2", "frame_by_frame": "#D55E00", "heldout": "#000000", "heldout_vae": "#666666",
+    "ours": "#0072B2", "frame_by_frame": "#D55E00", "heldout": "#000000", "heldout_vae": "#666666", "alike": "#000000",
     "identity": "#F0E442", "static": "#009E73", "static_noise": "#CC79A7", "shuffled": "#E69F00",
     "flow_extrapolation": "#56B4E9",
     # Tol (2018), muted

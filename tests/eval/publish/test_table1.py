@@ -89,6 +89,30 @@ def test_two_fine_tunes_of_two_films_each_are_not_four_of_anything():
     assert table1.table1b(both)[1][0][1] == table1.table1c(both)[1][0][1] == "2 videos"
 
 
+def test_table_1c_stands_beside_the_autoencoder_where_every_video_has_that(tmp_path):
+    """Beside it ours is 3 nearer than a still, beside the clip itself 2.5 farther."""
+    nearer, farther = (summarise([value], "") for value in (-3.0, 2.5))
+    tables = {name: two_fine_tunes() for name in ("ocean", "rapids")}
+    for table in tables.values():
+        table["differences"] |= {"heldout": {metric: farther for metric in registry.UNITS}}
+        table["differences_vae"] = {name: dict.fromkeys(registry.TO_HELDOUT, nearer)
+                                    for name in ("static", "static_noise", "heldout")}
+    header, rows = table1.table1c(tables)
+    column = 2 + list(table1.COMPARED).index("flow_warp_gap")
+    assert [row[0] for row in rows] == ["static", "noise", "real"], "the clip itself is a row"
+    assert {row[column] for row in rows} == {"-3.00"} and rows[0][2 + list(table1.COMPARED).index("clipsim")] == "2.50"
+    assert not [key for key in table1.tests(tables) if key[0] == "heldout"], "which is no baseline: it is not tested"
+    assert "; 'real, held out' there is the clip without it" in table1_notes.beside(["flow_warp_gap"], [])
+    lines = table1._csv_differences(tables).splitlines()
+    assert "mean,static,flow_warp_gap,autoencoder,-3," in "\n".join(lines)
+    assert "mean,static,clipsim,clip,2.5," in "\n".join(lines)
+
+    del tables["rapids"]["differences_vae"]
+    assert table1.table1c(tables)[1][0][column] == "2.50", "or else every video is beside the clip itself"
+    said = table1_notes.beside(["flow_warp_gap"], ["flow_warp_gap"])
+    assert said.startswith("Beside the clip itself: flow-warp error, off real, for want of it.")
+
+
 def test_what_a_user_wrote_is_text_in_the_markdown(monkeypatch):
     tables = {"<b>ocean": two_fine_tunes()}
     tables["<b>ocean"]["labels"]["mine|too"] = "mine|too"

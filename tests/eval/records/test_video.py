@@ -189,3 +189,20 @@ def test_everything_that_compares_with_real_frames_stands_beside_the_autoencoder
     assert metrics["methods"]["ours"]["nnf_distance"]["values"][0] == pytest.approx(field.distance, rel=1e-4)
     assert "no RIFE weights" in metrics["methods"]["ours"]["flow_warp_rife"]["refused"]
     assert metrics["flow_disagreements"] == {"speed": [], "warp": []}
+
+
+def test_differences_beside_the_autoencoder_are_of_the_values_beside_it(project):
+    """Ours repeats the clip in its first film and the autoencoder's in its second, which is as near as can be."""
+    metrics = evaluated(project)
+    beside, itself = metrics["differences_vae"]["static"], metrics["differences"]["static"]
+    against = metrics["against_vae"]
+    assert against["ours"]["motion_ratio"]["values"][1] == 1 != metrics["methods"]["ours"]["motion_ratio"]["values"][1]
+    assert beside["motion_ratio"]["values"] == pytest.approx(
+        [value - against["static"]["motion_ratio"]["value"] for value in against["ours"]["motion_ratio"]["values"]])
+    assert beside["motion_ratio"]["value"] != itself["motion_ratio"]["value"]
+    ceiling, still = (metrics["methods"][name]["detail"]["value"] for name in ("heldout_vae", "static"))
+    gain = [abs(still - ceiling) - abs(value - ceiling) for value in metrics["methods"]["ours"]["detail"]["values"]]
+    assert beside["detail"]["gain"] == pytest.approx(gain, abs=1e-6) and gain != pytest.approx(itself["detail"]["gain"])
+    assert "frame0_db" not in beside and "clipsim" not in beside, "those are the same beside either"
+    assert "refused" in metrics["differences_vae"]["heldout_vae"]["motion_ratio"]
+    assert metrics["differences_vae"]["heldout"]["motion_ratio"]["value"] != 0
