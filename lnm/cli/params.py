@@ -73,7 +73,8 @@ def videos(quiet: Quiet = False) -> None:
 @app.add("lnm params resolve ocean")
 def resolve(video: Annotated[str | None, typer.Argument(metavar="VIDEO",
                                                         help="A name under `videos` in params.yaml.")] = None,
-            study: Annotated[bool, typer.Option("--study", help="The human study's choices instead.")] = False,
+            study: Annotated[bool, typer.Option("--study", help="The human study's choices instead, and a hash "
+                                                               "of the ablations.")] = False,
             quiet: Quiet = False) -> None:
     """Write build/resolve/VIDEO/*.json, what the stages of a video depend on; the pipeline calls it."""
     if study:

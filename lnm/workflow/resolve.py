@@ -288,8 +288,12 @@ def resolve(video: str) -> list[Path]:
 
 
 def resolve_study() -> bool:
-    """Writes build/resolve/human_study.json if it differs; returns whether it did."""
-    return _renew(root() / "build" / "resolve" / "human_study.json", study())
+    """Writes build/resolve/human_study.json, what the human study is told, and build/resolve/ablations.json, a hash of
+    what `lnm ablations` measured (null before it has), if they differ; returns whether one did. DVC knows no dependency
+    that may be missing: whoever reads results/ablations/ depends on the hash."""
+    table, told = root() / "results" / "ablations" / "ablations.json", root() / "build" / "resolve"
+    measured = {"sha256": sha256(table) if table.is_file() else None}
+    return any([_renew(told / "human_study.json", study()), _renew(told / "ablations.json", measured)])
 
 
 def _renew(path: Path, data: Choices | dict[str, Any]) -> bool:

@@ -68,6 +68,17 @@ def test_whoever_reads_the_ledger_waits_for_the_votes_the_checks_and_the_films(p
         assert {"claims.yaml", "params.paper.yaml"} <= set(paths(stages[name].deps)), name
 
 
+def test_whoever_reads_the_ledger_runs_again_after_the_ablations_and_runs_without_them(pipeline):
+    """DVC refuses a dependency that is missing, as what they measured is in most clones: a hash of it is never."""
+    stages, _ = pipeline
+    told = "build/resolve/ablations.json"
+    assert stages["resolve_study"].always_changed and told in paths(stages["resolve_study"].outs)
+    for name, stage in stages.items():
+        assert not any(path.startswith("results/ablations") for path in paths(stage.deps)), name
+        assert (told in paths(stage.deps)) == (name in ("audit", "paper")), name
+    assert {"audit", "paper"} == {name for name, stage in stages.items() if "claims.yaml" in paths(stage.deps)}
+
+
 def test_training_depends_on_its_own_choices_and_code_alone(pipeline):
     stages, _ = pipeline
     assert paths(stages["finetune@ocean"].deps) == [

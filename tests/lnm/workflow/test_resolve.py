@@ -16,7 +16,7 @@ from lnm.files import sha256
 from lnm.project import STAGES
 from lnm.settings import Finetune, Sample
 from lnm.workflow.params import load
-from lnm.workflow.resolve import resolve, resolve_stage, seal, settings
+from lnm.workflow.resolve import resolve, resolve_stage, resolve_study, seal, settings
 
 
 def told(stage, video):
@@ -382,3 +382,16 @@ def test_prepare_is_told_of_the_camera_only_where_it_is_to_do_something(project)
     assert (chosen.camera, chosen.segment) == ("segment", 66), "33 are trained on: the reach of 9 frames at stride 4"
     edit(project, "camera: segment", "camera: segment, segment: 30")
     assert settings("prepare", "rain").segment == 30
+
+
+def test_what_the_ablations_measured_is_told_by_its_hash_and_before_them_as_none(project):
+    told, table = (project / path for path in ("build/resolve/ablations.json", "results/ablations/ablations.json"))
+    assert resolve_study() and json.loads(told.read_text()) == {"sha256": None}
+    assert not resolve_study(), "nothing changed"
+    table.parent.mkdir(parents=True)
+    table.write_text("{}")
+    others = {path: content for path, content in read(project).items() if path != told.name}
+    assert resolve_study() and json.loads(told.read_text()) == {"sha256": sha256(table)}
+    assert {path: content for path, content in read(project).items() if path != told.name} == others
+    table.unlink()
+    assert resolve_study() and json.loads(told.read_text()) == {"sha256": None}
