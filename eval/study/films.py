@@ -10,8 +10,10 @@ import numpy as np
 from eval.films.mp4 import mp4
 from eval.films.read import read_baseline
 from eval.study.form import check_name
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
 from lnm.project import root
+
+HELDOUT = "heldout"  # the real continuation: a method where it is named
 
 
 def collect(results: Path, videos: list[str], methods: list[str] | None = None, films: int = 1,
@@ -23,20 +25,26 @@ def collect(results: Path, videos: list[str], methods: list[str] | None = None, 
     the real continuation, is a method if it is named. fps: for videos that have no films in `results`.
     """
     scenes: dict[str, dict[str, bytes]] = {}
+    known: list[str] = []  # whatever is asked for
     for video in videos:
-        found = _films_of(results, video, fps, bool(methods) and "heldout" in methods)
+        found = _films_of(results, video, fps, bool(methods) and HELDOUT in methods)
         for method in found:
             check_name(method, "method")
+        known += [*found, *([HELDOUT] if _note(results, video).is_file() else [])]
         chosen = [name for name in methods or found if name in found]
         for k in range(films):
             scene = video if films == 1 else f"{video}/seed_{k}"
             scenes[scene] = {name: found[name][k] for name in chosen if k < len(found[name])}
-    known = {method for films_of in scenes.values() for method in films_of}
     missing = [name for name in methods or () if name not in known]
     if missing:
-        raise UserError(f"{missing[0]}: no films of this method for {', '.join(videos)}; there are films of "
-                        f"{', '.join(sorted(known)) or 'none of those named'}")
+        raise UserError(f"{shortened(missing[0])}: no films of this method for {', '.join(videos)}; there are films of "
+                        f"{', '.join(sorted(set(known)))}")
     return scenes
+
+
+def _note(results: Path, video: str) -> Path:
+    """What a run says of its films of a video; without it there are none, and no held-out clip beside them."""
+    return results / video / "sample" / "films.json"
 
 
 def _films_of(results: Path, video: str, fps: float | None, real: bool) -> dict[str, list[bytes]]:
@@ -44,14 +52,14 @@ def _films_of(results: Path, video: str, fps: float | None, real: bool) -> dict[
     from lnm.video import read_frames
 
     sample, found, length = results / video / "sample", {}, None
-    if (sample / "films.json").is_file():
-        note = json.loads((sample / "films.json").read_text(encoding="utf-8"))
+    if _note(results, video).is_file():
+        note = json.loads(_note(results, video).read_text(encoding="utf-8"))
         fps, length = note["fps"], note["num_frames"]
         for method in note["methods"]:
             folders = sorted((sample / method).glob("seed_*"), key=lambda path: int(path.name[5:]))
             found[method] = [(folder / "film.mp4").read_bytes() for folder in folders]
     if real and found:
-        found["heldout"] = [mp4(read_frames(results / video / "prepare" / "heldout")[:length], fps)]
+        found[HELDOUT] = [mp4(read_frames(results / video / "prepare" / "heldout")[:length], fps)]
     for path in sorted((root() / "inputs" / "baselines").glob("[!.]*/*")):
         if path.name.split(".")[0] != video:
             continue
