@@ -2,7 +2,7 @@
 
 `jackknife` leaves out one stretch of time at a time (Künsch 1989), and gives no interval where the frames are worth
 fewer than FEWEST independent ones. Of a scalar series that is known only once it is long: in a short one the intervals
-that pass are those whose correlation was underestimated, and of 15 parts correlated at 0.7 they cover 64%. So a series
+that pass are those whose correlation was underestimated, and of 15 parts correlated at 0.7 they cover 65%. So a series
 of fewer than WIDE dimensions has none below LONG parts. `windows` and `window_floor` say what a metric of n frames
 gives for real frames beside real frames, drawn as a film is: consecutive, and as many.
 """
