@@ -32,8 +32,9 @@ class Metric:
     """One measure. unit: what its value is and its range. good: what a reader takes for good: "high", "low", a number
     to be near to, "real" (as the real clip's: nothing is better by definition) or None, no reading; a control that
     ranks above real frames is flagged against it. about: what it measures, in a line. needs: keys of `NEEDS`.
-    compares: with the held-out frames, so that of these it says nothing and real means other real frames. source: the
-    paper or program that defines it, "" where it is this harness's own."""
+    short: the unit at the head of a column, "" of a plain number. compares: with the held-out frames, so that of these
+    it says nothing and real means other real frames. source: the paper or program that defines it, "" where it is this
+    harness's own."""
 
     label: str
     unit: str
@@ -42,6 +43,7 @@ class Metric:
     needs: tuple[str, ...] = ()
     source: str = ""
     compares: bool = False
+    short: str = ""
 
 
 HELD = ("reference", "fps")
@@ -65,27 +67,28 @@ METRICS = {
         "visible to flow", "share of pixels not occluded, 0 to 1", "high",
         "pixels whose flow forth and back agrees", ("fps",), "Sundaram et al. 2010"),
     "flow_speed": Metric(
-        "speed", "pixels a step", "real", "mean length of the optical flow (DIS)", ("fps",), "Kroeger et al. 2016"),
+        "speed", "pixels a step", "real", "mean length of the optical flow (DIS)", ("fps",), "Kroeger et al. 2016",
+        short="pixels a step"),
     "flow_speed_ratio": Metric(
         "speed, x real", "x held-out", 1.0, "that speed as a multiple of the real clip's", HELD, compares=True),
     "flow_direction_gap": Metric(
         "direction, off real", "degrees by which flow must turn to be held-out's, 0 to 180", "low",
-        "earth mover's distance of the directions of flow", HELD, compares=True),
+        "earth mover's distance of the directions of flow", HELD, compares=True, short="degrees"),
     "velocity_gap": Metric(
         "velocity, off real", "pixels a step by which tracked velocities (DIS) must move to be held-out's", "low",
         "sliced earth mover's distance of the velocities of points tracked over three frames", HELD,
-        "after FVMD, Liu et al. 2024, arXiv:2407.16124", compares=True),
+        "after FVMD, Liu et al. 2024, arXiv:2407.16124", compares=True, short="pixels a step"),
     "acceleration_gap": Metric(
         "acceleration, off real", "the same of accelerations, pixels a step squared", "low",
         "sliced earth mover's distance of these points' accelerations", HELD,
-        "after FVMD, Liu et al. 2024, arXiv:2407.16124", compares=True),
+        "after FVMD, Liu et al. 2024, arXiv:2407.16124", compares=True, short="pixels a step squared"),
     "flow_warp_rife": Metric(
         "flow-warp error, RIFE", "flow-warp error by RIFE, halfway between frames, 0 to 1", "low",
         "what is left of change by a flow that has learnt motion", ("fps", "RIFE"),
         "after Lai et al. 2018, arXiv:1808.00449"),
     "flow_speed_rife": Metric(
         "speed, RIFE", "pixels a step, by RIFE", "real", "mean length of that flow", ("fps", "RIFE"),
-        "Huang et al. 2022, arXiv:2011.06294"),
+        "Huang et al. 2022, arXiv:2011.06294", short="pixels a step"),
     "dynamic_degree": Metric(
         "dynamic degree, DIS", "VBench's dynamic degree, by DIS: 1 dynamic, 0 not", "real",
         "whether the fastest 5% of pixels move far enough in a quarter of the pairs of frames", ("fps",),
@@ -115,7 +118,7 @@ METRICS = {
         ("still", "CLIP"), "after VBench++, Huang et al. 2024, arXiv:2411.13503"),
     "spectrum_gap": Metric(
         "spectrum, off real", "dB, log-spectral distance in time to held-out's", "low",
-        "whether slow and fast changes are as strong as in the real clip", HELD, compares=True),
+        "whether slow and fast changes are as strong as in the real clip", HELD, compares=True, short="dB"),
     "detail": Metric(
         "detail", f"mean square past a Gaussian blur of {DETAIL_SIGMA:g} px, 0 to 1", "real",
         "fine detail of the frames"),
@@ -124,10 +127,10 @@ METRICS = {
         "that detail as a multiple of what the autoencoder can hold of the real clip", ("reference", "VAE")),
     "frame0_db": Metric(
         "first frame, PSNR", f"dB PSNR to the still ({EQUAL_DB:g}: equal)", "high",
-        "how near the first frame is to the still", ("still",)),
+        "how near the first frame is to the still", ("still",), short="dB"),
     "frame0_db_below_ceiling": Metric(
         "first frame below the VAE", "dB below the VAE's own PSNR", "low",
-        "by how much the autoencoder alone is nearer to the still", ("still", "VAE")),
+        "by how much the autoencoder alone is nearer to the still", ("still", "VAE"), short="dB"),
     "frame0_ssim": Metric(
         "first frame, SSIM", "SSIM to the still, -1 to 1", "high", "structural similarity of first frame and still",
         ("still",), "Wang et al. 2004"),
@@ -210,6 +213,16 @@ def reading(good: str | float | None) -> str:
     """In words what a reader takes for good: an entry of `DIRECTIONS`."""
     words = {"high": "more", "low": "less", "real": "as the real clip", None: "no reading"}
     return f"near {good:g}" if isinstance(good, float) else words[good]
+
+
+def heading(metric: str) -> str:
+    """A measure at the head of a column or a panel: what it is called, and its unit where it is no plain number."""
+    return ", ".join(filter(None, (METRICS[metric].label, METRICS[metric].short)))
+
+
+def directed(metric: str) -> str:
+    """`heading`, with an arrow down where less of a difference is better and up where more is."""
+    return heading(metric) + {"low": " ↓", "high": " ↑"}.get(DIRECTIONS[metric], "")
 
 
 def listing() -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from eval.registry import DIRECTIONS, UNITS, heading, reading
 from eval.statistics.small import around
 
 
@@ -40,3 +41,10 @@ def named(table: dict, name: str) -> str:
     entries = [entry for entry in table["methods"][name].values() if "clusters" in entry]
     most = max(entries, key=lambda entry: entry["n"], default=None)
     return table["labels"][name] + (f"\n{counted(most, table['interval']['unit'])}" if most else "")
+
+
+def titled(metric: str, width: int) -> str:
+    """What a figure's panel is headed by: what a measure is called, its unit and what is good, in lines of `width`."""
+    import textwrap
+
+    return f"{heading(metric)}\n" + textwrap.fill(f"{UNITS[metric]}; good: {reading(DIRECTIONS[metric])}", width)

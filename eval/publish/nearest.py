@@ -19,8 +19,7 @@ import numpy as np
 
 from eval.statistics.permutation import LEVEL
 
-MEASURES = {"flow_warp": "flow-warp error", "flow_speed_ratio": "flow speed", "spectrum_gap": "power spectrum in time",
-            "flow_direction_gap": "direction of flow"}
+MEASURES = ("flow_warp", "flow_speed_ratio", "spectrum_gap", "flow_direction_gap")
 HALF_TURN = 180.0  # degrees, the largest flow_direction_gap
 CLIP, WINDOWS = "heldout", "windows"  # the clip itself, and other windows of it
 REFERENCES = (WINDOWS, CLIP)  # nobody's film: they have a distance and no place

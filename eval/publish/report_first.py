@@ -24,6 +24,7 @@ from eval.publish.nearest import (
 from eval.publish.ranking import listed
 from eval.publish.report_cells import Cells
 from eval.records.run import mean_over_videos
+from eval.registry import heading
 
 SHORT = {  # what a film is, in the words of somebody who has read nothing
     "heldout": ("The real clip", "a part that training never saw"),
@@ -180,7 +181,7 @@ def measures(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str]
             rows.append([REFERENCE.get(name) or label(table, name)[0], *({"text": text, "href": href} for text in cell),
                          {"text": f"{np.mean(far):.2f}", "href": cells.of_paper("report")},
                          {"text": counted(methods[name]["flow_warp"], table["interval"]["unit"]), "href": href}])
-        units = zip(MEASURES.values(), ("x real", "x real", "dB off", "degrees off"))
-        header = ["Film", *(f"{name[0].upper()}{name[1:]}, {unit}" for name, unit in units), "Distance", "n"]
+        heads = [heading(metric) + (", x real" if metric == "flow_warp" else "") for metric in MEASURES]
+        header = ["Film", *(f"{name[0].upper()}{name[1:]}" for name in heads), "Distance", "n"]
         found.append((video, header, rows))
     return found

@@ -73,7 +73,7 @@ def _metrics(methods: dict, labels: dict[str, str], href: str, unit: str, flags:
         entries = {method: values[metric] for method, values in methods.items() if metric in values}
         if not entries:
             continue  # measured by a newer version than that which wrote these numbers, or not of this table
-        rows.append([f"{metric} ({measured_in})", *(
+        rows.append([f"{metric} ({measured_in}; good: {reading(DIRECTIONS[metric])})", *(
             {"text": entry(entries[method], unit), "href": href, "flag": (metric, method) in flags}
             if "value" in entries.get(method, {}) else "-" for method in labels)])
         for method, one in entries.items():
@@ -102,8 +102,9 @@ def flows(video: str, table: dict, cells: Cells) -> dict | None:
                 zip((a, b), case[metric]), key=lambda pair: pair[1]) for part in pair)) for metric in metrics]
             rows.append([METRICS[metrics[0]].label, *({"text": text, "href": href} for text in order)])
     if not rows:
-        return {"said": "Two optical flows, DIS and RIFE, rank every two of these films and controls alike, by speed "
-                        "and by flow-warp error.", "table": None}
+        by = " and by ".join(METRICS[metrics[0]].label for metrics in FLOWS.values())
+        return {"said": f"Two optical flows, DIS and RIFE, rank every two of these films and controls alike, by {by}.",
+                "table": None}
     said = f"Two optical flows, DIS and RIFE, rank {several(len(rows), 'pair')} of films or controls differently"
     return {"said": f"{said}: there neither order is to be trusted.",
             "table": (["Measure", "By DIS", "By RIFE"], rows), "href": href}

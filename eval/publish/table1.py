@@ -18,18 +18,13 @@ from eval.records.markdown import escaped, for_spreadsheet, grid
 from eval.records.published import PUBLISHED
 from eval.records.run import beside_ceiling, difference, mean_over_videos, read_tables
 from eval.records.video import LABELS
-from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS
+from eval.registry import MISMATCHED, TO_HELDOUT, UNITS, directed, heading
 from eval.statistics.permutation import LEVEL, holm
 from lnm.files import whole
 
-MEASURED = {  # Table 1b: metric -> heading
-    "motion_ratio": "motion x real", "flow_warp": "flow-warp", "detail_kept": "detail kept", "frame0_db": "frame 0 dB",
-    "fid_train": "FID train", "fid_heldout": "FID held-out", "clipsim": "CLIPSIM",
-}
-COMPARED = {  # Table 1c: metric -> heading; which way is better stands in DIRECTIONS
-    "flow_warp_gap": "flow-warp gap", "spectrum_gap": "spectrum gap", "detail_kept": "detail kept",
-    "frame0_db": "frame 0 dB", "fid_heldout": "FID held-out", "clipsim": "CLIPSIM",
-}
+SCORED = ("clipsim", "clipscore", "fid_train")  # of Table 1
+MEASURED = ("motion_ratio", "flow_warp", "detail_kept", "frame0_db", "fid_train", "fid_heldout", "clipsim")  # of 1b
+COMPARED = ("flow_warp_gap", "spectrum_gap", "detail_kept", "frame0_db", "fid_heldout", "clipsim")  # of Table 1c
 ENDS = ("low", "high", "least", "most")
 
 
@@ -74,13 +69,13 @@ def table1(tables: dict[str, dict],
     """(header, rows) in the paper's columns and two more: published rows, then this run's means over its videos.
     A method without films for every video has its means over those that it filmed, and says so. votes: as `votes_of`
     gives them."""
-    header = ["Method", "Preferences", "Realism", "Resolution", "CLIPSIM", "CLIPScore", "FID train"]
+    header = ["Method", "Preferences", "Realism", "Resolution", *map(heading, SCORED)]
     rows = [[f"{row['method']}, published", row["preferences"], row["realism"], row["resolution"], row["clipsim"], "",
              row["fid"]] for row in PUBLISHED]
     for name, label in rows_of(tables).items():
         own = {video: table for video, table in tables.items() if name in table["methods"]}
         values = [marked(cell(mean_over_videos(own, name, metric)), own, name, metric)
-                  for metric in ("clipsim", "clipscore", "fid_train")]
+                  for metric in SCORED]
         where = "" if len(own) == len(tables) else f" ({', '.join(own)} alone)"
         rows.append([label + where, *_votes(votes or {}, name), resolution(tables, name), *values])
     wrong = mean_over_videos(tables, "heldout", "clipsim_mismatched")
@@ -111,7 +106,7 @@ def table1b(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
     if len(tables) == 1 and "refused" not in floors:
         alike = {f"fid_{name}": floor["real_vs_real"] for name, floor in floors.items()}
         rows.append([ALIKE, "", *(cell(alike[m]) if m in alike else "" for m in MEASURED)])
-    return ["Method", "n", *MEASURED.values()], rows
+    return ["Method", "n", *map(heading, MEASURED)], rows
 
 
 def table1c(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
@@ -126,8 +121,7 @@ def table1c(tables: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
         cells = [cell(entry) + (f", p {p_values[name, metric]:.2g}" if p_values.get((name, metric), 1) <= LEVEL else "")
                  for entry, metric in zip(entries, COMPARED)]
         rows.append([label, _most(entries, *what), *cells])
-    arrows = {"low": " ↓", "high": " ↑"}
-    return ["Ours minus", "n", *(text + arrows[DIRECTIONS[metric]] for metric, text in COMPARED.items())], rows
+    return ["Ours minus", "n", *map(directed, COMPARED)], rows
 
 
 def _most(entries: list[dict], unit: str, what: str) -> str:

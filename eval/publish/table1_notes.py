@@ -5,7 +5,7 @@ from __future__ import annotations
 from eval.publish.formats import counted
 from eval.publish.ranking import listed
 from eval.records.video import LABELS
-from eval.registry import METRICS, MISMATCHED
+from eval.registry import METRICS, MISMATCHED, heading
 from eval.statistics.permutation import LEVEL, least_p, pairs_needed
 from eval.statistics.small import FEWEST
 
@@ -31,8 +31,9 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         *_clip(tables), *_inception(tables),
         "Motion and flow-warp error are good when near the real clip's, not when low: a frozen film has none of either."
         f" Part of that motion no latent holds: '{LABELS['heldout_vae']}' is what the autoencoder leaves of it."
-        " Detail kept is 1 for the VAE's reconstruction of the real clip; noise counts as detail. Frame 0 is PSNR to "
-        "the still (100: equal); the VAE itself reaches " + ", ".join(map(_ceiling, tables, tables.values())) + ".",
+        " Detail kept is 1 for the VAE's reconstruction of the real clip; noise counts as detail. "
+        f"{heading('frame0_db')}: {METRICS['frame0_db'].unit}; the VAE itself reaches "
+        f"{', '.join(map(_ceiling, tables, tables.values()))}.",
         "( ) is the least and the largest of the films (in a mean: videos), where what is counted, "
         f"{first['interval']['unit']}s (in a mean: videos), are fewer than {FEWEST}: so few carry no interval. [ ] is "
         f"Student's 95% interval, from {FEWEST} on. Ours are {_ours(tables)} a video. All films of a video share "

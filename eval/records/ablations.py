@@ -17,6 +17,7 @@ import numpy as np
 
 from eval.metrics.motion import flow_warp, motion_energy
 from eval.records.markdown import grid
+from eval.registry import METRICS
 from eval.statistics.many_to_one import LEVEL, against_control
 from lnm.errors import UserError
 from lnm.video import read_frames
@@ -37,9 +38,9 @@ class Measure:
 MEASURES = {
     "loss": Measure("held-out loss", False, 4),
     "loss_8": Measure("held-out loss of 8 frames", False, 4),
-    "flow_warp": Measure("flow-warp error, x the clip's", True, 2),
-    "motion": Measure("motion, x the clip's", True, 2),
-    "speed": Measure("speed, x the clip's", True, 2),
+    "flow_warp": Measure(f"{METRICS['flow_warp'].label}, x the clip's", True, 2),
+    "motion": Measure(f"{METRICS['motion_energy'].label}, x the clip's", True, 2),
+    "speed": Measure(f"{METRICS['flow_speed'].label}, x the clip's", True, 2),
 }
 
 

@@ -1,5 +1,8 @@
 """The one list of measures: whole, true of what a score refuses, and what the docs and the command show."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import REPOSITORY
@@ -7,8 +10,10 @@ from networks import tiny_clip
 from textures import translated
 
 from eval import registry
+from eval.publish.report_cells import Cells
 from eval.records import measures
 from eval.registry import METRICS, NEEDS
+from eval.statistics.small import summarise
 from lnm import video
 from lnm.cli import main
 from lnm.errors import UserError
@@ -23,6 +28,7 @@ def test_every_measure_says_what_it_is():
         assert set(metric.needs) <= set(NEEDS) and len(set(metric.needs)) == len(metric.needs), name
         assert metric.good in ("high", "low", "real", None) or isinstance(metric.good, float), name
         assert not metric.compares or "reference" in metric.needs, name
+        assert metric.short in metric.unit, name
 
 
 @pytest.mark.parametrize("given", [
@@ -94,6 +100,38 @@ def test_films_of_another_rate_are_refused_in_time_alone(project):
     result = score("film.mp4", "real.mp4", method="mine", clip="none", device="cpu")
     refused = {name for name, entry in result["methods"]["mine"].items() if "fps" in entry.get("refused", "")}
     assert refused == {name for name, metric in METRICS.items() if metric.compares and "fps" in metric.needs}
+
+
+def test_tables_figures_and_report_head_a_measure_as_the_registry_calls_it(monkeypatch):
+    """A measure that is renamed there is renamed everywhere, its unit and its direction too."""
+    from eval.publish import formats, nearest, report_first, table1
+    from eval.publish.figures import motion, numbers
+    from eval.records.ablations import MEASURES
+
+    assert registry.heading("frame0_db") == "first frame, PSNR, dB" and registry.heading("clipsim") == "CLIPSIM"
+    assert registry.directed("frame0_db").endswith(" ↑") and registry.directed("flow_warp_gap").endswith(" ↓")
+    assert registry.directed("motion_ratio") == registry.heading("motion_ratio")
+    assert formats.titled("motion_ratio", 40) == "motion, x real\nx held-out; good: near 1"
+    assert MEASURES["flow_warp"].label == f"{METRICS['flow_warp'].label}, x the clip's"
+
+    for name, metric in METRICS.items():
+        monkeypatch.setitem(METRICS, name, replace(metric, label=f"<{name}>", short="furlongs"))
+    assert table1.table1b({"ocean": made()})[0][2:] == [f"<{name}>, furlongs" for name in table1.MEASURED]
+    assert table1.table1c({"ocean": made()})[0][2] == "<flow_warp_gap>, furlongs ↓"
+    assert table1.table1({"ocean": made()})[0][4:] == [f"<{name}>, furlongs" for name in table1.SCORED]
+    (_, header, _), = report_first.measures({"ocean": made()}, Cells(Path("results"), Path("results/paper")))
+    assert header[1:-2] == ["<flow_warp>, furlongs, x real", *(f"<{name}>, furlongs" for name in nearest.MEASURES[1:])]
+    for metric in (*numbers.PANELS, *motion.PANELS):
+        assert formats.titled(metric, 40).startswith(f"<{metric}>, furlongs\n")
+
+
+def made():
+    """A metrics.json of one still, repeated, beside the real clip."""
+    one = {metric: summarise([1.0], "") for metric in METRICS}
+    labels = {"ours": "mine", "static": "static", "static_noise": "noise", "heldout": "real", "heldout_vae": "ceiling"}
+    return {"labels": labels, "controls": list(labels)[1:], "interval": {"unit": "film"}, "flags": [], "sizes": {},
+            "methods": dict.fromkeys(labels, one), "against_vae": dict.fromkeys(labels, one),
+            "differences": dict.fromkeys(list(labels)[1:], one), "reference": {"fid": {"refused": "no"}}}
 
 
 def test_the_docs_have_the_registry_s_table():

@@ -9,10 +9,10 @@ import numpy as np
 
 from eval.metrics import ceiling
 from eval.publish.figures.style import COLOURS, colour_of_method, dots, new_figure, save, styled
-from eval.publish.formats import named
+from eval.publish.formats import named, titled
 from eval.publish.ranking import ALIKE, ALIKE_LABEL
 from eval.records.run import compared, read_metrics
-from eval.registry import DIRECTIONS, TO_HELDOUT, reading
+from eval.registry import DIRECTIONS, TO_HELDOUT, heading, reading
 
 MARKERS = "osD^vP*X"  # one a video: colour is never the only sign
 
@@ -37,14 +37,7 @@ def loss(results: Path, videos: list[str], path: Path) -> list[Path]:
     return save(figure, path)
 
 
-PANELS = {
-    "motion_ratio": "motion energy\n(x held-out)",
-    "flow_warp": "flow-warp error\n(near to real is good)",
-    "detail_kept": "detail kept\n(x VAE reconstruction)",
-    "frame0_db": "frame 0, dB\n(100: equal)",
-    "fid_train": "FID to training frames\n(low is good)",
-    "clipsim": "CLIPSIM\n(high is good)",
-}
+PANELS = ("motion_ratio", "flow_warp", "detail_kept", "frame0_db", "fid_train", "clipsim")
 
 
 @styled
@@ -57,7 +50,7 @@ def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
     labels = {name: named(table, name) for table in tables.values() for name in table["labels"]}
     order = list(labels)
     figure, axes = new_figure(11, 0.34 * 2 * len(order) + 2.2, 2, 3, sharey=True)
-    for axis, (metric, title) in zip(axes.flat, PANELS.items()):
+    for axis, metric in zip(axes.flat, PANELS):
         drawn = [
             dots(axis, table["methods"], metric, order, MARKERS[i % len(MARKERS)], colour_of_method,
                   0.5 * ((i + 0.5) / len(videos) - 0.5))
@@ -65,7 +58,8 @@ def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
         ]
         if not any(drawn):
             axis.text(0.5, 0.5, "refused: see metrics.json", transform=axis.transAxes, ha="center", fontsize=8)
-        axis.set(title=title, yticks=range(len(order)), yticklabels=labels.values(), ylim=(len(order) - 0.5, -0.5))
+        axis.set(yticks=range(len(order)), yticklabels=labels.values(), ylim=(len(order) - 0.5, -0.5))
+        axis.set_title(titled(metric, 48), fontsize=9)
         axis.locator_params(axis="x", nbins=5)
     handles = [Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color="#444444", label=video)
                for i, video in enumerate(videos)]
@@ -100,7 +94,7 @@ def controls(table: dict, path: Path) -> list[Path]:
             if value is not None:
                 axis.axvline(value, color=colour_of_method(name), linestyle=LINES[name], linewidth=1.4)
         dots(axis, shown, metric, order, "o", colour_of_method)
-        axis.set_title(f"{metric}\ngood: {reading(DIRECTIONS[metric])}", fontsize=9)
+        axis.set_title(f"{heading(metric)}\ngood: {reading(DIRECTIONS[metric])}", fontsize=9)
         axis.set(yticks=range(len(order)), yticklabels=[named(table, name) for name in order],
                  ylim=(len(order) - 0.5, -0.5))
         axis.tick_params(labelsize=8)
@@ -114,8 +108,8 @@ def controls(table: dict, path: Path) -> list[Path]:
     clip = [metric for metric in drawn if not ceiling.recorded(metric, table)]
     said = ("What compares with real frames stands beside them through the autoencoder; other real frames beside the "
             "held-out ones, both without it. ")
-    said += f"Beside the clip itself: {', '.join(clip)}. " if clip else ""
-    said += f"Not measured: {', '.join(left)} (reasons: metrics.json)." if left else ""
+    said += f"Beside the clip itself: {'; '.join(map(heading, clip))}. " if clip else ""
+    said += f"Not measured: {'; '.join(map(heading, left))} (reasons: metrics.json)." if left else ""
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9,
                   title=textwrap.fill(said, 150), title_fontsize=8)
     figure.suptitle(table["video"], fontsize=11)

@@ -8,9 +8,9 @@ import numpy as np
 
 from eval.metrics.dynamics import VECTORS
 from eval.publish.figures.style import colour_of_method, new_figure, save, styled
+from eval.registry import METRICS
 
 LINES = {"heldout": "-", "heldout_vae": "--", "ours": "-", "identity": "-."}  # by line as well as by colour
-UNITS = {"velocity": "pixels a step", "acceleration": "pixels a step squared"}
 TOWARDS = "→↘↓↙←↖↑↗"  # the directions of `dynamics.histogram`; rows of pixels count downwards
 
 
@@ -29,7 +29,7 @@ def vectors(table: dict, path: Path, kinds: tuple[str, ...] = ("png", "pdf")) ->
                     "label": table["labels"][name] + ("" if off is None else f": {off:.2g} off")}
             far.stairs(100 * np.array(share["length"]), edges, **look)
             towards.plot(100 * np.array(share["direction"]), marker="o", markersize=4, **look)
-        far.set(title=what, xlabel=f"{UNITS[what]}; what is longer counts in the last bin",
+        far.set(title=what, xlabel=f"{METRICS[f'{what}_gap'].short}; what is longer counts in the last bin",
                 ylabel="% of tracked points", xlim=(0, edges[-1]), ylim=(0, None))
         towards.set(title=f"direction of {what}", xticks=range(len(TOWARDS)), xticklabels=TOWARDS, ylim=(0, None))
         if films:
