@@ -32,9 +32,9 @@ class Metric:
     """One measure. unit: what its value is and its range. good: what a reader takes for good: "high", "low", a number
     to be near to, "real" (as the real clip's: nothing is better by definition) or None, no reading; a control that
     ranks above real frames is flagged against it. about: what it measures, in a line. needs: keys of `NEEDS`.
-    short: the unit at the head of a column, "" of a plain number. compares: with the held-out frames, so that of these
-    it says nothing and real means other real frames. source: the paper or program that defines it, "" where it is this
-    harness's own."""
+    short: the unit at the head of a column, "" of a plain number and where the label says it. compares: with the
+    held-out frames, so that of these it says nothing and real means other real frames. source: the paper or program
+    that defines it, "" where it is this harness's own."""
 
     label: str
     unit: str
@@ -127,7 +127,7 @@ METRICS = {
         "that detail as a multiple of what the autoencoder can hold of the real clip", ("reference", "VAE")),
     "frame0_db": Metric(
         "first frame, PSNR", f"dB PSNR to the still ({EQUAL_DB:g}: equal)", "high",
-        "how near the first frame is to the still", ("still",), short="dB"),
+        "how near the first frame is to the still", ("still",)),
     "frame0_db_below_ceiling": Metric(
         "first frame below the VAE", "dB below the VAE's own PSNR", "low",
         "by how much the autoencoder alone is nearer to the still", ("still", "VAE"), short="dB"),
@@ -173,14 +173,14 @@ METRICS = {
         "image to image", "mean cosine with natural images, -1 to 1", "high",
         "likeness by CLIP of frames and natural images", ("reference", "CLIP"), compares=True),
     "fid_train": Metric(
-        "FID to training", "FID to all training frames", "low",
+        "FID, training", "FID to all training frames", "low",
         "distance of Inception features to the training frames'",
         ("train", "Inception"), "Heusel et al. 2017, arXiv:1706.08500"),
     "fid_heldout": Metric(
-        "FID to real", "FID to all held-out frames", "low", "the same to the held-out frames'",
+        "FID, real", "FID to all held-out frames", "low", "the same to the held-out frames'",
         ("reference", "Inception"), "Heusel et al. 2017, arXiv:1706.08500", compares=True),
     "kid_heldout": Metric(
-        "KID to real", "KID to all held-out frames", "low", "the same without FID's bias of few samples",
+        "KID, real", "KID to all held-out frames", "low", "the same without FID's bias of few samples",
         ("reference", "Inception"), "Binkowski et al. 2018, arXiv:1801.01401", compares=True),
     "kid_subsets": Metric(
         "KID by subsets", "KID to held-out, mean over 100 random subsets", "low", "KID as papers print it",
@@ -198,7 +198,7 @@ METRICS = {
         "whether real frames lie where the film's do", ("reference", "Inception"),
         "Kynkäänniemi et al. 2019, arXiv:1904.06991", compares=True),
     "fvd_heldout": Metric(
-        "FVD to real", f"FVD of windows of {WINDOW} frames to all of held-out's", "low",
+        "FVD, real", f"FVD of windows of {WINDOW} frames to all of held-out's", "low",
         "distance of I3D features of windows", (*HELD, "I3D"), "Unterthiner et al. 2018, arXiv:1812.01717",
         compares=True),
 }

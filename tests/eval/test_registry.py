@@ -108,7 +108,7 @@ def test_tables_figures_and_report_head_a_measure_as_the_registry_calls_it(monke
     from eval.publish.figures import motion, numbers
     from eval.records.ablations import MEASURES
 
-    assert registry.heading("frame0_db") == "first frame, PSNR, dB" and registry.heading("clipsim") == "CLIPSIM"
+    assert registry.heading("spectrum_gap") == "spectrum, off real, dB" and registry.heading("clipsim") == "CLIPSIM"
     assert registry.directed("frame0_db").endswith(" ↑") and registry.directed("flow_warp_gap").endswith(" ↓")
     assert registry.directed("motion_ratio") == registry.heading("motion_ratio")
     assert formats.titled("motion_ratio", 40) == "motion, x real\nx held-out; good: near 1"
