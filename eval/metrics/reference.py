@@ -78,23 +78,24 @@ class Reference:
         return row
 
     def all(self, frames: np.ndarray, own: Row, video: VideoMetrics, label: str = "frames",
-            is_real: bool = False) -> Row:
+            is_real: bool = False, some: bool = False) -> Row:
         """Every metric of TO_HELDOUT, of a film beside these frames instead of the held-out ones.
 
-        own: what `eval.metrics.film.alone` says of the film; video: FVD to these frames. Raises nothing: a metric that
-        cannot be measured is its reason.
+        own: what `eval.metrics.film.alone` says of the film; video: FVD to these frames. is_real: the film is these
+        frames; some: it is made of some of them, in another order, so that its motion alone is compared. Raises
+        nothing: a metric that cannot be measured is its reason.
         """
         if is_real:
             return dict.fromkeys((*ADDED, "motion_ratio", "flow_warp_gap", "flow_speed_ratio", "flow_direction_gap",
                                   "spectrum_gap", "image_image", "fid_heldout", "kid_heldout", "fvd_heldout"), OWN)
         row = beside(frames, own, self.real, {} if isinstance(self.real, str) else alone(self.real))
-        row |= self.added(frames, label) | video(frames, label)
-        real = self._features(is_real)
+        row |= self.added(frames, label, some) | video(frames, label, some)
+        real = self._features(some)
         images = real if isinstance(real, str) else self._images(frames, label)
         for name, metric in (("fid_heldout", fid_from_features), ("kid_heldout", kid_from_features)):
             row[name] = next((known for known in (real, images) if isinstance(known, str)), None) or single(measured(
                 metric, images, real))
-        refused = self.clip.backend.get("refused") or (self.real if isinstance(self.real, str) else "")
+        refused = self.clip.backend.get("refused") or (self.real if isinstance(self.real, str) else OWN if some else "")
         row["image_image"] = refused or Measured(clips.image_cosines(
             self.clip.features(frames, label), self.clip.features(self.real, "reference")), "frame")
         return row

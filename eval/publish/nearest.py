@@ -7,8 +7,10 @@ factor of 2 in any of the first three and a turn of 60 degrees count alike, 1/3,
 outweighs the others (Lance and Williams, "Computer programs for hierarchical polythetic classification", 1966: the
 Canberra metric). It knows how a film moves and not what it shows: whether a film looks right, people must say.
 
-Beside the films stands what is no film: the clip itself, which says what the autoencoder alone does, and other windows
-of it beside its held-out one, which say how far a clip is from itself.
+What is made of the clip's own frames, such as a still that is carried along by flow, is made of these through the
+autoencoder, so that it has no detail more than a film can have. Beside the films stands what is no film: the clip
+itself, which says what the autoencoder alone does, and other windows of it beside its held-out one, which say how far a
+clip is from itself.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def distances(table: dict) -> dict[str, list[float]]:
     methods, real = table["methods"], table["methods"].get("heldout_vae", {}).get("flow_warp", {}).get("value")
     found = {name: [float(np.mean(parts(warp, real, *rest))) for warp, *rest in films]
              for name, row in table["against_vae"].items() if real is not None
-             for films in [list(zip(*values_of(methods[name], row)))] if films}
+             for films in [list(zip(*values_of(own_of(table, name), row)))] if films}
     clip = methods[CLIP].get("flow_warp", {}).get("value")
     windows = [[window.get(metric) for metric in MEASURES] for window in table.get("windows", [])]
     windows = [window for window in windows if None not in window]
@@ -68,9 +70,15 @@ def distances(table: dict) -> dict[str, list[float]]:
     return found
 
 
+def own_of(table: dict, name: str) -> dict:
+    """A method's own entries; of what is made of the clip's frames, where that was recorded, as made of these through
+    the autoencoder, as beside it its entries in `against_vae` are."""
+    return table.get("methods_vae", {}).get(name) or table["methods"][name]
+
+
 def values_of(own: dict, beside: dict) -> list[list[float | None]]:
     """The values of MEASURES, each a list of one a film; [] where one of them was refused. The direction of films that
-    do not move is refused: it is None. own, beside: a method's entries in `methods` and in `against_vae`."""
+    do not move is refused: it is None. own, beside: a method's entries of `own_of` and in `against_vae`."""
     found = [(own if metric == "flow_warp" else beside).get(metric, {}).get("values") for metric in MEASURES]
     if found[1] and not found[3] and not any(found[1]):
         found[3] = [None] * len(found[1])

@@ -47,11 +47,11 @@ def rank(table: dict, metric: str, p_values: dict[tuple[str, str], float] | None
         values[ALIKE] = real
     found: dict[str, list[str]] = {key: [] for key in ("fools", "blind", "by_clip", "beaten", "level", "lost", "sure")}
     for name in counterfeits(table):
-        if name not in values:
-            continue
         won, by_clip = _won(table, metric, name, reals)
         for key in filter(None, (won, "by_clip" if by_clip else "")):
             found[key].append(name)
+        if name not in values:
+            continue
         gain = difference({"": table}, name, metric).get("gain", [])
         worse = badness(metric, values[name], real)
         close = [abs(one) <= 1e-4 * abs(worse) + 1e-9 for one in gain]
@@ -72,11 +72,12 @@ def _values(entries: dict[str, dict]) -> dict[str, float]:
 
 
 def _won(table: dict, metric: str, name: str, reals: list[float]) -> tuple[str, bool]:
-    """("fools", "blind" or "", whether beside the clip itself alone): what a control does to a metric. It is made of
-    the clip's frames, so the clip itself is looked at as well: what is won by either proves nothing of a film."""
+    """("fools", "blind" or "", whether beside the clip itself alone): what a control does to a metric. The clip itself
+    is looked at as well, beside the control made of its own frames: what is won by either proves nothing of a film."""
     said = []
-    for row, real in ((ceiling.entries(metric, table)[name], reals[0]), (table["methods"][name][metric], reals[-1])):
-        value = row.get("value")
+    for row, real in ((ceiling.entries(metric, table), reals[0]),
+                      ({name: table["methods"][name].get(metric, {})}, reals[-1])):
+        value = row.get(name, {}).get("value")
         said.append("" if value is None else "fools" if flags.ranks_above(metric, value, real)
                     else "blind" if _same(value, real) else "")
     found = next((one for one in ("fools", "blind") if one in said), "")
@@ -193,8 +194,8 @@ def _of_films(table: dict, found: dict[str, dict], telling: dict[str, dict]) -> 
     needed = pairs_needed(len(tests))
     if pairs < needed:
         return [*said, f"That is of these films and of no others: {len(tests)} comparisons by sign flips, corrected by "
-                f"Holm, need {_count(needed, table['interval']['unit'])} to say more, and here "
-                f"{'is' if pairs == 1 else 'are'} {pairs}."]
+                f"Holm, need {' and '.join(_count(needed, what) for what in table['interval']['unit'].split(' and '))} "
+                f"to say more, and here {'is' if pairs == 1 else 'are'} {pairs}."]
     sure = [metric for metric in whole if set(telling[metric]["beaten"]) <= set(telling[metric]["sure"])]
     if not sure:
         return [*said, f"No test (sign flips, Holm over {len(tests)} comparisons) says that of every control."]

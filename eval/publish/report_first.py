@@ -17,6 +17,7 @@ from eval.publish.nearest import (
     Nearest,
     distances,
     nearest,
+    own_of,
     sure,
     values_of,
     videos_of,
@@ -174,13 +175,14 @@ def measures(tables: dict[str, dict], cells: Cells) -> list[tuple[str, list[str]
         for name, far in sorted(distances(table).items(), key=lambda item: np.mean(item[1])):
             if name == WINDOWS:
                 continue
-            warp, speed, decibels, turn = values_of(methods[name], table["against_vae"][name])
+            own = own_of(table, name)
+            warp, speed, decibels, turn = values_of(own, table["against_vae"][name])
             cell = [f"{np.mean(warp) / real:.2f}" if (real := methods[CEILING]["flow_warp"]["value"]) else "-",
                     f"{np.mean(speed):.2f}", f"{np.mean(decibels):.1f}",
                     "none" if None in turn else f"{np.mean(turn):.0f}"]
             rows.append([REFERENCE.get(name) or label(table, name)[0], *({"text": text, "href": href} for text in cell),
                          {"text": f"{np.mean(far):.2f}", "href": cells.of_paper("report")},
-                         {"text": counted(methods[name]["flow_warp"], table["interval"]["unit"]), "href": href}])
+                         {"text": counted(own["flow_warp"], table["interval"]["unit"]), "href": href}])
         heads = [heading(metric) + (", x real" if metric == "flow_warp" else "") for metric in MEASURES]
         header = ["Film", *(f"{name[0].upper()}{name[1:]}" for name in heads), "Distance", "n"]
         found.append((video, header, rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from eval.publish.formats import counted
-from eval.publish.ranking import listed
 from eval.records.video import LABELS
 from eval.registry import METRICS, MISMATCHED, heading
 from eval.statistics.permutation import LEVEL, least_p, pairs_needed
@@ -134,8 +133,9 @@ def beside(compared: list[str], clip: list[str]) -> str:
     them that were not taken beside the frames through the autoencoder."""
     labels = {metric: METRICS[metric].label for metric in compared}
     ceiling = [label for metric, label in labels.items() if metric not in clip]
-    said = (f"In Table 1c what compares with real frames ({listed(ceiling)}) does so through the autoencoder, the "
-            f"ceiling of a latent method; '{LABELS['heldout']}' there is the clip without it. ") if ceiling else ""
+    said = (f"In Table 1c what compares with real frames ({'; '.join(ceiling)}) does so through the autoencoder, the "
+            "ceiling of a latent method, and what is made of the clip's own frames is made of these through it; "
+            f"'{LABELS['heldout']}' there is the clip without it. ") if ceiling else ""
     lacking = [labels[metric] for metric in clip]
-    return (said + (f"Beside the clip itself: {listed(lacking)}, for want of it. " if lacking else "")
+    return (said + (f"Beside the clip itself: {'; '.join(lacking)}, for want of it. " if lacking else "")
             + "Table 1b is beside the clip itself.")

@@ -78,8 +78,8 @@ def mean_over_videos(tables: dict[str, dict], method: str, metric: str) -> dict:
 
 
 def beside_ceiling(tables: dict[str, dict], baseline: str, metric: str) -> bool:
-    """Whether `difference` is beside the real clip through the autoencoder: where every video has that, of the metrics
-    in which it is another thing (`eval.metrics.ceiling`)."""
+    """Whether `difference` is beside the real clip through the autoencoder: where every video has that
+    (`eval.metrics.ceiling`)."""
     return all(metric in table.get("differences_vae", {}).get(baseline, {}) for table in tables.values())
 
 

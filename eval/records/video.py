@@ -53,7 +53,9 @@ TRAINED = ("animatediff_style", "tune_a_video_style", "dreamix_style")  # by our
 SHEET = ("heldout", "heldout_vae", "ours", "from_noise", *TRAINED, "identity", "frame_by_frame", "flow_extrapolation",
          "static_noise")
 VECTORS = ("heldout", "heldout_vae", "ours", "identity")  # whose tracked points a figure shows
-SCHEMA = "latentmovies metrics 3"  # 3: other windows of the real clip, shares of tracked points
+SCHEMA = "latentmovies metrics 4"  # 4: controls through the autoencoder and differences beside it
+PARTS = {"heldout": "real", "shuffled": "real", "heldout_vae": "vae"}  # of which frames some sets are
+PARTS_VAE = {"shuffled": "vae"}  # the same of what `through_vae` makes
 SUMMARY = {  # headline name -> (table, metric) of ours, for `dvc metrics` and the closing verdict of `lnm repro`
     "motion_ratio": ("methods", "motion_ratio"), "motion_ratio_vae": ("against_vae", "motion_ratio"),
     "flow_warp": ("methods", "flow_warp"), "detail_kept": ("methods", "detail_kept"),
@@ -76,26 +78,52 @@ def film_sets(material: Material, results: Path, settings: dict, noise: list[flo
 
     clip, films, real = material.clip, material.films, material.real
     stills = [material.stills[k] for k in material.used]
-    context = {"train": material.train, "train_fps": clip["fps"], "sample": results / "sample"}
-
-    def made(name, still, seed=0):
-        return baselines.generate(name, still, films["num_frames"], clip["fps"], seed, **context)
-
     sets = {"heldout": [real], "heldout_vae": [material.heldout_vae[:material.length]]}
     for method, folders in sampled(results).items():
-        sets[method] = ([made(method, stills[0], k) for k in range(len(folders))] if method == "frame_by_frame"
-                        else list(map(video.read_frames, folders)))
-    for name in ("flow_extrapolation", "static"):
-        sets[name] = [made(name, still) for still in stills]
-    sets["static_noise"] = [controls.static_noise(still, films["num_frames"], sigma, settings["seed"])
-                            for still, sigma in zip(stills, noise, strict=True)]
-    sets["shuffled"] = [controls.shuffled(real, settings["seed"])]
+        sets[method] = ([baselines.generate(method, stills[0], films["num_frames"], clip["fps"], k,
+                                            sample=results / "sample") for k in range(len(folders))]
+                        if method == "frame_by_frame" else list(map(video.read_frames, folders)))
+    sets |= of_stills(material, stills, noise, settings["seed"]) | {"shuffled": [
+        controls.shuffled(real, settings["seed"])]}
     for path in settings.get("baselines", {}):
         method = Path(path).parent.name
         if method in sets:
             raise UserError(f"{path}: the name {method} is taken by this run; rename the folder")
         sets[method] = [film[:films["num_frames"]] for film in read_baseline(root() / path, clip["fps"], material.size)]
     return sets
+
+
+def of_stills(material: Material, stills: list[np.ndarray], noise: list[float],
+              seed: int) -> dict[str, list[np.ndarray]]:
+    """What is made from each still (H, W, 3) without a model: carried along by flow, repeated, and repeated under noise
+    of these standard deviations, in [0, 1]."""
+    count, fps = material.films["num_frames"], material.clip["fps"]
+    sets = {name: [baselines.generate(name, still, count, fps, 0, train=material.train, train_fps=fps)
+                   for still in stills] for name in ("flow_extrapolation", "static")}
+    return sets | {"static_noise": [controls.static_noise(still, count, sigma, seed)
+                                    for still, sigma in zip(stills, noise, strict=True)]}
+
+
+def through_vae(material: Material, settings: dict) -> dict[str, list[np.ndarray] | str]:
+    """What is made from the stills, or of the clip's own frames, made of them through the autoencoder: what stands
+    beside the ceiling as they do beside the clip. Or the reason why a still through it is not known."""
+    frames = material.heldout_vae[:material.length]
+    stills = [material.stills_vae[k] for k in material.used]
+    known = [still for still in stills if not isinstance(still, str)]
+    made: dict[str, list[np.ndarray] | str] = dict.fromkeys(
+        ("flow_extrapolation", "static", "static_noise"), next((one for one in stills if isinstance(one, str)), ""))
+    if len(known) == len(stills):
+        made |= of_stills(material, known, deviations(material, known, settings, frames), settings["seed"])
+    return made | {"shuffled": [controls.shuffled(frames, settings["seed"])]}
+
+
+def deviations(material: Material, stills: list[np.ndarray], settings: dict, frames: np.ndarray) -> list[float]:
+    """The standard deviation of `static_noise` over each still: settings.noise_control, or what moves as `frames`."""
+    noise = settings.get("noise_control", "matched")
+    if noise != "matched":
+        return [noise] * len(stills)
+    energy = motion.motion_energy(frames)
+    return [controls.matched_sigma(still, material.films["num_frames"], energy, settings["seed"]) for still in stills]
 
 
 class Scorer:
@@ -150,9 +178,10 @@ class Scorer:
         row = self._beside_real(frames, alone(frames), name, part_of)
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
-    def against_vae(self, frames: np.ndarray, name: str) -> dict[str, float | str]:
-        """metric -> value or reason, of those that compare with real frames, beside them through the autoencoder."""
-        row = self.vae.all(frames, alone(frames), self.video_vae, name, name == "heldout_vae")
+    def against_vae(self, frames: np.ndarray, name: str, part_of: str = "") -> dict[str, float | str]:
+        """metric -> value or reason, of those that compare with real frames, beside them through the autoencoder.
+        part_of: "vae" where the frames are some of these."""
+        row = self.vae.all(frames, alone(frames), self.video_vae, name, name == "heldout_vae", part_of == "vae")
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
     def windows(self) -> list[dict]:
@@ -178,17 +207,18 @@ class Scorer:
         }
 
 
-def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict) -> dict[str, dict[str, dict]]:
+def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict,
+               parts: dict[str, str] = PARTS) -> dict[str, dict[str, dict]]:
     """name -> metric -> entry over the films of a set. Of films at another rate than the clip's nothing that is
-    measured in time is compared."""
+    measured in time is compared. parts: of what some sets are frames, as `Scorer` takes it."""
     from tqdm.auto import tqdm
 
     material = score.material
     clip, films = material.clip, material.films
     methods = {}
-    for name, versions in tqdm(sets.items(), desc=f"evaluate {settings['video']}", unit="method"):
-        part_of = "real" if name in ("heldout", "shuffled") else "vae" if name == "heldout_vae" else ""
-        per_film = [score(frames, name, part_of, began)
+    what = f"evaluate {settings['video']}{'' if parts is PARTS else ', through the VAE'}"
+    for name, versions in tqdm(sets.items(), desc=what, unit="method"):
+        per_film = [score(frames, name, parts.get(name, ""), began)
                     for frames, began in zip(versions, material.stills_of(name, len(versions)))]
         if name in films["methods"] and films["fps"] != clip["fps"]:
             reason = f"{NEEDS['fps']}: these play at {films['fps']:g} fps, the clip at {clip['fps']:g}"
@@ -198,14 +228,19 @@ def score_sets(sets: dict[str, list[np.ndarray]], score: Scorer, settings: dict)
     return rounded(methods)  # before anything is compared: the last bits differ between machines
 
 
-def against_vae(sets: dict[str, list[np.ndarray]], score: Scorer) -> dict[str, dict[str, dict]]:
+def against_vae(sets: dict[str, list[np.ndarray]], made: dict[str, list[np.ndarray] | str],
+                score: Scorer) -> dict[str, dict[str, dict]]:
     """name -> metric -> entry of every metric that compares with real frames, beside these through the autoencoder: the
-    ceiling of a latent method. Films at another rate than the clip's are refused where time is compared."""
+    ceiling of a latent method. made: of `through_vae`, which stand there for the sets of their names. Films at another
+    rate than the clip's are refused where time is compared."""
     material = score.material
     clip, films = material.clip, material.films
     found = {}
-    for name, versions in sets.items():
-        per_film = [score.against_vae(frames, name) for frames in versions]
+    for name, versions in (sets | made).items():
+        if isinstance(versions, str):
+            found[name] = {metric: {"refused": versions} for metric in TO_HELDOUT}
+            continue
+        per_film = [score.against_vae(frames, name, PARTS_VAE.get(name, "")) for frames in versions]
         if name in films["methods"] and films["fps"] != clip["fps"]:
             for row in per_film:
                 row |= {metric: NEEDS["fps"] for metric in row if metric in IN_TIME}
@@ -232,13 +267,8 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     (a folder of natural images under the root; else the held-out frames).
     """
     material = Material.read(results)
-    noise, energy = settings.get("noise_control", "matched"), motion.motion_energy(material.real)
-    if noise == "matched":
-        sigmas = [controls.matched_sigma(material.stills[k], material.films["num_frames"], energy, settings["seed"])
-                  for k in material.used]
-    else:
-        sigmas = [noise] * len(material.used)
-    sets = film_sets(material, results, settings, sigmas)
+    sigmas = deviations(material, [material.stills[k] for k in material.used], settings, material.real)
+    sets, made = film_sets(material, results, settings, sigmas), through_vae(material, settings)
     score = Scorer(settings, results, material)
     methods = score_sets(sets, score, settings)
     alike = rounded(score.to_heldout(material.train[-material.length:], "real, trained on", "train"))
@@ -260,14 +290,17 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "sheet": sheet,
         "controls": control_names,
         "methods": methods,
-        "against_vae": against_vae(sets, score),
+        "methods_vae": score_sets({name: films for name, films in made.items() if not isinstance(films, str)}, score,
+                                  settings, PARTS_VAE)
+        | {name: {metric: {"refused": why} for metric in UNITS} for name, why in made.items() if isinstance(why, str)},
+        "against_vae": against_vae(sets, made, score),
         "windows": score.windows(),
         "vectors": dynamics.shares(shown(sets, methods)),
         "flags": flags(methods, control_names, "heldout", alike),
         "flow_disagreements": {name: disagreements(methods, pair) for name, pair in FLOWS.items()},
         "differences": differences(methods, _real(methods, alike), material.clusters("ours", len(sets["ours"])),
                                    material.trained, _begun(material, sets)),
-        "reference": _reference(score, methods, energy, sigmas)
+        "reference": _reference(score, methods, sigmas)
         | {"train_window": alike},  # the last frames trained on, as many: real frames compared with held-out ones
     })
     metrics["differences_vae"] = rounded(ceiling.differences_vae(
@@ -314,14 +347,14 @@ def _real(methods: dict, alike: dict) -> dict[str, float]:
     return {metric: value for metric, value in found.items() if value is not None}
 
 
-def _reference(score: Scorer, methods: dict, energy: float, sigmas: list[float]) -> dict:
+def _reference(score: Scorer, methods: dict, sigmas: list[float]) -> dict:
     """What the numbers of a film are read beside: the real clip's own, the VAE's, and how many frames of each."""
     material = score.material
     ceilings = [None if isinstance(score.ceilings[k], str) else score.ceilings[k] for k in material.used]
     flow = {name: methods["heldout"][metric].get("value") for name, metric in
             (("error", "flow_warp"), ("visible", "flow_visible"), ("speed", "flow_speed"))}
     return {
-        "motion_energy": energy, "flow": flow, "detail_vae": score.detail_vae,
+        "motion_energy": motion.motion_energy(material.real), "flow": flow, "detail_vae": score.detail_vae,
         "ceiling_db": ceilings[0],
         "frames_compared": material.length, "frames_film": material.films["num_frames"],
         "frames_heldout": len(material.heldout), "frames_train": len(material.train), "noise_sigma": sigmas[0],

@@ -181,6 +181,12 @@ def test_to_be_nearer_to_the_clip_than_other_frames_of_it_is_no_fault_of_the_met
     assert "above the real frames themselves" not in said
 
 
+def test_of_crossed_films_the_sentence_counts_fine_tunes_and_stills():
+    table = constructed()
+    table["interval"]["unit"] = "fine-tune and still"
+    assert "need 9 fine-tunes and 9 stills to say more, and here are 2." in ranking.paragraph(table)
+
+
 def test_notebook_6_shows_a_user_s_names_as_text():
     cells = json.loads((REPOSITORY / "notebooks" / "6_paper.ipynb").read_text(encoding="utf-8"))["cells"]
     source = {cell["id"]: "".join(cell["source"]) for cell in cells}

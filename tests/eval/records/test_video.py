@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from fabricated import COUNT, HELDOUT, SIZE, clip_frames, fabricate, settings
 
+from eval.metrics import ceiling as ceilings
 from eval.metrics import dynamics, fidelity, frechet
 from eval.metrics.patches import Patches
 from eval.metrics.suite import Suite
-from eval.publish import table1
+from eval.publish import ranking, table1
 from eval.records.video import SCHEMA, evaluate_video, unit_of
 from eval.statistics.blocks import window_floor
 from eval.statistics.intervals import rounded
@@ -200,9 +201,41 @@ def test_differences_beside_the_autoencoder_are_of_the_values_beside_it(project)
     assert beside["motion_ratio"]["values"] == pytest.approx(
         [value - against["static"]["motion_ratio"]["value"] for value in against["ours"]["motion_ratio"]["values"]])
     assert beside["motion_ratio"]["value"] != itself["motion_ratio"]["value"]
-    ceiling, still = (metrics["methods"][name]["detail"]["value"] for name in ("heldout_vae", "static"))
+    ceiling, still = metrics["methods"]["heldout_vae"]["detail"], metrics["methods_vae"]["static"]["detail"]
+    ceiling, still = ceiling["value"], still["value"]
     gain = [abs(still - ceiling) - abs(value - ceiling) for value in metrics["methods"]["ours"]["detail"]["values"]]
     assert beside["detail"]["gain"] == pytest.approx(gain, abs=1e-6) and gain != pytest.approx(itself["detail"]["gain"])
-    assert "frame0_db" not in beside and "clipsim" not in beside, "those are the same beside either"
+    assert "frame0_db" in beside and "clipsim" not in beside, "of these films there is no CLIP"
     assert "refused" in metrics["differences_vae"]["heldout_vae"]["motion_ratio"]
     assert metrics["differences_vae"]["heldout"]["motion_ratio"]["value"] != 0
+
+
+def test_controls_stand_beside_the_autoencoder_as_made_of_its_frames(project):
+    """Made of the clip's own they would be worse than a film there by the autoencoder alone."""
+    metrics = evaluated(project)
+    made, raw, against = metrics["methods_vae"], metrics["methods"], metrics["against_vae"]
+    assert set(made) == {"flow_extrapolation", "static", "static_noise", "shuffled"}
+    ceiling = raw["heldout_vae"]["detail"]["value"]
+    assert made["shuffled"]["detail"]["value"] == pytest.approx(ceiling) != raw["shuffled"]["detail"]["value"]
+    assert against["static_noise"]["motion_ratio"]["value"] == pytest.approx(1, rel=0.05), "as far as it moves there"
+    assert made["static"]["frame0_db"]["value"] == raw["heldout_vae"]["frame0_db"]["value"] < 100
+    assert raw["static"]["frame0_db"]["value"] == 100, "and beside the clip itself it is the clip's"
+    for metric in ("fid_heldout", "kid_heldout", "image_image", "precision_inception"):
+        assert "refused" in against["shuffled"][metric], "those are frames of what they would be compared with"
+    assert "value" in against["shuffled"]["flow_speed_ratio"] and "value" in against["static"]["fid_heldout"]
+    entries = ceilings.entries("detail", metrics)
+    assert entries["shuffled"] == made["shuffled"]["detail"] and entries["ours"] == raw["ours"]["detail"]
+    own = metrics["differences_vae"]["shuffled"]["detail"]["value"]
+    assert own == pytest.approx(raw["ours"]["detail"]["value"] - ceiling, abs=1e-6)
+
+
+def test_where_a_still_through_the_autoencoder_is_not_known_what_is_made_of_it_is_refused_there(project):
+    video.write_frames(project / "own", clip_frames(5, 1))
+    (project / "own" / "00000.png").rename(project / "results" / "ocean" / "prepare" / "still.png")
+    metrics = evaluated(project)
+    for table in ("methods_vae", "against_vae"):
+        assert "prepare it anew" in metrics[table]["static"]["motion_ratio"]["refused"], table
+        assert "value" in metrics[table]["shuffled"]["flow_speed" + "_ratio" * (table == "against_vae")], table
+    assert "value" in metrics["methods"]["static"]["motion_ratio"]
+    one = ranking.rank(metrics, "flow_warp")
+    assert "static" not in dict(one["order"]) and one["fools"] == one["by_clip"] == ["static"]

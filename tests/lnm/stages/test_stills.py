@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import SIZE, tiny_finetune, write_tiny_checkpoint
 
 from eval.metrics import fidelity
-from eval.publish import table1
+from eval.publish import ranking, table1
 from eval.records.video import evaluate_video
 from lnm import video
 from lnm.errors import UserError
@@ -186,6 +186,22 @@ def test_a_control_is_made_of_each_still_and_paired_with_the_films_of_it(run):
     assert len({round(db, 3) for db in found["methods"]["static"]["frame0_db"]["values"]}) == 1, "each is its own still"
     for name in ("heldout", "shuffled"):
         assert "clusters" not in found["methods"][name]["detail"]
+
+
+def test_beside_the_autoencoder_a_control_is_made_of_each_still_through_it(run):
+    found = json.loads((run / "evaluate" / "metrics.json").read_text())
+    began = json.loads((run / "sample" / "films.json").read_text())["stills"]
+    ceilings = found["reference"]["stills"]["ceiling_db"]
+    assert found["methods_vae"]["static"]["frame0_db"]["values"] == pytest.approx(ceilings, rel=1e-4)
+    gaps = [value - ceilings[still - 1]
+            for still, value in zip(began, found["methods"]["ours"]["frame0_db"]["values"], strict=True)]
+    assert found["differences_vae"]["static"]["frame0_db"]["values"] == pytest.approx(gaps, abs=1e-3)
+    assert len(found["against_vae"]["flow_extrapolation"]["motion_ratio"]["values"]) == 2
+    said = ranking.paragraph(found)
+    assert "each of our 4 films" in said or "None of" in said
+    assert "The films share one clip." in said
+    header, rows = table1.table1c({"sea": found})
+    assert {row[0]: row[1] for row in rows}["static repeat"] == "4 pairs, 4 pairs of fine-tune and still"
 
 
 def test_what_the_numbers_are_counted_over_is_said(run):
