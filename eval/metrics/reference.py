@@ -27,14 +27,14 @@ ADDED = ("velocity_gap", "acceleration_gap", "precision_inception", "recall_ince
 
 
 class Reference:
-    """One set of real frames: `frames` uint8 (N, H, W, 3), of which the first `length` are compared step by step, or
-    the reason why there are none. inception, clip: whose features are compared; features: the frames' Inception
+    """One set of real frames: `frames` uint8 (N, H, W, 3), of which `length` from `begin` on are compared step by step,
+    or the reason why there are none. inception, clip: whose features are compared; features: the frames' Inception
     features where they are known though the frames are not."""
 
     def __init__(self, frames: np.ndarray | str, length: int, inception: InceptionMetrics, clip: ClipMetrics,
-                 features: np.ndarray | str | None = None):
+                 features: np.ndarray | str | None = None, begin: int = 0):
         self.frames, self.inception, self.clip, self.known = frames, inception, clip, features
-        self.real = frames if isinstance(frames, str) else frames[:length]
+        self.real = frames if isinstance(frames, str) else frames[begin:begin + length]
         self.vectors = self.real if isinstance(self.real, str) else measured(dynamics.tracks, self.real)
 
     def added(self, frames: np.ndarray, label: str = "frames", is_real: bool = False) -> Row:

@@ -69,15 +69,30 @@ class Material:
         """A film is compared with as much of what was held out."""
         return min(self.films["num_frames"], len(self.heldout))
 
+    def follows(self, still: int) -> int:
+        """The held-out frame from which on films that begin from `still` are compared: that which the still is, where a
+        film's length of frames goes on from it; else, as for a photo that is none of them, the first."""
+        last = len(self.heldout) - self.length
+        return next((k for k in range(last + 1) if np.array_equal(self.heldout[k], self.stills[still])), 0)
+
     @property
-    def real(self) -> np.ndarray:
-        return self.heldout[:self.length]
+    def begins(self) -> list[int]:
+        """The held-out frames from which on films are compared, in order, each once."""
+        return sorted({self.follows(still) for still in self.used})
+
+    def real(self, still: int) -> np.ndarray:
+        """The held-out frames that films of `still` are compared with step by step, (length, H, W, 3)."""
+        begin = self.follows(still)
+        return self.heldout[begin:begin + self.length]
 
     def windows(self) -> list[tuple[str, np.ndarray]]:
         """("heldout" or "train", frames) of other windows of the clip as long as `real`, none of which shares a frame
-        with another or with it: the rest of what was held out, then back from the end of what was trained on."""
-        count, rest, train = self.length, self.heldout[self.length:], self.train
-        found = [("heldout", rest[k:k + count]) for k in range(0, len(rest) - count + 1, count)]
+        with another or with any `real`: the rest of what was held out, then back from the end of what was trained
+        on."""
+        count, train = self.length, self.train
+        ends = [0, *(begin + count for begin in self.begins)]
+        rest = [self.heldout[end:begin] for end, begin in zip(ends, [*self.begins, len(self.heldout)])]
+        found = [("heldout", part[k:k + count]) for part in rest for k in range(0, len(part) - count + 1, count)]
         found += [("train", train[k - count:k]) for k in range(len(train), count - 1, -count)]
         return found[:WINDOWS]
 
@@ -86,19 +101,33 @@ class Material:
         """Width and height, as `lnm.video` takes them."""
         return self.heldout.shape[2], self.heldout.shape[1]
 
+    def is_real(self, still: int) -> bool:
+        """Whether what films of `still` are compared with starts from it."""
+        return np.array_equal(self.stills[still], self.heldout[self.follows(still)])
+
     @property
     def real_still(self) -> int | None:
-        """Which still is the first held-out frame, so that the real continuation starts from it; None where none is."""
-        return next((k for k, still in enumerate(self.stills) if np.array_equal(still, self.heldout[0])), None)
+        """The first still that the real frames start from; None where there is none."""
+        return next((still for still in range(len(self.stills)) if self.is_real(still)), None)
 
     @property
     def used(self) -> list[int]:
         """The stills that our films begin from: fewer films than stills leave some out."""
         return sorted(set(self.began.get("ours", [0])))
 
+    @property
+    def real_stills(self) -> list[int]:
+        """Of each of `begins` a still whose films are compared from there on, one that real frames start from where
+        there is one."""
+        return [min((still for still in self.used if self.follows(still) == begin),
+                    key=lambda still: not self.is_real(still)) for begin in self.begins]
+
     def stills_of(self, method: str, count: int) -> list[int]:
-        """Which still each of a method's `count` films begins from, from 0. Films of which nothing is told, controls
-        and other people's, take the stills in turn. Raises UserError where another number is told."""
+        """Which still each of a method's `count` films begins from, from 0; of real frames, which they are compared
+        with (`real_stills`). Films of which nothing is told, controls and other people's, take the stills in turn.
+        Raises UserError where another number is told."""
+        if method in REAL:
+            return self.real_stills[:count]
         told = self.began.get(method, [self.used[k % len(self.used)] for k in range(count)])
         if len(told) != count:
             raise UserError(f"{method}: stills are named for {len(told)} films, there are {count}: sample again")

@@ -13,9 +13,7 @@ import numpy as np
 
 from eval.features.devices import pick_device, version
 from eval.features.lpips import Lpips
-from eval.films import baselines, controls
-from eval.films.read import read_baseline, read_images, size_of
-from eval.films.sampled import sampled
+from eval.films.read import read_images, size_of
 from eval.metrics import ceiling, dynamics, fidelity, motion
 from eval.metrics.clip import ClipMetrics
 from eval.metrics.film import alone, beside, nearest, start
@@ -24,11 +22,11 @@ from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.metrics.reference import Reference
 from eval.metrics.suite import FLOWS, Suite, disagreements
 from eval.records.material import REAL, Material
+from eval.records.sets import deviations, film_sets, through_vae
 from eval.registry import IN_TIME, MISMATCHED, NEEDS, TO_HELDOUT, UNITS
 from eval.statistics.intervals import Measured, Row, measured, rounded
 from eval.statistics.paired import differences
 from eval.statistics.small import FEWEST, LEVEL, crossed, summarise
-from lnm.errors import UserError
 from lnm.files import write_json
 from lnm.project import root
 
@@ -53,7 +51,7 @@ TRAINED = ("animatediff_style", "tune_a_video_style", "dreamix_style")  # by our
 SHEET = ("heldout", "heldout_vae", "ours", "from_noise", *TRAINED, "identity", "frame_by_frame", "flow_extrapolation",
          "static_noise")
 VECTORS = ("heldout", "heldout_vae", "ours", "identity")  # whose tracked points a figure shows
-SCHEMA = "latentmovies metrics 4"  # 4: controls through the autoencoder and differences beside it
+SCHEMA = "latentmovies metrics 4"  # 4: films beside what follows their own still, controls through the autoencoder
 PARTS = {"heldout": "real", "shuffled": "real", "heldout_vae": "vae"}  # of which frames some sets are
 PARTS_VAE = {"shuffled": "vae"}  # the same of what `through_vae` makes
 SUMMARY = {  # headline name -> (table, metric) of ours, for `dvc metrics` and the closing verdict of `lnm repro`
@@ -67,74 +65,17 @@ CROSSED = ("pairs share fine-tunes and stills among them, so they carry no inter
 SHAPE = ("flow_warp", "flow_speed_ratio", "flow_direction_gap", "spectrum_gap")  # how a film moves
 
 
-def film_sets(material: Material, results: Path, settings: dict, noise: list[float]) -> dict[str, list[np.ndarray]]:
-    """Every set of films by name: real frames, the methods of the run, baselines, controls, and what the user brought.
-
-    noise: the standard deviation of `static_noise`, in [0, 1], of each still that films begin from: what is made from a
-    still is made from each of these. No set is longer than the run's films: a distance falls
-    with the number of frames. Raises UserError where two sets have one name.
-    """
-    from lnm import video
-
-    clip, films, real = material.clip, material.films, material.real
-    stills = [material.stills[k] for k in material.used]
-    sets = {"heldout": [real], "heldout_vae": [material.heldout_vae[:material.length]]}
-    for method, folders in sampled(results).items():
-        sets[method] = ([baselines.generate(method, stills[0], films["num_frames"], clip["fps"], k,
-                                            sample=results / "sample") for k in range(len(folders))]
-                        if method == "frame_by_frame" else list(map(video.read_frames, folders)))
-    sets |= of_stills(material, stills, noise, settings["seed"]) | {"shuffled": [
-        controls.shuffled(real, settings["seed"])]}
-    for path in settings.get("baselines", {}):
-        method = Path(path).parent.name
-        if method in sets:
-            raise UserError(f"{path}: the name {method} is taken by this run; rename the folder")
-        sets[method] = [film[:films["num_frames"]] for film in read_baseline(root() / path, clip["fps"], material.size)]
-    return sets
-
-
-def of_stills(material: Material, stills: list[np.ndarray], noise: list[float],
-              seed: int) -> dict[str, list[np.ndarray]]:
-    """What is made from each still (H, W, 3) without a model: carried along by flow, repeated, and repeated under noise
-    of these standard deviations, in [0, 1]."""
-    count, fps = material.films["num_frames"], material.clip["fps"]
-    sets = {name: [baselines.generate(name, still, count, fps, 0, train=material.train, train_fps=fps)
-                   for still in stills] for name in ("flow_extrapolation", "static")}
-    return sets | {"static_noise": [controls.static_noise(still, count, sigma, seed)
-                                    for still, sigma in zip(stills, noise, strict=True)]}
-
-
-def through_vae(material: Material, settings: dict) -> dict[str, list[np.ndarray] | str]:
-    """What is made from the stills, or of the clip's own frames, made of them through the autoencoder: what stands
-    beside the ceiling as they do beside the clip. Or the reason why a still through it is not known."""
-    frames = material.heldout_vae[:material.length]
-    stills = [material.stills_vae[k] for k in material.used]
-    known = [still for still in stills if not isinstance(still, str)]
-    made: dict[str, list[np.ndarray] | str] = dict.fromkeys(
-        ("flow_extrapolation", "static", "static_noise"), next((one for one in stills if isinstance(one, str)), ""))
-    if len(known) == len(stills):
-        made |= of_stills(material, known, deviations(material, known, settings, frames), settings["seed"])
-    return made | {"shuffled": [controls.shuffled(frames, settings["seed"])]}
-
-
-def deviations(material: Material, stills: list[np.ndarray], settings: dict, frames: np.ndarray) -> list[float]:
-    """The standard deviation of `static_noise` over each still: settings.noise_control, or what moves as `frames`."""
-    noise = settings.get("noise_control", "matched")
-    if noise != "matched":
-        return [noise] * len(stills)
-    energy = motion.motion_energy(frames)
-    return [controls.matched_sigma(still, material.films["num_frames"], energy, settings["seed"]) for still in stills]
-
-
 class Scorer:
     """Every metric of a film of one video: the networks behind them are opened once."""
 
     def __init__(self, settings: dict, results: Path, material: Material):
         device, images = pick_device(settings.get("device", "cpu")), settings.get("images")
         prompt = material.films["prompt"]
-        self.material, self.real = material, material.real
+        self.material, stills = material, range(len(material.stills))
+        self.real = [material.real(still) for still in stills]  # that films of each still are compared with
         self.clip = ClipMetrics(settings["clip"], root(), device, prompt, [],
-                                read_images(images and root() / images, material.size), self.real,
+                                read_images(images and root() / images, material.size),
+                                np.concatenate([material.real(still) for still in material.real_stills]),
                                 no_others="the other videos' prompts are scored where all videos are read: Table 1")
         self.contest = _contest(results / "prepare" / "prompts.json")
         if "refused" not in self.clip.backend:
@@ -145,52 +86,56 @@ class Scorer:
         self.video = VideoMetrics(root(), device, material.heldout, material.length, material.train)
         self.lpips = measured(Lpips, root() / "weights")
         self.suite = Suite(root(), device, material.trained_on, self.inception, self.clip)
-        self.heldout, self.vae = (Reference(frames, material.length, self.inception, self.clip)
+        self.heldout, self.vae = ([Reference(frames, material.length, self.inception, self.clip,
+                                             begin=material.follows(still)) for still in stills]
                                   for frames in (material.heldout, material.heldout_vae))
         self.video_vae = VideoMetrics(root(), device, material.heldout_vae, material.length)
-        self.real_row = alone(self.real)
-        self.detail_vae = fidelity.detail(material.heldout_vae[:material.length])
+        self.detail_vae = [fidelity.detail(reference.real) for reference in self.vae]
         self.ceilings = [vae if isinstance(vae, str) else measured(fidelity.psnr, vae, still)
                          for still, vae in zip(material.stills, material.stills_vae)]
 
     def __call__(self, frames: np.ndarray, name: str, part_of: str = "", began: int = 0) -> dict[str, float | str]:
         """metric -> value or reason. part_of: "real" or "train" where the frames are some of these, "vae" where they
-        are the real ones through the VAE. began: the still that a film begins from, from 0."""
+        are the real ones through the VAE. began: the still that a film begins from, from 0, or that is compared with
+        these real frames."""
         own = alone(frames)
-        row = self._beside_real(frames, own, name, part_of) | nearest(frames, self.material.trained_on)
-        which = self.material.real_still if part_of else began
-        still, ceiling = (("these frames are real and do not start from the still", "") if which is None
-                          else (self.material.stills[which], self.ceilings[which]))
+        row = self._beside_real(frames, own, name, part_of, began) | nearest(frames, self.material.trained_on)
+        still, ceiling = (self.material.stills[began], self.ceilings[began])
+        if part_of and not self.material.is_real(began):
+            still, ceiling = "these frames are real and do not start from the still", ""
         row |= start(frames[0], still, ceiling, self.lpips)
-        row["detail_kept"] = Measured(own["detail"].parts / self.detail_vae, "frame") if self.detail_vae else (
+        detail = self.detail_vae[began]
+        row["detail_kept"] = Measured(own["detail"].parts / detail, "frame") if detail else (
             "the reconstructed clip has no detail")
         row |= self.suite(frames, self.material.clip["fps"], still, name)  # of another rate: time is refused later
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in UNITS}
 
-    def _beside_real(self, frames: np.ndarray, own: Row, name: str, part_of: str) -> Row:
-        """What a film is by itself, and beside the real frames."""
-        row = own | beside(frames, own, self.real, self.real_row)
+    def _beside_real(self, frames: np.ndarray, own: Row, name: str, part_of: str, began: int) -> Row:
+        """What a film is by itself, and beside the real frames that go on from its still."""
+        real = self.real[began]
+        row = own | beside(frames, own, real, alone(real))
         row |= self.clip(frames, name, part_of == "real") | self.inception(frames, name, part_of)
-        return row | self.video(frames, name, part_of == "real") | self.heldout.added(frames, name, part_of == "real")
+        return row | self.video(frames, name, part_of == "real") | self.heldout[began].added(
+            frames, name, part_of == "real")
 
     def to_heldout(self, frames: np.ndarray, name: str, part_of: str) -> dict[str, float | str]:
         """metric -> value or reason, of those alone that compare with the held-out frames."""
-        row = self._beside_real(frames, alone(frames), name, part_of)
+        row = self._beside_real(frames, alone(frames), name, part_of, self.material.used[0])
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
-    def against_vae(self, frames: np.ndarray, name: str, part_of: str = "") -> dict[str, float | str]:
+    def against_vae(self, frames: np.ndarray, name: str, part_of: str = "", began: int = 0) -> dict[str, float | str]:
         """metric -> value or reason, of those that compare with real frames, beside them through the autoencoder.
-        part_of: "vae" where the frames are some of these."""
-        row = self.vae.all(frames, alone(frames), self.video_vae, name, name == "heldout_vae", part_of == "vae")
+        part_of: "vae" where the frames are some of these. began: as in a call."""
+        row = self.vae[began].all(frames, alone(frames), self.video_vae, name, name == "heldout_vae", part_of == "vae")
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
     def windows(self) -> list[dict]:
-        """SHAPE of each of the clip's other windows beside the held-out one, and which part it is of: how far a real
-        clip is from itself. A measure that is refused is left out."""
-        found = []
+        """SHAPE of each of the clip's other windows beside the held-out one (of several the first), and which part it
+        is of: how far a real clip is from itself. A measure that is refused is left out."""
+        found, real = list[dict](), self.real[self.material.real_stills[0]]
         for part, frames in self.material.windows():
             own = alone(frames)
-            row = own | beside(frames, own, self.real, self.real_row)
+            row = own | beside(frames, own, real, alone(real))
             found.append({"part": part} | {name: row[name].value for name in SHAPE if not isinstance(row[name], str)})
         return found
 
@@ -240,7 +185,8 @@ def against_vae(sets: dict[str, list[np.ndarray]], made: dict[str, list[np.ndarr
         if isinstance(versions, str):
             found[name] = {metric: {"refused": versions} for metric in TO_HELDOUT}
             continue
-        per_film = [score.against_vae(frames, name, PARTS_VAE.get(name, "")) for frames in versions]
+        per_film = [score.against_vae(frames, name, PARTS_VAE.get(name, ""), began)
+                    for frames, began in zip(versions, material.stills_of(name, len(versions)))]
         if name in films["methods"] and films["fps"] != clip["fps"]:
             for row in per_film:
                 row |= {metric: NEEDS["fps"] for metric in row if metric in IN_TIME}
@@ -267,7 +213,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
     (a folder of natural images under the root; else the held-out frames).
     """
     material = Material.read(results)
-    sigmas = deviations(material, [material.stills[k] for k in material.used], settings, material.real)
+    sigmas = deviations(material, [material.stills[k] for k in material.used], settings, material.heldout)
     sets, made = film_sets(material, results, settings, sigmas), through_vae(material, settings)
     score = Scorer(settings, results, material)
     methods = score_sets(sets, score, settings)
@@ -279,7 +225,7 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "video": settings["video"],
         "prompt": material.films["prompt"],
         "fps": material.clip["fps"],
-        "size": list(material.real.shape[1:3]),
+        "size": list(material.heldout.shape[1:3]),
         "n_seeds": len(material.films["seeds"]),
         "seed": settings["seed"],
         "interval": unit_of(material.films, 1 + len(material.others)),
@@ -354,14 +300,16 @@ def _reference(score: Scorer, methods: dict, sigmas: list[float]) -> dict:
     flow = {name: methods["heldout"][metric].get("value") for name, metric in
             (("error", "flow_warp"), ("visible", "flow_visible"), ("speed", "flow_speed"))}
     return {
-        "motion_energy": motion.motion_energy(material.real), "flow": flow, "detail_vae": score.detail_vae,
+        "motion_energy": motion.motion_energy(score.real[material.used[0]]), "flow": flow,
+        "detail_vae": score.detail_vae[material.used[0]],
         "ceiling_db": ceilings[0],
         "frames_compared": material.length, "frames_film": material.films["num_frames"],
         "frames_heldout": len(material.heldout), "frames_train": len(material.train), "noise_sigma": sigmas[0],
         "still_is_first_heldout": material.real_still == 0,
         "fid": score.inception.floors(), "fid_vae": score.inception.floors_of(material.heldout_vae),
         "fvd": score.video.floor(),
-    } | ({"stills": {"used": [k + 1 for k in material.used], "ceiling_db": ceilings, "noise_sigma": sigmas}}
+    } | ({"stills": {"used": [k + 1 for k in material.used], "ceiling_db": ceilings, "noise_sigma": sigmas,
+                      "begins": [material.follows(k) for k in material.used]}}
          if len(material.used) > 1 else {})
 
 
