@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 from lnm.errors import UserError
@@ -22,13 +23,13 @@ def pick_device(device: str = "auto") -> str:
 def sampling_dtype(choice: str, device: Any) -> Any:
     """The torch.dtype that films are sampled in, of "float32", "bf16", "fp16" or "auto".
 
-    auto: float32 on a CPU, half precision on a GPU that computes in it. device: a torch.device or its name. Raises
-    UserError for fp16 on a CPU, which hardly computes in it.
+    auto: half precision where the device computes in it (`half_precision`), else float32. device: a torch.device or its
+    name. Raises UserError for fp16 on a CPU, which hardly computes in it.
     """
     import torch
 
     if choice == "auto":
-        choice = "float32" if torch.device(device).type == "cpu" else half_precision(device)
+        choice = half_precision(device)
     if choice == "fp16" and torch.device(device).type == "cpu":
         raise UserError("sample.dtype: fp16 needs a GPU; choose bf16, float32 or auto")
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(choice, torch.float32)
@@ -43,5 +44,7 @@ def half_precision(device: Any) -> str:
 
     kind = torch.device(device).type
     if kind == "cpu":
-        return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+        there = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # on AVX-512 without products in bf16 too
+        own = platform.machine().lower() not in ("x86_64", "amd64") or torch.cpu._is_avx512_bf16_supported()
+        return "bf16" if there and own else "no"
     return "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "no"

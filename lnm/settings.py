@@ -192,7 +192,7 @@ class Sample(Section):
     strength: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.4  # of flow: share of the steps that is taken
     condition: Literal["still", "video"] = "still"  # of flow: what a frame is told of; video: what it is begun from
     seeds: Positive = 2  # films a method; film k starts from noise drawn by (seed, k)
-    dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"  # of all weights; auto: float32 on a CPU, half on a GPU
+    dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"  # of all weights; auto: half where the device has it
     # of films begun from noise: a decoder.safetensors, or lnm-mini-decoder; null: frames are decoded one by one
     temporal_decoder: Text | None = None
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lnm import devices
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a model hub is a mistake
 os.environ.pop("LNM_RESOLVED", None)
 
@@ -15,6 +17,14 @@ videos:
   ocean: {path: inputs/ocean.mp4, fps: 8, prompts: [waves]}
   rain: {path: inputs/rain, fps: 12.5, prompts: [rain, snow]}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def films_in_float32():
+    """What `sample.dtype: auto` gives on this machine is not what a test of films is about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "half_precision", lambda device: "no")
+        yield
 
 
 @pytest.fixture

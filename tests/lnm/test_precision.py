@@ -1,10 +1,13 @@
 """Frozen weights held in half precision give the bits that autocast gives, and come back as they were."""
 
+import platform
+
 import pytest
 import torch
 from tiny_unet import inputs, tiny_unet2d, wake
 
-from lnm.devices import sampling_dtype
+from lnm import devices
+from lnm.devices import half_precision, sampling_dtype
 from lnm.errors import UserError
 from lnm.precision import HalfFrozen
 from lnm.unet import UNetPseudo3DConditionModel
@@ -45,8 +48,20 @@ def test_prediction_and_gradients_keep_their_bits_and_the_weights_come_back():
     assert all(p.dtype == torch.float32 and torch.equal(p, before[k]) for k, p in unet.named_parameters())
 
 
+@pytest.mark.parametrize(("library", "processor", "machine", "found"), [
+    (True, True, "x86_64", torch.bfloat16), (True, False, "x86_64", torch.float32),
+    (True, False, "AMD64", torch.float32), (False, False, "x86_64", torch.float32),
+    (True, False, "aarch64", torch.bfloat16), (False, False, "arm64", torch.float32)])
+def test_auto_is_half_precision_where_the_processor_computes_in_it(monkeypatch, library, processor, machine, found):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: library)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: processor)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(devices, "half_precision", half_precision)
+    assert sampling_dtype("auto", "cpu") == found
+    assert half_precision("cpu") == ("bf16" if found == torch.bfloat16 else "no")
+
+
 def test_the_precision_of_films():
-    assert sampling_dtype("auto", "cpu") == torch.float32
     assert sampling_dtype("bf16", "cpu") == torch.bfloat16 and sampling_dtype("fp16", "cuda") == torch.float16
     assert sampling_dtype("float32", "cuda") == torch.float32
     with pytest.raises(UserError, match="sample.dtype: fp16 needs a GPU"):
