@@ -56,15 +56,18 @@ class _Asked:
     name: str
     device: str
     dtype: torch.dtype
+    vae_dtype: torch.dtype
     widen: bool
 
 
 def open_checkpoint(name: str, revision: str | None = None, device: str = "cpu", dtype: torch.dtype | None = None,
-                    config: str | None = None, *, widen: bool = False, **hub: Any) -> Checkpoint:
+                    config: str | None = None, *, widen: bool = False, vae_dtype: torch.dtype | None = None,
+                    **hub: Any) -> Checkpoint:
     """Open a Stable Diffusion inpainting checkpoint, of version 1 or 2.
 
     name: "lnm-mini", a folder in diffusers' layout, a hub name (from the cache or downloaded), or one file of the
-    original layout, MODEL.safetensors. revision: of a hub name. dtype: of the weights, float32 unless given.
+    original layout, MODEL.safetensors. revision: of a hub name. dtype: of the weights, float32 unless given;
+    vae_dtype: of the autoencoder's, where they have another.
     config: for one file alone, a folder or hub name in diffusers' layout, for configurations and tokenizer, which the
     file does not hold (weights there are not read). None: the folder MODEL beside the file, or else the hub's for such
     weights. widen: open a text-to-image checkpoint, whose U-Net takes noisy latents alone; inflated, it gets weights
@@ -76,7 +79,8 @@ def open_checkpoint(name: str, revision: str | None = None, device: str = "cpu",
     if unknown := set(hub) - set(HUB):
         raise TypeError(f"open_checkpoint() takes no argument named {', '.join(sorted(unknown))}")
     try:
-        base = _read(_Asked(name, device, dtype or torch.float32, widen), revision, config, hub)
+        dtype = dtype or torch.float32
+        base = _read(_Asked(name, device, dtype, vae_dtype or dtype, widen), revision, config, hub)
     except UserError:
         raise
     except Exception as error:  # safetensors, json and both libraries raise their own
@@ -252,15 +256,15 @@ def _read_folder(folder: Path, asked: _Asked) -> Checkpoint:
              for part in WEIGHTS for file in _files(folder, part, variants[part], asked.name)]
     check_memory(asked.name, sum(count(found.values()) for found in heads), asked.dtype, asked.device)
 
-    def model(kind: Any, part: str, dtype: str) -> Any:
+    def model(kind: Any, part: str, **dtype: torch.dtype) -> Any:
         opened, info = kind.from_pretrained(folder / part, variant=variants[part], use_safetensors=True,
-                                            output_loading_info=True, **{dtype: asked.dtype})
+                                            output_loading_info=True, **dtype)
         return _whole(opened, part, info["missing_keys"], asked.name)
 
     return Checkpoint(
-        vae=model(_autoencoder(folder), "vae", "torch_dtype"),
-        unet=model(UNet2DConditionModel, "unet", "torch_dtype"),
-        text_encoder=model(CLIPTextModel, "text_encoder", "dtype"),
+        vae=model(_autoencoder(folder), "vae", torch_dtype=asked.vae_dtype),
+        unet=model(UNet2DConditionModel, "unet", torch_dtype=asked.dtype),
+        text_encoder=model(CLIPTextModel, "text_encoder", dtype=asked.dtype),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         scheduler=_scheduler(folder),
         name=asked.name, widen=asked.widen)
@@ -310,7 +314,8 @@ def _read_file(path: Path, asked: _Asked, config: str | None, hub: dict[str, Any
     folder = _settings_of_file(path, name, config, weights, hub)
     given = {"config": str(folder), "torch_dtype": asked.dtype, "local_files_only": True}
     text_encoder = create_diffusers_clip_model_from_ldm(CLIPTextModel, dict(weights), subfolder="text_encoder", **given)
-    vae = _autoencoder(folder).from_single_file(dict(weights), subfolder="vae", **given)
+    vae = _autoencoder(folder).from_single_file(dict(weights), subfolder="vae",
+                                               **{**given, "torch_dtype": asked.vae_dtype})
     unet = UNet2DConditionModel.from_single_file(dict(weights), subfolder="unet", **given)
     return Checkpoint(
         vae=_whole(vae, "vae", (), name), unet=_whole(unet, "unet", (), name),

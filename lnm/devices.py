@@ -35,6 +35,18 @@ def sampling_dtype(choice: str, device: Any) -> Any:
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(choice, torch.float32)
 
 
+def sampling_dtypes(choice: str, device: Any) -> dict[str, Any]:
+    """{"dtype", "vae_dtype"}: `sampling_dtype`, and the autoencoder's, as `lnm.open_checkpoint` takes them.
+
+    On a CPU the autoencoder stays in float32. It takes a small part of a film's time, and pixels in bf16, 8 bits of
+    fraction, show: the default's films lay 52 to 54 dB from those in float32, and lie 59 from them so.
+    """
+    import torch
+
+    dtype = sampling_dtype(choice, device)
+    return {"dtype": dtype, "vae_dtype": torch.float32 if torch.device(device).type == "cpu" else dtype}
+
+
 def half_precision(device: Any) -> str:
     """"bf16" where the device computes in it, else "no": a processor that only imitates it is slower than in float32.
 

@@ -69,9 +69,10 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         of a fresh inflation; a temporal file and a saved pipeline bring their own. widen: take a text-to-image
         checkpoint as well (`lnm.open_checkpoint`); a temporal file of one says so itself. lora, lora_scale: of the
         base, fused into it before it is inflated (`lnm.lora.fuse_lora`). strict: see `load_temporal`.
-        kwargs: `revision`, `torch_dtype`, `config` (of a single file), `mask_value`, how hub names are fetched
-        (`cache_dir`, `local_files_only`, `token`, `force_download`) and components in the place of the checkpoint's own
-        (`scheduler=`, `vae=` ...); for a saved pipeline all that diffusers takes.
+        kwargs: `revision`, `torch_dtype`, `vae_dtype` (of the autoencoder, where it has another), `config` (of a single
+        file), `mask_value`, how hub names are fetched (`cache_dir`, `local_files_only`, `token`, `force_download`) and
+        components in the place of the checkpoint's own (`scheduler=`, `vae=` ...); for a saved pipeline all that
+        diffusers takes, and `vae_dtype`.
         Raises UserError for a checkpoint or file that cannot be opened.
         """
         hub = {name: kwargs[name] for name in HUB if name in kwargs}
@@ -88,7 +89,8 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             kwargs.pop(name, None)
         dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None)  # the name in diffusers, and its new one
         base = open_checkpoint(str(pretrained_model_name_or_path), kwargs.pop("revision", None), dtype=dtype,
-                               config=kwargs.pop("config", None), widen=widen or bool(file and file.widened), **hub)
+                               config=kwargs.pop("config", None), vae_dtype=kwargs.pop("vae_dtype", None),
+                               widen=widen or bool(file and file.widened), **hub)
         for name in set(kwargs) & set(COMPONENTS):
             setattr(base, name, kwargs.pop(name))
         if lora is not None:
@@ -98,6 +100,10 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     @classmethod
     def _open_saved(cls, name: Any, **kwargs: Any) -> Self:
         """What `save_pretrained` wrote, as diffusers opens it, the base frozen as `open_checkpoint` has it."""
+        dtype, vae_dtype = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), kwargs.pop("vae_dtype", None)
+        if dtype or vae_dtype:
+            dtype = dtype or torch.float32
+            kwargs["torch_dtype"] = {"default": dtype, "vae": vae_dtype} if vae_dtype else dtype
         pipe = super().from_pretrained(name, **kwargs)
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):

@@ -191,7 +191,7 @@ def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, set
     """A film of a still into a file; what the pipeline refuses becomes one line."""
     import torch
 
-    from lnm.devices import pick_device, sampling_dtype
+    from lnm.devices import pick_device, sampling_dtypes
     from lnm.pipeline import LateNtMoviesPipeline
     from lnm.schedulers import make_scheduler
     from lnm.stages.sample import carried_latents, film_seed
@@ -200,7 +200,7 @@ def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, set
     device = pick_device(opened.device)
     pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, temporal=temporal, strict=not opened.any_base,
                                                 temporal_decoder=settings.decoder(like is not None),
-                                                torch_dtype=sampling_dtype(settings.dtype, device),
+                                                **sampling_dtypes(settings.dtype, device),
                                                 **opened.keywords("revision", "widen", "lora", "lora_scale"))
     pipe.to(device)
     pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)

@@ -12,7 +12,7 @@ import torch
 
 from lnm import video
 from lnm.checkpoint import Checkpoint, open_checkpoint
-from lnm.devices import pick_device, sampling_dtype
+from lnm.devices import pick_device, sampling_dtypes
 from lnm.files import sha256, still_files, write_json
 from lnm.flow import carried, played
 from lnm.hub import locate_decoder
@@ -58,7 +58,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     """
     prepared, out = Path(prepared), Path(out)
     device = pick_device(device)
-    base = open_checkpoint(checkpoint, revision, device, sampling_dtype(settings.dtype, device), widen=widen)
+    base = open_checkpoint(checkpoint, revision, device, widen=widen, **sampling_dtypes(settings.dtype, device))
     if lora:
         fuse_lora(base, lora, lora_scale)
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]

@@ -12,7 +12,7 @@ import ipywidgets
 import numpy as np
 
 from lnm.checkpoint import open_checkpoint
-from lnm.devices import pick_device, sampling_dtype
+from lnm.devices import pick_device, sampling_dtypes
 from lnm.errors import UserError
 from lnm.files import still_files
 from lnm.hub import locate_decoder
@@ -61,8 +61,8 @@ class Studio:
 
     def _open(self) -> LateNtMoviesPipeline:
         device = pick_device(self.device)
-        base = open_checkpoint(self.checkpoint, self.revision, device, sampling_dtype(self.settings.dtype, device),
-                               widen=self.widen)
+        base = open_checkpoint(self.checkpoint, self.revision, device, widen=self.widen,
+                               **sampling_dtypes(self.settings.dtype, device))
         if self.lora:
             fuse_lora(base, self.lora, self.lora_scale)
         pipe = LateNtMoviesPipeline.from_checkpoint(base, read_temporal(self.temporal), in_place=True)

@@ -167,6 +167,10 @@ def test_a_single_file_is_opened_with_the_configuration_of_a_folder(tiny, single
     assert opened.tokenizer("waves").input_ids == want.tokenizer("waves").input_ids
     half = checkpoint.open_checkpoint(str(single), dtype=torch.bfloat16, config=str(tiny))
     assert {getattr(half, part).dtype for part in checkpoint.WEIGHTS} == {torch.bfloat16}
+    for place in (single, tiny):
+        mixed = checkpoint.open_checkpoint(str(place), dtype=torch.bfloat16, vae_dtype=torch.float32, config=str(tiny))
+        assert (mixed.unet.dtype, mixed.text_encoder.dtype, mixed.vae.dtype) == (torch.bfloat16,) * 2 + (torch.float32,)
+        assert all(torch.equal(v, want.vae.state_dict()[k]) for k, v in mixed.vae.state_dict().items())
 
 
 def test_its_configuration_may_lie_beside_it_or_in_the_hubs_cache(tiny, single, tmp_path, monkeypatch):

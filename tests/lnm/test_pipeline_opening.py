@@ -344,6 +344,11 @@ def test_precision_has_both_of_diffusers_names_for_a_base_and_for_a_saved_pipeli
     for place in (folder, tmp_path):
         pipe = LateNtMoviesPipeline.from_pretrained(place, **{name: torch.bfloat16})
         assert {p.dtype for m in (pipe.unet, pipe.vae, pipe.text_encoder) for p in m.parameters()} == {torch.bfloat16}
+        mixed = LateNtMoviesPipeline.from_pretrained(place, vae_dtype=torch.float32, **{name: torch.bfloat16})
+        assert (mixed.unet.dtype, mixed.text_encoder.dtype, mixed.vae.dtype) == (torch.bfloat16,) * 2 + (torch.float32,)
+        whole = LateNtMoviesPipeline.from_pretrained(place).vae.state_dict()
+        assert all(torch.equal(v, whole[k]) for k, v in mixed.vae.state_dict().items()), "never rounded"
+        assert np.isfinite(film(mixed)).all()
 
 
 def test_a_temporal_file_of_a_half_precision_base_fits_the_whole_one_and_its_copy(folder, tmp_path):

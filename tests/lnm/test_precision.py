@@ -7,7 +7,7 @@ import torch
 from tiny_unet import inputs, tiny_unet2d, wake
 
 from lnm import devices
-from lnm.devices import half_precision, sampling_dtype
+from lnm.devices import half_precision, sampling_dtype, sampling_dtypes
 from lnm.errors import UserError
 from lnm.precision import HalfFrozen
 from lnm.unet import UNetPseudo3DConditionModel
@@ -64,5 +64,7 @@ def test_auto_is_half_precision_where_the_processor_computes_in_it(monkeypatch, 
 def test_the_precision_of_films():
     assert sampling_dtype("bf16", "cpu") == torch.bfloat16 and sampling_dtype("fp16", "cuda") == torch.float16
     assert sampling_dtype("float32", "cuda") == torch.float32
+    assert sampling_dtypes("bf16", "cpu") == {"dtype": torch.bfloat16, "vae_dtype": torch.float32}
+    assert sampling_dtypes("bf16", "cuda") == {"dtype": torch.bfloat16, "vae_dtype": torch.bfloat16}
     with pytest.raises(UserError, match="sample.dtype: fp16 needs a GPU"):
         sampling_dtype("fp16", torch.device("cpu"))
