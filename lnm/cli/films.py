@@ -66,7 +66,7 @@ def animate(
     inference_steps: InferenceSteps = None, size: Size = None, crop: Crop = None, seed: Seed = None,
     checkpoint: Base = None, revision: Revision = None, widen: Widen = False, lora: Lora = None,
     lora_scale: LoraScale = None, any_base: AnyBase = False, device: Device = None, memory: Memory = None,
-    last_still: LastStill = None, camera: Camera = "warn", setting: Set = None, quiet: Quiet = False,
+    last_still: LastStill = None, camera: Camera = None, setting: Set = None, quiet: Quiet = False,
 ) -> None:
     """Animate a still in the manner of a clip.
 
@@ -92,7 +92,8 @@ def animate(
     if_interrupted("stopped; the same command goes on from the last checkpoint")
     film = make(still, like=clip, prompt=prompt, out=target, fps=fps, num_frames=frames,
                 seed=here.seed if seed is None else seed, memory=memory_of(here, memory), settings=settings,
-                sample=sample, store=store, say=say, last_still=last_still, crop=cut, camera=camera,
+                sample=sample, store=store, say=say, last_still=last_still, crop=cut,
+                camera=camera or here.prepare.camera, segment=here.prepare.segment,
                 **opened.keywords("checkpoint", "revision", "device", "size", "widen", "lora", "lora_scale",
                                   "any_base"))
     print(f"film: {film.path}")

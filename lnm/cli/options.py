@@ -13,7 +13,7 @@ from lnm.demo import footage
 from lnm.errors import UserError, shortened
 from lnm.files import builtin, cache_folder, given_path, writable
 from lnm.project import LARGEST, parse_yaml, root
-from lnm.settings import SUBJECT, Finetune, Sample, Section, finetune_of, sample_of
+from lnm.settings import SUBJECT, Finetune, Prepare, Sample, Section, finetune_of, sample_of
 from lnm.workflow.params import Base as Checkpoint
 from lnm.workflow.params import load
 
@@ -42,8 +42,9 @@ Crop = Annotated[str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT",
                                           help="What to cut from the clip, in its pixels; subject, or "
                                                "subject,WIDTH,HEIGHT: a window that holds its subject. (default: the "
                                                "centre)")]
-Camera = Annotated[str, typer.Option(metavar="HOW", help="What becomes of a clip whose camera moves: warn, stabilise, "
-                                                         "segment or refuse.")]
+Camera = Annotated[str | None, typer.Option(metavar="HOW", help="What becomes of a clip whose camera moves: warn, "
+                                                                "stabilise, segment or refuse. (default: params.yaml's "
+                                                                "prepare.camera, or warn)")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1,
                                              help="Of all that is drawn. (default: params.yaml's, or 0)")]
 Base = Annotated[str | None, typer.Option(
@@ -80,6 +81,7 @@ class Defaults:
     base: Checkpoint = field(default_factory=Checkpoint)
     finetune: Finetune = field(default_factory=Finetune)
     sample: Sample = field(default_factory=Sample)
+    prepare: Prepare = field(default_factory=Prepare)
 
 
 def defaults() -> Defaults:
@@ -91,7 +93,7 @@ def defaults() -> Defaults:
     params = load()
     return Defaults(home, params.seed, params.size, params.device, params.memory,
                     local_model(params.checkpoint.name, home), params.checkpoint.revision, params.checkpoint,
-                    params.finetune, _local_decoder(params.sample, home))
+                    params.finetune, _local_decoder(params.sample, home), params.prepare)
 
 
 def _local_decoder(sample: Sample, home: Path) -> Sample:

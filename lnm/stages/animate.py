@@ -45,7 +45,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
             device: str = "auto", memory: str = "auto", settings: Finetune | None = None, sample: Sample | None = None,
             store: str | Path | None = None, say: Callable[[str], None] = print,
             last_still: str | Path | None = None, crop: str | Sequence[int | str] | None = None,
-            camera: str = "warn") -> Animation:
+            camera: str = "warn", segment: int | None = None) -> Animation:
     """Animate a still in the manner of a clip: prepare, fine-tune (or find what was learned before), sample.
 
     still: an image. like: the video to learn motion from, a file or a folder of images; all of it is learned from.
@@ -55,8 +55,8 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     lora_scale, any_base: of the checkpoint, see `lnm.stages.finetune.finetune`. store: where what was learned is kept
     (None: a cache folder of the user), so that another still in the manner of the same clip takes seconds. say: takes
     what is to be told, a line each; what the preflight warns of comes before the training. last_still: an image that
-    the film ends on. crop: of the clip, as `lnm.stages.prepare.prepare` takes it. camera: what becomes of a clip whose
-    camera moves, as `lnm.settings.Prepare` has it. Raises UserError for what cannot be read or written.
+    the film ends on. crop: of the clip, as `lnm.stages.prepare.prepare` takes it. camera, segment: what becomes of a
+    clip whose camera moves, as `lnm.settings.Prepare` has them. Raises UserError for what cannot be read or written.
     """
     still, like, out = given_path(still, "still"), given_path(like, "like"), _film_path(out)
     last = None if last_still is None else given_path(last_still, "last_still")
@@ -78,7 +78,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
                              "memory": memory}
     adapted: dict[str, Any] = {"lora": lora, "lora_scale": lora_scale} if lora else {}
     clip: dict[str, Any] = {"path": str(like.absolute()), "fps": float(fps), "prompts": [prompt], "size": size,
-                            "holdout": 0.0, **({} if crop is None else {"crop": crop}), **_moving(camera)}
+                            "holdout": 0.0, **({} if crop is None else {"crop": crop}), **_moving(camera, segment)}
     motion = [clip, sha256(like), _weights(checkpoint, revision)]
     adapted_motion = [*motion, sha256(Path(lora).expanduser()), lora_scale] if lora else motion
     try:
@@ -112,10 +112,11 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     return Animation(video.read_frames(film), float(fps), out, temporal, findings)
 
 
-def _moving(camera: str) -> dict[str, str]:
+def _moving(camera: str, segment: int | None) -> dict[str, Any]:
     """What `prepare` is told of a clip whose camera moves. Raises UserError for what `lnm.settings.Prepare` refuses."""
-    chosen = validated(Prepare, {"camera": camera}).camera
-    return {} if chosen == "warn" else {"moving": chosen}  # as before there was a choice, what was learned is found
+    chosen = validated(Prepare, {"camera": camera, "segment": segment})
+    told = {"moving": chosen.camera} | ({"segment": segment} if chosen.camera == "segment" and segment else {})
+    return {} if chosen.camera == "warn" else told  # as before there was a choice, what was learned is found
 
 
 def _weights(checkpoint: str, revision: str | None) -> list[str]:

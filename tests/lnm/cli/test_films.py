@@ -136,12 +136,22 @@ def test_inside_a_project_its_settings_hold_and_options_override_them(folder, ba
     assert (given["settings"].steps, given["settings"].learning_rate, given["sample"].num_frames) == (7, 1e-3, 9)
     assert (given["checkpoint"], given["size"], given["seed"], given["device"]) == (base, SIZE, 5, "cpu")
     assert given["store"] == folder / "store" / "animate"
+    assert (given["camera"], given["segment"]) == ("warn", None)
     assert main([*words, "--steps", "8", "--set", "learning_rate=2e-3", "--seed", "6", "--size", "64",
                  "--frames", "3"]) == 0
     assert (given["settings"].steps, given["settings"].learning_rate, given["seed"]) == (8, 2e-3, 6)
     assert (given["size"], given["num_frames"]) == (64, 3)
     assert main([*words, "--set", "ema=0.9", "--set", "guidance_scale=2"]) == 0, "of fine-tuning and of sampling"
     assert (given["settings"].ema, given["sample"].guidance_scale, given["sample"].num_frames) == (0.9, 2.0, 9)
+
+
+def test_a_moving_camera_is_dealt_with_as_the_project_says_or_as_is_asked(folder, base, monkeypatch):
+    given = stand_in(monkeypatch)
+    words = ["animate", "still0.png", "--like", "clip.mp4", "--prompt", "waves"]
+    assert main(words) == 0 and (given["camera"], given["segment"]) == ("warn", None)
+    project(folder, base, prepare="{camera: segment, segment: 30}")
+    assert main(words) == 0 and (given["camera"], given["segment"]) == ("segment", 30)
+    assert main([*words, "--camera", "warn"]) == 0 and given["camera"] == "warn"
 
 
 def test_what_is_set_goes_to_the_step_whose_setting_it_is():

@@ -140,6 +140,13 @@ def test_a_clip_is_stabilised_where_that_is_asked_for(folder, tmp_path):
                     **SMALL | {"size": 64})
         clip, = (json.loads(path.read_text()) for path in (tmp_path / camera).glob("*/prepare/clip.json"))
         assert clip.get("camera", {}).get("done") == done
+    for segment, least in ((None, 24), (12, 12)):
+        store = tmp_path / f"segment {least}"
+        lnm.animate("still0.png", like="shaken", fps=8, camera="segment", segment=segment, store=store,
+                    **SMALL | {"size": 64})
+        clip, = (json.loads(path.read_text()) for path in store.glob("*/prepare/clip.json"))
+        start, end = clip["camera"]["frames"]
+        assert end - start == least
 
 
 def test_a_rate_that_is_not_given_is_said(folder):
