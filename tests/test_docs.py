@@ -244,7 +244,8 @@ def test_lnm_runs_small(page, words, folder, tiny, monkeypatch, capfd):
     # what is drawn here is noise that drifts, which `check` finds wanting
     assert status == (1 if start(words) == "lnm check" else 0), capfd.readouterr().err
     if start(words) in ("lnm animate", "lnm sample"):
-        assert (folder / "photo_film.mp4").stat().st_size > 500
+        film = Path(capfd.readouterr().out.rpartition("film: ")[2].strip())
+        assert film.parent == folder and film.stat().st_size > 500
 
 
 @of("make")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +25,8 @@ from lnm.cli.options import (
     Lora,
     LoraScale,
     Memory,
-    Out,
+    OutBy,
+    OutLike,
     Prompt,
     Revision,
     Seed,
@@ -39,6 +40,7 @@ from lnm.cli.options import (
     changed,
     clip_of,
     defaults,
+    film_name,
     film_path,
     finetune_choices,
     local_model,
@@ -46,12 +48,16 @@ from lnm.cli.options import (
     model,
     parse_crop,
     sample_choices,
+    write_film,
 )
 from lnm.cli.style import App, Quiet, calm, if_interrupted, say
 from lnm.cli.training import begin, finish, temporal_path
 from lnm.errors import UserError, shortened
 from lnm.files import BUILT_IN, given_path, writable
 from lnm.settings import Prepare, frames_needed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 app = App()
 FRESH = 8.0  # frames a second of a clip whose frame rate is not given: at most so many, so that its motion can be seen
@@ -62,7 +68,7 @@ def animate(
     still: Still,
     like: Annotated[str, typer.Option(metavar="CLIP", help="The video to learn motion from: a file, a folder of "
                                                            "images, or footage:NAME.")],
-    prompt: Prompt, out: Out = None, frames: Frames = None, fps: Fps = None, steps: Steps = None,
+    prompt: Prompt, out: OutLike = None, frames: Frames = None, fps: Fps = None, steps: Steps = None,
     inference_steps: InferenceSteps = None, size: Size = None, crop: Crop = None, seed: Seed = None,
     checkpoint: Base = None, revision: Revision = None, widen: Widen = False, lora: Lora = None,
     lora_scale: LoraScale = None, any_base: AnyBase = False, device: Device = None, memory: Memory = None,
@@ -75,7 +81,8 @@ def animate(
     on from its last checkpoint.
     """
     here = defaults()
-    target = film_path(out, still)
+    called = film_name(still, "like", like)
+    film_path(out, called)
     opened = model(here, checkpoint, revision, device, size, widen=widen, lora=lora, lora_scale=lora_scale,
                    any_base=any_base)
     own = finetune_choices(here, opened)
@@ -90,13 +97,12 @@ def animate(
 
     calm()
     if_interrupted("stopped; the same command goes on from the last checkpoint")
-    film = make(still, like=clip, prompt=prompt, out=target, fps=fps, num_frames=frames,
-                seed=here.seed if seed is None else seed, memory=memory_of(here, memory), settings=settings,
-                sample=sample, store=store, say=say, last_still=last_still, crop=cut,
-                camera=camera or here.prepare.camera, segment=here.prepare.segment,
+    film = make(still, like=clip, prompt=prompt, fps=fps, num_frames=frames, seed=here.seed if seed is None else seed,
+                memory=memory_of(here, memory), settings=settings, sample=sample, store=store, say=say,
+                last_still=last_still, crop=cut, camera=camera or here.prepare.camera, segment=here.prepare.segment,
                 **opened.keywords("checkpoint", "revision", "device", "size", "widen", "lora", "lora_scale",
                                   "any_base"))
-    print(f"film: {film.path}")
+    print(f"film: {write_film(out, called, film.frames, film.fps)}")
     say(f"what was learned, for `lnm sample`: {film.temporal}")
 
 
@@ -133,7 +139,7 @@ def sample(
     still: Still,
     temporal: Annotated[str, typer.Option(metavar="FILE", help="What a training wrote: a file, or a hub name.")],
     prompt: Annotated[str | None, typer.Option(help="What is seen, in words. (default: the one learned with)")] = None,
-    out: Out = None, frames: Frames = None,
+    out: OutBy = None, frames: Frames = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second. (default: the one learned at)")] = None,
     inference_steps: InferenceSteps = None, size: Size = None, seed: Seed = None,
     checkpoint: Annotated[str | None, typer.Option(metavar="NAME", help="The frozen inpainting model. (default: the "
@@ -147,7 +153,8 @@ def sample(
     About half a minute on two CPU cores at the default 128 pixels and 16 frames; a bar shows the time left.
     """
     here = defaults()
-    target = film_path(out, still)
+    called = film_name(still, "by", temporal)
+    film_path(out, called)
     changed(here.sample, setting)  # a misspelt one is refused before anything is opened
     _must_exist(still, "STILL")
     for name, file in (("--last-still", last_still), ("--like", like)):
@@ -165,9 +172,8 @@ def sample(
     text = prompt if prompt is not None else notes.prompt or ""
     calm()
     rate = _rate(fps) or notes.fps or FRESH
-    _sample(still, path, target, text, rate, settings, opened, here.seed if seed is None else seed, last_still,
-            like)
-    print(f"film: {target}")
+    film = _sample(still, path, text, rate, settings, opened, here.seed if seed is None else seed, last_still, like)
+    print(f"film: {write_film(out, called, film, rate)}")
 
 
 def _trained_on(recorded: str, here: Defaults, temporal: str) -> str:
@@ -187,16 +193,16 @@ def _trained_on(recorded: str, here: Defaults, temporal: str) -> str:
     return name
 
 
-def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, settings, opened, seed: int,
-            last: Path | None, like: Path | None) -> None:
-    """A film of a still into a file; what the pipeline refuses becomes one line."""
+def _sample(still: Path, temporal: Path, prompt: str, fps: float, settings, opened, seed: int, last: Path | None,
+            like: Path | None) -> np.ndarray:
+    """A film of a still, uint8 (F, H, W, 3); what the pipeline refuses becomes one line."""
     import torch
 
     from lnm.devices import pick_device, sampling_dtypes
     from lnm.pipeline import LateNtMoviesPipeline
     from lnm.schedulers import make_scheduler
     from lnm.stages.sample import carried_latents, film_seed
-    from lnm.video import read, read_image, sides, write_gif, write_mp4
+    from lnm.video import read, read_image, sides
 
     device = pick_device(opened.device)
     pipe = LateNtMoviesPipeline.from_pretrained(opened.checkpoint, temporal=temporal, strict=not opened.any_base,
@@ -215,12 +221,11 @@ def _sample(still: Path, temporal: Path, out: Path, prompt: str, fps: float, set
         print("begun from noise: --like CLIP begins from the still carried along by the clip's optical flow",
               file=sys.stderr)
     try:
-        film = pipe(image=str(still), last_image=last, video_latents=begun, prompt=prompt, width=width,
+        return pipe(image=str(still), last_image=last, video_latents=begun, prompt=prompt, width=width,
                     height=height, fps=fps, output_type="uint8", **settings.film(begun is not None),
                     generator=torch.Generator("cpu").manual_seed(film_seed(seed, 0))).frames[0]
     except ValueError as error:
         raise UserError(str(error)) from None
-    (write_gif if out.suffix == ".gif" else write_mp4)(out, film, fps)
 
 
 @app.add("lnm check clip.mp4 photo.jpg")

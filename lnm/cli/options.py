@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from lnm.cli.style import say
 from lnm.demo import footage
 from lnm.errors import UserError, shortened
 from lnm.files import builtin, cache_folder, given_path, writable
@@ -17,13 +20,24 @@ from lnm.settings import SUBJECT, Finetune, Prepare, Sample, Section, finetune_o
 from lnm.workflow.params import Base as Checkpoint
 from lnm.workflow.params import load
 
+if TYPE_CHECKING:
+    import numpy as np
+
 AnySection = TypeVar("AnySection", bound=Section)
 
 Still = Annotated[Path, typer.Argument(metavar="STILL", help="The picture to animate, of any size: its centre.")]
 Clip = Annotated[str, typer.Argument(metavar="CLIP", help="A video file, a folder of images, or footage:NAME.")]
 Prompt = Annotated[str, typer.Option(help="What is seen, in words.")]
-Out = Annotated[str | None, typer.Option(metavar="FILE", help="FILE.mp4 or FILE.gif. (default: STILL's name + "
-                                                              "_film.mp4, here)")]
+
+
+def _out(name: str) -> Any:
+    return typer.Option(metavar="FILE", help="FILE.mp4 or FILE.gif; one that is there is replaced, and that is said. "
+                                             f"(default: {name}.mp4, here; where that is there, {name}_2.mp4, and so "
+                                             "on: no film is overwritten)")
+
+
+OutLike = Annotated[str | None, _out("STILL_like_CLIP")]
+OutBy = Annotated[str | None, _out("STILL_by_TEMPORAL")]
 Frames = Annotated[int | None, typer.Option(min=1, help="Of the film. (default: params.yaml's, or 16)")]
 LastStill = Annotated[Path | None, typer.Option(metavar="FILE", help="A picture that the film ends on.")]
 Like = Annotated[Path | None, typer.Option(metavar="CLIP", help="Begin from the still carried along by this clip's "
@@ -245,9 +259,38 @@ def clip_of(text: str, option: str, home: Path | None) -> Path:
     return path if path.exists() else footage.fetch([name], folder)[0]
 
 
-def film_path(out: str | None, still: Path) -> Path:
-    """Where a film goes, looked at before anything is computed: --out, or the still's name + _film.mp4, here."""
-    path = Path(out or f"{still.stem}_film.mp4")
+def film_name(still: Path, how: str, taught: str) -> str:
+    """What a film is called where --out does not say: "STILL_like_CLIP" or "STILL_by_TEMPORAL" (how: like or by)."""
+    return f"{_stem(still)}_{how}_{_stem(taught.removeprefix('footage:'))}"
+
+
+def _stem(path: Path | str) -> str:
+    """The last part of a path without its ending, of a folder such as . too; no longer than a file's name may be."""
+    return Path(os.path.abspath(path)).stem.replace("\0", "")[:60]
+
+
+def film_path(out: str | None, name: str) -> Path:
+    """Where a film goes, looked at before anything is computed: --out, or `name`.mp4, here, or with a number behind
+    where that is there."""
+    path = Path(out) if out else _unused(name)
     if path.suffix not in (".mp4", ".gif"):
         raise UserError(f"--out {shortened(path)}: the name must end in .mp4 or .gif")
-    return writable(path, "--out")
+    path = writable(path, "--out")
+    if out and path.exists():
+        say(f"--out {shortened(out)}: is there already; the film will replace it")
+    return path
+
+
+def _unused(name: str) -> Path:
+    names = itertools.chain([name], (f"{name}_{k}" for k in itertools.count(2)))
+    return next(path for path in (Path(f"{each}.mp4") for each in names) if not os.path.lexists(path))
+
+
+def write_film(out: str | None, name: str, frames: np.ndarray, fps: float) -> Path:
+    """A film uint8 (F, H, W, 3) into the file that `film_path` gave; where --out does not name it, into the next one
+    that is not there, as another command may have taken that one meanwhile. Returns its path."""
+    from lnm.video import write_gif, write_mp4
+
+    path = writable(Path(out) if out else _unused(name), "--out")
+    (write_gif if path.suffix == ".gif" else write_mp4)(path, frames, fps)
+    return path

@@ -34,7 +34,7 @@ def test_a_text_to_image_checkpoint_is_widened_where_that_is_said_and_its_file_s
     assert read_temporal("t.safetensors").widened
     film = ["sample", "still.png", "--temporal", "t.safetensors", "--frames", "3", "--inference-steps", "2", "--size",
             str(SIZE), "--device", "cpu"]
-    assert main(film) == 0 and (folder / "still_film.mp4").is_file()
+    assert main(film) == 0 and (folder / "still_by_t.mp4").is_file()
     # on another base of the same shape: refused, and taken where that is asked for
     other = write_tiny_checkpoint(folder / "other", in_channels=CHANNELS) / "unet/diffusion_pytorch_model.safetensors"
     save_file({k: v + 0.1 * torch.ones_like(v) for k, v in load_file(other).items()}, other, metadata={"format": "pt"})

@@ -14,6 +14,7 @@ from lnm.settings import Finetune, Sample
 from lnm.temporal_file import read_temporal
 
 QUICK = ["--set", "frames=3", "--device", "cpu"]
+BLACK = np.zeros((2, SIZE, SIZE, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +96,8 @@ def test_animate_in_a_folder_and_again_without_training(folder, base, monkeypatc
     words = ["--like", "clip.mp4", "--prompt", "waves", "--fps", "8", "--size", str(SIZE), "--checkpoint", base,
              "--steps", "3", "--frames", "4", "--inference-steps", "2", *QUICK]
     assert main(["animate", "still0.png", *words]) == 0
-    assert capsys.readouterr().out == f"film: {folder / 'still0_film.mp4'}\n"
-    assert video.read(folder / "still0_film.mp4").frames.shape == (4, SIZE, SIZE, 3)
+    assert capsys.readouterr().out == f"film: {folder / 'still0_like_clip.mp4'}\n"
+    assert video.read(folder / "still0_like_clip.mp4").frames.shape == (4, SIZE, SIZE, 3)
     monkeypatch.setattr("lnm.stages.animate.finetune", lambda *a, **k: pytest.fail("trained again"))
     assert main(["animate", "white.png", *words, "--quiet"]) == 0
     out, err = capsys.readouterr()
@@ -105,7 +106,7 @@ def test_animate_in_a_folder_and_again_without_training(folder, base, monkeypatc
 
 def test_sample_finds_the_project_s_model_by_the_name_that_is_recorded(folder, base, monkeypatch):
     given = []
-    monkeypatch.setattr("lnm.cli.films._sample", lambda *a: given.append(a[6].checkpoint))
+    monkeypatch.setattr("lnm.cli.films._sample", lambda *a: given.append(a[5].checkpoint) or BLACK)
     sample = ["sample", "still0.png", "--temporal", "waves.safetensors"]
     shutil.copytree(base, folder / "models" / "tiny")
     for name, recorded, opened in ((base, "tiny", base), ("models/tiny", "models/tiny", str(folder / "models/tiny"))):
@@ -122,7 +123,7 @@ def stand_in(monkeypatch):
 
     def animate(still, **words):
         given.update(words)
-        return SimpleNamespace(path="film.mp4", temporal="temporal.safetensors")
+        return SimpleNamespace(frames=BLACK, fps=8, temporal="temporal.safetensors")
 
     monkeypatch.setattr("lnm.stages.animate.animate", animate)
     return given
@@ -143,6 +144,47 @@ def test_inside_a_project_its_settings_hold_and_options_override_them(folder, ba
     assert (given["size"], given["num_frames"]) == (64, 3)
     assert main([*words, "--set", "ema=0.9", "--set", "guidance_scale=2"]) == 0, "of fine-tuning and of sampling"
     assert (given["settings"].ema, given["sample"].guidance_scale, given["sample"].num_frames) == (0.9, 2.0, 9)
+
+
+def test_no_film_is_written_over_one_that_another_command_made(folder, base, monkeypatch, capsys):
+    stand_in(monkeypatch)
+    monkeypatch.setattr("lnm.cli.films._sample", lambda *a: BLACK)
+    monkeypatch.setattr("lnm.hub.locate_temporal", lambda name: name)
+    monkeypatch.setattr("lnm.temporal_file.read_temporal", lambda path: SimpleNamespace(
+        notes=SimpleNamespace(checkpoint=base, prompt="waves", fps=8)))
+    (folder / "below").mkdir()
+    shutil.copytree(folder / "below", folder / "more.like")
+    animate, sample = ["animate", "--prompt", "waves", "--like"], ["sample", "--temporal"]
+    for words, name in (([*animate, "clip.mp4", "still0.png"], "still0_like_clip"),
+                        ([*animate, "clip.mp4", "still1.png"], "still1_like_clip"),
+                        ([*animate, "more.like", "still0.png"], "still0_like_more"),
+                        ([*animate, "below/..", "still0.png"], f"still0_like_{folder.name}"),
+                        ([*animate, "clip.mp4", "still0.png"], "still0_like_clip_2"),
+                        ([*sample, "clip.safetensors", "still0.png"], "still0_by_clip"),
+                        ([*sample, "a/waves", "still0.png"], "still0_by_waves"),
+                        ([*animate, "clip.mp4", "still0.png"], "still0_like_clip_3")):
+        before = set(folder.glob("*.mp4"))
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert set(folder.glob("*.mp4")) - before == {folder / f"{name}.mp4"} and out == f"film: {folder / name}.mp4\n"
+        assert "replace" not in err
+    for words in ([*animate, "clip.mp4", "still0.png"], [*sample, "clip.safetensors", "still0.png"]):
+        (folder / "film.mp4").write_text("another one")
+        assert main([*words, "--out", "film.mp4"]) == 0
+        out, err = capsys.readouterr()
+        assert "--out film.mp4: is there already; the film will replace it" in err
+        assert out == f"film: {folder / 'film.mp4'}\n" and (folder / "film.mp4").stat().st_size > 500
+
+
+def test_a_name_that_another_command_takes_meanwhile_is_left_to_it(folder, monkeypatch, capsys):
+    def animate(still, **words):
+        (folder / "still0_like_clip.mp4").write_text("another one")
+        return SimpleNamespace(frames=BLACK, fps=8, temporal="temporal.safetensors")
+
+    monkeypatch.setattr("lnm.stages.animate.animate", animate)
+    assert main(["animate", "still0.png", "--like", "clip.mp4", "--prompt", "waves"]) == 0
+    assert capsys.readouterr().out == f"film: {folder / 'still0_like_clip_2.mp4'}\n"
+    assert (folder / "still0_like_clip.mp4").read_text() == "another one"
 
 
 def test_a_moving_camera_is_dealt_with_as_the_project_says_or_as_is_asked(folder, base, monkeypatch):
