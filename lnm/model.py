@@ -107,7 +107,8 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         pipe = super().from_pretrained(name, **kwargs)
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):
-                aligned(part if part is pipe.unet else part.requires_grad_(False))
+                inflated = isinstance(part, UNetPseudo3DConditionModel)  # opens with its spatial layers frozen
+                aligned(part if inflated else part.requires_grad_(False))
         return pipe
 
     @classmethod

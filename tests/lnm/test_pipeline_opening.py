@@ -250,7 +250,10 @@ def test_diffusers_own_name_opens_it_once_it_may_run_the_folders_one_line(checkp
 def test_frame_by_frame_is_saved_and_opened_too(checkpoint, tmp_path):
     pipe = LateNtMoviesPipeline.frame_by_frame(checkpoint)
     pipe.save_pretrained(tmp_path)
-    assert np.array_equal(film(LateNtMoviesPipeline.from_pretrained(tmp_path)), film(pipe))
+    again = LateNtMoviesPipeline.from_pretrained(tmp_path)
+    assert np.array_equal(film(again), film(pipe))
+    for opened in (pipe, again):
+        assert not any(p.requires_grad for m in (opened.unet, opened.vae, opened.text_encoder) for p in m.parameters())
 
 
 def test_what_stable_diffusions_users_pass_by_habit_is_taken(folder):
