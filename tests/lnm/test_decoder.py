@@ -11,7 +11,6 @@ import torch
 from cached import cached
 from diffusers import AutoencoderKL, DiffusionPipeline
 from safetensors.torch import load_file, save_file
-from tiny import write_tiny_checkpoint
 from tiny_decoder import tiny_dc, tiny_kl, wake_decoder
 from tiny_pipeline import film, make
 
@@ -248,11 +247,6 @@ def test_taken_out_the_autoencoder_is_what_it_was_to_the_last_byte(new):
 
 
 # ---------------------------------------------------------------- in a pipeline
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="module")

@@ -5,20 +5,13 @@ import inspect
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from tiny import write_tiny_checkpoint
 from tiny_pipeline import make
 
-from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.latents import decode, encode
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.temporal_file import TemporalNotes, base_identity, save_temporal
 from lnm.unet import UNetPseudo3DConditionModel, lora_arguments
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return open_checkpoint(str(write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))))
 
 
 def default(function, name):

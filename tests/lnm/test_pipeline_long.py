@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.callbacks import SDCFGCutoffCallback
-from tiny import CHANNELS, SIZE, write_tiny_checkpoint
+from tiny import CHANNELS, SIZE
 from tiny_decoder import wake_decoder
 from tiny_pipeline import film, generators, make, still
 
@@ -14,21 +14,6 @@ from lnm.pipeline import to_uint8
 from lnm.windows import LONG, blended, shared_order
 
 WINDOW = dict(num_frames=7, window=4, window_stride=2)  # windows of frames 0-3, 2-5 and 3-6
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(folder):
-    return open_checkpoint(str(folder))
-
-
-@pytest.fixture(scope="module")
-def pipe(checkpoint):
-    return make(checkpoint)
 
 
 def watched(pipe, monkeypatch):

@@ -4,17 +4,10 @@ import copy
 
 import pytest
 import torch
-from tiny import write_tiny_checkpoint
 from tiny_pipeline import film, make
 from tiny_unet import write_lora
 
-from lnm.checkpoint import open_checkpoint
 from lnm.pipeline import LateNtMoviesPipeline
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return open_checkpoint(str(write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))))
 
 
 @pytest.fixture(scope="module")

@@ -25,16 +25,6 @@ LINEAR = torch.linspace(0.00085, 0.012, 1000)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(folder):
-    return open_checkpoint(str(folder))
-
-
-@pytest.fixture(scope="module")
 def temporal(checkpoint, tmp_path_factory):
     """A temporal file of layers that were trained on a schedule which is not the checkpoint's, with mask 0."""
     pipe = make(checkpoint, mask_value=0.0)
