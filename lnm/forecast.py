@@ -27,6 +27,7 @@ from lnm.checkpoint import WEIGHTS, locate
 from lnm.decoder import CONTEXT, add_temporal_decoder
 from lnm.devices import sampling_dtype
 from lnm.errors import UserError
+from lnm.latents import encode_pixels
 from lnm.meter import Live, Peak
 from lnm.precision import HALF, HalfFrozen
 from lnm.runs import precision
@@ -75,6 +76,7 @@ class Forecast:
                  sample: Sample, low: bool = False):
         self.folder = locate(checkpoint, revision, local_files_only=True)  # a forecast downloads nothing
         self.device, self.size, self.sample, self.low = torch.device(device), size, sample, low
+        self.begun, self.in_time = sample.begin == "flow", sample.decoder() is not None  # the film, and how decoded
         self.settings = settings.model_copy(update={"gradient_checkpointing": True}) if low else settings
         self.unet = {k: v for k, v in _config(self.folder, "unet").items() if not k.startswith("_")}
         self.tokens = _config(self.folder, "text_encoder")["max_position_embeddings"]
@@ -114,7 +116,10 @@ class Forecast:
         whole = sum(self.weights.values())
         pixels = torch.Size((1 if self.low else CHUNK, 3, self.size[1], self.size[0]))
         encoding = self._of_vae(lambda vae: vae.encode(torch.randn(pixels)), torch.float32)
-        decoding = self._of_vae(self._decode, sampling_dtype(self.sample.dtype, self.device))
+        own = sampling_dtype(self.sample.dtype, self.device)
+        decoding = self._of_vae(self._decode, own)
+        if self.begun:
+            decoding = max(decoding, self._of_vae(self._encode, own))
         step, temporal = self._of_unet(train=True)
         film, _ = self._of_unet(train=False)
         settings = self.settings
@@ -187,18 +192,24 @@ class Forecast:
         """The longest chunk of a film, decoded; with a decoder in time, between the frames beside it."""
         frames = self.sample.num_frames
         length = 1 if self.low else min(CHUNK, frames)
-        if self.sample.temporal_decoder:
+        if self.in_time:
             length = max(min(frames, start + CHUNK + CONTEXT) - max(0, start - CONTEXT)
                          for start in range(0, frames, CHUNK))
             vae.decoder.frames.value, vae.use_slicing = length, False
         latents = torch.randn(length, self.unet["out_channels"], *self.latents, dtype=vae.dtype, device=self.device)
         return vae.decode(latents).sample
 
+    def _encode(self, vae: Any) -> torch.Tensor:
+        """The longest chunk of a film that another is begun from, encoded."""
+        length = 1 if self.low else min(CHUNK, self.sample.num_frames)
+        pixels = torch.randn(length, 3, self.size[1], self.size[0], dtype=vae.dtype, device=self.device)
+        return encode_pixels(vae, pixels)
+
     # ---------------------------------------------------------------- time
 
     def take(self) -> Taken:
-        """A step of training, one of sampling, and a chunk of a film decoded, here and now, with random weights. A
-        fine-tune by `steps: auto` may end sooner."""
+        """A step of training, one of sampling, and a chunk of a film decoded, or of the film that it is begun from
+        encoded, here and now, with random weights. A fine-tune by `steps: auto` may end sooner."""
         film_seconds, film = self._take_film()
         seconds, training = self._take_training()
         beside = self.weights["vae"] + (0 if self.low else self.weights["text_encoder"])
@@ -216,10 +227,12 @@ class Forecast:
             for _ in range(2):  # the second as a second film is: on a heap that the first has left
                 step = self._time(lambda: unet(clip[0], 500, clip[1], fps=8.0))
                 decoded = self._time(lambda: self._decode(vae))
-        chunks = -(-sample.num_frames // (1 if self.low and not sample.temporal_decoder else CHUNK))
+                encoded = self._time(lambda: self._encode(vae)) if self.begun else 0.0
+        singly = -(-sample.num_frames // (1 if self.low else CHUNK))
+        chunks = -(-sample.num_frames // CHUNK) if self.in_time else singly
         stride = stride_of(sample.long, sample.window, sample.window_stride)
         windows = len(starts(sample.num_frames, sample.at_once, stride))
-        return windows * step * sample.steps_taken + chunks * decoded, peak.bytes
+        return windows * step * sample.steps_taken + chunks * decoded + singly * encoded, peak.bytes
 
     def _take_training(self) -> tuple[float, int | None]:
         """Seconds of a fine-tune, and bytes held at most, text encoder and autoencoder left out."""
@@ -234,7 +247,7 @@ class Forecast:
     def _decoder(self) -> Any:
         """The autoencoder, with temporal layers where the film's decoder has them."""
         vae = self._vae()
-        if self.sample.temporal_decoder:
+        if self.in_time:
             add_temporal_decoder(vae)
         if self.low:
             vae.enable_slicing()

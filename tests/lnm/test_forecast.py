@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from tiny import CHANNELS, SIZE, tiny_settings, write_tiny_checkpoint
 
+from lnm.decoder import CONTEXT, has_temporal_decoder
 from lnm.forecast import Forecast
 from lnm.meter import Live, Peak
 from lnm.pipeline import LateNtMoviesPipeline
@@ -70,6 +72,26 @@ def test_time_is_steps_times_one_that_was_taken(base, monkeypatch):
     auto = forecast(base, steps="auto", most_steps=60, validate_every=20)
     monkeypatch.setattr(auto, "_time", lambda run, times=2: 1.0)
     assert auto.take().finetune_seconds == 60 + 4 * 18, "four looks at nine timesteps of two places"
+
+
+def test_a_film_begun_from_another_is_encoded_first_and_decoded_frame_by_frame(base, monkeypatch):
+    timed = dict(num_frames=20, temporal_decoder="decoder.safetensors")
+    noise = forecast(base, sample=Sample(**timed))
+    begun = forecast(base, sample=Sample(begin="flow", strength=0.4, **timed))
+    assert has_temporal_decoder(noise._decoder()) and not has_temporal_decoder(begun._decoder())
+    seen = []
+    for ahead in (noise, begun):
+        monkeypatch.setattr(AutoencoderKL, "decode", lambda vae, x, real=AutoencoderKL.decode: (
+            seen.append(len(x)) or real(vae, x)))
+        ahead.memory()
+        monkeypatch.undo()
+    assert seen == [8 + 2 * CONTEXT, 8]
+    for ahead, seconds in ((noise, 2 * 15 * 2.0 + 3 * 2.0), (begun, 2 * 6 * 2.0 + 3 * 2.0 + 3 * 2.0)):
+        monkeypatch.setattr(ahead, "_time", lambda run, times=2: [run(), 2.0][1])
+        assert ahead.take().film_seconds == seconds, "two windows a step; three chunks decoded, and encoded if begun"
+    low = forecast(base, low=True, sample=Sample(begin="flow", strength=0.4, **timed))
+    monkeypatch.setattr(low, "_time", lambda run, times=2: 1.0)
+    assert low.take().film_seconds == 2 * 6 + 20 + 20, "a frame at a time"
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process its highest mark")
