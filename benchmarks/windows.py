@@ -1,7 +1,7 @@
 """Films longer than a window: is a seam to be seen, does the place stay, does it go on moving, is memory flat?
 
     python -m benchmarks.windows CLIP ... [--prompt TEXT ...] [--frames 96] [--long windows continue whole] [--out DIR]
-    python -m benchmarks.windows --memory 48 240
+    python -m benchmarks.windows --memory 48 240 [--begin noise flow]
 
 The first form animates the first frame of each clip by lnm-mini and the layers of many clips, in each of the ways to
 make a long film, and prints a row a film. Sheets, x-t slices and figures (windows.json) go into DIR.
@@ -12,7 +12,9 @@ Of "whole", which has no windows, it is taken where the others' would be: what c
 late / early: the last 16 frames over the first 16, in motion and in fine detail. Less than 1: it dies out, it blurs.
 place: PSNR in dB of frames blurred by 4 pixels against the still, the second 16 frames and the last 16.
 
-The second form makes films of so many frames and prints the most memory that each took (Linux).
+The second form makes films of so many frames and prints the most memory that each took (Linux), by --begin from noise
+or from the still carried along by a clip's optical flow. Give one length a run: what one film leaves in the allocator,
+the next finds.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from eval.publish.figures.films import busiest_row, slices
 from lnm import video
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.schedulers import make_scheduler
+from lnm.stages.sample import carried_latents
 from lnm.windows import LONG, starts, stride_of
 
 PART = 16  # frames of "early" and "late"
@@ -117,15 +120,23 @@ def most_resident(reset: bool = False) -> float:
     return int(line.split()[1]) / 1024
 
 
-def memory(lengths: list[int], ways: list[str]) -> None:
-    """Films of noise in one step, the peak of each; the first one, which is not counted, loads what is loaded once."""
-    pipe, still = open_pipeline(False), np.zeros((128, 128, 3), np.uint8)
+def memory(lengths: list[int], ways: list[str], begins: list[str]) -> None:
+    """Films in one step, the peak of each; the first one, which is not counted, loads what is loaded once."""
+    pipe = open_pipeline(False)
     pipe.set_progress_bar_config(disable=True)
-    for frames, long in [(PART, "windows"), *((frames, long) for long in ways for frames in lengths)]:
-        before = most_resident(reset=True)
-        pipe(still, prompt="ocean waves", num_frames=frames, fps=8, num_inference_steps=1, long=long,
-             output_type="uint8")
-        print(f"{long}, {frames} frames: {most_resident():.0f} MiB at most, {before:.0f} before the film", flush=True)
+    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    picture = np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    clip = np.stack([np.roll(picture, shift, 1) for shift in range(60)])
+    for begin in begins:
+        if begin == "flow":
+            pipe.unload_temporal_decoder()  # as such films are decoded
+        for frames, long in [(PART, "windows"), *((frames, long) for long in ways for frames in lengths)]:
+            before = most_resident(reset=True)
+            begun = carried_latents(pipe, picture, clip, frames) if begin == "flow" else None
+            pipe(picture, prompt="ocean waves", num_frames=frames, fps=8, num_inference_steps=1, long=long,
+                 output_type="uint8", video_latents=begun, strength=1.0)
+            print(f"from {begin}, {long}, {frames} frames: {most_resident():.0f} MiB at most, {before:.0f} before the "
+                  "film", flush=True)
 
 
 def main() -> None:
@@ -143,9 +154,10 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="the U-Net in bfloat16")
     parser.add_argument("--out", type=Path, default=Path("build/windows"))
     parser.add_argument("--memory", type=int, nargs="+", metavar="FRAMES")
+    parser.add_argument("--begin", nargs="+", choices=["noise", "flow"], default=["noise"], help="of --memory")
     args = parser.parse_args()
     if args.memory:
-        memory(args.memory, args.long)
+        memory(args.memory, args.long, args.begin)
     elif args.clips:
         films(args)
     else:

@@ -1,8 +1,15 @@
-"""benchmarks.windows: a seam is found where there is one, and nowhere else."""
+"""benchmarks.windows: a seam is found where there is one, and nowhere else; and what memory is taken of."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import write_tiny_checkpoint
+from tiny_decoder import wake_decoder
+from tiny_pipeline import make
 
+from benchmarks import windows
 from benchmarks.windows import borders, figures, place, ratio, seam
 
 
@@ -26,6 +33,29 @@ def test_a_jump_at_the_borders_is_a_seam_and_steady_motion_is_none():
     steady, jumping = seam(drifting(), at), seam(drifting(jumps=at), at)
     assert steady["seam"] == pytest.approx(1, abs=0.05) and jumping["seam"] > 1.5
     assert jumping["seam of flow"] > 3 * steady["seam of flow"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process its highest mark")
+def test_memory_is_of_films_as_they_are_made(tmp_path, monkeypatch, capsys):
+    from lnm.checkpoint import open_checkpoint
+    from lnm.decoder import has_temporal_decoder
+
+    pipe = make(open_checkpoint(str(write_tiny_checkpoint(tmp_path))))
+    wake_decoder(pipe.vae)
+    films, call = [], type(pipe).__call__
+    monkeypatch.setattr(windows, "open_pipeline", lambda bf16: pipe)
+    monkeypatch.setattr(type(pipe), "__call__", lambda self, *a, **k: (
+        films.append((k["num_frames"], k["long"], k["video_latents"] is not None, has_temporal_decoder(self.vae)))
+        or call(self, *a, **k)))
+    windows.memory([18], ["continue"], ["noise", "flow"])
+    assert films == [(16, "windows", False, True), (18, "continue", False, True),
+                     (16, "windows", True, False), (18, "continue", True, False)]
+    lines = capsys.readouterr().out.splitlines()
+    for line, (frames, long, begun, _) in zip(lines, films, strict=True):
+        most, before = map(int, re.fullmatch(
+            rf"from {'flow' if begun else 'noise'}, {long}, {frames} frames: (\d+) MiB at most, (\d+) before the film",
+            line).groups())
+        assert most >= before > 50
 
 
 def test_a_film_that_dies_out_and_leaves_its_place_is_told():
