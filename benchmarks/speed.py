@@ -1,6 +1,7 @@
 """The method's time and memory beside what a user would pick instead: ratios within one run, each with its goal.
 
     python -m benchmarks.speed [--quick] [--device cpu|cuda] [--size default|sd15] [--rounds 9] [--json FILE]
+    python -m benchmarks.speed --compile [--precision no] [--json FILE]      # ours beside ours by torch.compile
     python -m benchmarks.speed --table FILE      # the docs' table of such a file
 
 Arms: ours; the frozen 2D U-Net, forward and backward to its input (what no temporal layer can be cheaper than);
@@ -22,7 +23,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +100,17 @@ def matrix_peak(device: str, precision: str, side: int = 2048) -> float:
     return side ** 3 / best
 
 
-def times(size: str, frames: int, device: str, precision: str, rounds: int) -> list[dict[str, Any]]:
+def times(size: str, frames: int, device: str, precision: str, rounds: int,
+          names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """A row a task and arm: {"task", "arm", "frames", "precision", "seconds" (median), "ratio" (to ours; median over
-    rounds)}; an arm that is not installed has {"missing": why}."""
+    rounds), "first" (of the first step, which is not counted, by the wall's clock)}; an arm that is not installed has
+    {"missing": why}. names: of arms; none: all of ARMS."""
     from benchmarks import speed_models as models
     from lnm.batches import make_optimizer
     from lnm.settings import Finetune
 
     clip = models.batch(size, frames, device)
-    arms = {name: models.make(name, size, device, precision) for name in models.ARMS}
+    arms = {name: models.make(name, size, device, precision) for name in names or models.ARMS}
     there = {name: arm for name, arm in arms.items() if arm is not None}
     optimizers = {name: make_optimizer({str(i): p for i, p in enumerate(arm.trained)}, Finetune()) if arm.trained else
                   None for name, arm in there.items()}
@@ -115,27 +118,57 @@ def times(size: str, frames: int, device: str, precision: str, rounds: int) -> l
     rows: list[dict[str, Any]] = []
     for task in ("train", "sample"):
         taken: dict[str, list[float]] = {name: [] for name in there}
+        first: dict[str, float] = {}
         for i in range(-1, rounds):  # the first is not counted
             names = list(there)[i % len(there):] + list(there)[:i % len(there)]
             for name in names:
                 arm = there[name]
                 arm.model.train(task == "train")
-                start = clock()
+                began, start = time.perf_counter(), clock()
                 if task == "train":
                     models.train(arm, clip, optimizers[name], device, precision)
                 else:
                     models.sample(arm, clip, device, precision)
                 if i >= 0:
                     taken[name].append(clock() - start)
-        for name in models.ARMS:
+                else:
+                    first[name] = time.perf_counter() - began
+        for name in arms:
             row: dict[str, Any] = {"task": task, "arm": name, "frames": frames, "precision": precision}
             if name in there:
                 ratios = [t / own for t, own in zip(taken[name], taken["ours"], strict=True)]
-                row |= {"seconds": statistics.median(taken[name]), "ratio": statistics.median(ratios)}
+                row |= {"seconds": statistics.median(taken[name]), "ratio": statistics.median(ratios),
+                        "first": first[name]}
             else:
                 row["missing"] = "not installed"
             rows.append(row)
     return rows
+
+
+def compiled(size: str, device: str, precisions: list[str], frames: int, rounds: int) -> dict[str, Any]:
+    """Ours as it is and by torch.compile; {"missing": why} where the machine cannot compile."""
+    from benchmarks import speed_models as models
+
+    record: dict[str, Any] = {"size": size, "device": device, "machine": machine(device), "rounds": rounds,
+                              "clock": stopwatch(device)[0], "frames": frames}
+    if why := models.compile_refusal(device):
+        return record | {"missing": why}
+    names = ("ours", models.COMPILED)
+    return record | {"times": [row for precision in precisions
+                               for row in times(size, frames, device, precision, rounds, names)]}
+
+
+def compiled_markdown(record: dict[str, Any]) -> str:
+    """docs/speed.md's table of `compiled`."""
+    if "missing" in record:
+        return record["missing"]
+    lines = [["step", "precision", "ours, s", "compiled, s", "compiled over ours", "first step, s", "compiled, s"],
+             ["---", "---", *["--:"] * 5]]
+    for plain, other in zip(record["times"][::2], record["times"][1::2], strict=True):
+        lines.append([plain["task"], "float32" if plain["precision"] == "no" else plain["precision"],
+                      f"{plain['seconds']:.3f}", f"{other['seconds']:.3f}", f"{other['ratio']:.2f}",
+                      f"{plain['first']:.1f}", f"{other['first']:.0f}"])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def memory(name: str, size: str, frames: int, device: str, precision: str) -> float | None:
@@ -292,10 +325,12 @@ def main(argv: list[str] | None = None) -> int:
                         "where the machine computes in bfloat16)")
     parser.add_argument("--frames", type=int, action="append", help="may be repeated (default: 5, 16 and 25)")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="ours beside ours by torch.compile, and nothing else")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the tables of such a file, and end")
     args = parsed(parser, argv)
     if args.table:
-        print(markdown(json.loads(args.table.read_text(encoding="utf-8"))))
+        record = json.loads(args.table.read_text(encoding="utf-8"))
+        print(markdown(record) if "goals" in record else compiled_markdown(record))
         return 0
     if args.size == "sd15" and args.device != "cuda":
         parser.error("--size sd15 needs --device cuda")
@@ -307,11 +342,14 @@ def main(argv: list[str] | None = None) -> int:
         frames, rounds, size = args.frames or list(FRAMES), args.rounds, args.size
         if args.quick:
             frames, rounds, size, precisions = [3], 2, "small", ["no"]
-        record = measure(size, args.device, precisions, frames, rounds)
+        if args.compile:
+            record, written = compiled(size, args.device, precisions, frames[0], rounds), compiled_markdown
+        else:
+            record, written = measure(size, args.device, precisions, frames, rounds), markdown
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(markdown(record))
+    print(written(record))
     if args.json:
         write_json(args.json, record)
     return 0

@@ -123,16 +123,30 @@ ARMS: dict[str, Callable[[dict[str, Any]], Arm | None]] = {
     "make-a-video-pytorch": make_a_video}
 
 
+COMPILED = "ours, torch.compile"  # none of ARMS: `python -m benchmarks.speed --compile` tries it
+
+
+def compile_refusal(device: str) -> str | None:
+    """Why torch.compile does not work here, one line; None where it does. On a CPU it wants a C++ compiler."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(1, device=device))
+    except Exception as error:  # whatever the compilers of the machine raise
+        return f"torch.compile: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    return None
+
+
 def make(name: str, size: str, device: str, precision: str) -> Arm | None:
     """An arm on its device; None for one that is not installed. In bfloat16 on a CPU attention is taken in its parts,
     which is faster there, by all."""
     torch.manual_seed(0)
-    arm = ARMS[name](unet_config(size))
+    arm = ARMS["ours" if name == COMPILED else name](unet_config(size))
     if arm is None:
         return None
     arm.model.to(device)
     if device == "cpu" and precision == "bf16" and hasattr(arm.model, "set_attn_processor"):
         arm.model.set_attn_processor(AttnProcessor())
+    if name == COMPILED:
+        arm.model.compile()
     return arm
 
 

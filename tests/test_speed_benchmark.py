@@ -38,6 +38,28 @@ def test_every_arm_runs_and_every_figure_has_its_goal(tmp_path, capsys):
     assert sum(line["found"] is None and line["holds"] is None for line in found["goals"]) == 4, "owed by a GPU"
 
 
+def test_torch_compile_is_tried_beside_ours_or_refused_in_a_line(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "compile.json"
+    words = ["--quick", "--compile", "--json", str(path)]
+    monkeypatch.setattr(speed_models.torch.nn.Module, "compile", lambda self: setattr(self, "was_compiled", True))
+    monkeypatch.setattr(speed_models.torch, "compile", lambda function: function)
+    assert speed.main(words) == 0
+    found = json.loads(path.read_text())
+    assert capsys.readouterr().out.strip() == speed.compiled_markdown(found)
+    assert [(row["task"], row["arm"]) for row in found["times"]] == [
+        (task, arm) for task in ("train", "sample") for arm in ("ours", speed_models.COMPILED)]
+    assert all(row["seconds"] > 0 and row["first"] > 0 for row in found["times"])
+    assert hasattr(speed_models.make(speed_models.COMPILED, "small", "cpu", "no").model, "was_compiled")
+    assert not hasattr(speed_models.make("ours", "small", "cpu", "no").model, "was_compiled")
+
+    def without_compiler(function):
+        raise RuntimeError("no working C++ compiler found\nand a long story")
+
+    monkeypatch.setattr(speed_models.torch, "compile", without_compiler)
+    assert speed.main(words) == 0
+    assert capsys.readouterr().out == "torch.compile: no working C++ compiler found\n"
+
+
 def test_goals_are_of_the_ideal_that_the_share_gives():
     most = 1.1 * (1 + 1.5 * 0.4)  # 1.76
     lines = {line["what"]: line for line in speed.goals(record(**{"frozen 2D": 1 / 1.7, "AnimateDiff": 1.3,
@@ -97,6 +119,8 @@ def test_the_page_shows_the_records():
     found, table = recorded("benchmarks/results/speed.json")
     assert table == speed.markdown(found), "python -m benchmarks.speed --table benchmarks/results/speed.json prints it"
     assert found["goals"][-4:] == speed_gpu.owed() or found["device"] == "cuda"
+    found, table = recorded("benchmarks/results/compile.json")
+    assert table == speed.compiled_markdown(found)
     found, table = recorded("benchmarks/results/forecast.json")
     assert table == forecast.markdown(found["rows"])
     assert all(row["holds"] == (0.8 <= row["ratio"] <= 1.2) for row in found["rows"])
