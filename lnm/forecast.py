@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lnm.batches import make_optimizer
 from lnm.checkpoint import WEIGHTS, locate
 from lnm.decoder import CONTEXT, add_temporal_decoder
-from lnm.devices import sampling_dtype
+from lnm.devices import sampling_dtypes
 from lnm.errors import UserError
 from lnm.latents import encode_pixels
 from lnm.meter import Live, Peak
@@ -76,6 +76,8 @@ class Forecast:
                  sample: Sample, low: bool = False):
         self.folder = locate(checkpoint, revision, local_files_only=True)  # a forecast downloads nothing
         self.device, self.size, self.sample, self.low = torch.device(device), size, sample, low
+        of_films = sampling_dtypes(sample.dtype, self.device)
+        self.dtype, self.vae_dtype = of_films["dtype"], of_films["vae_dtype"]
         self.begun, self.in_time = sample.begin == "flow", sample.decoder() is not None  # the film, and how decoded
         self.settings = settings.model_copy(update={"gradient_checkpointing": True}) if low else settings
         self.unet = {k: v for k, v in _config(self.folder, "unet").items() if not k.startswith("_")}
@@ -112,14 +114,13 @@ class Forecast:
 
     def memory(self) -> Memory:
         """Counted; nothing is allocated."""
-        films = sampling_dtype(self.sample.dtype, self.device).itemsize
-        whole = sum(self.weights.values())
+        whole, vae = sum(self.weights.values()), self.weights["vae"]
+        films = self.dtype.itemsize * (whole - vae) + self.vae_dtype.itemsize * vae
         pixels = torch.Size((1 if self.low else CHUNK, 3, self.size[1], self.size[0]))
         encoding = self._of_vae(lambda vae: vae.encode(torch.randn(pixels)), torch.float32)
-        own = sampling_dtype(self.sample.dtype, self.device)
-        decoding = self._of_vae(self._decode, own)
+        decoding = self._of_vae(self._decode, self.vae_dtype)
         if self.begun:
-            decoding = max(decoding, self._of_vae(self._encode, own))
+            decoding = max(decoding, self._of_vae(self._encode, self.vae_dtype))
         step, temporal = self._of_unet(train=True)
         film, _ = self._of_unet(train=False)
         settings = self.settings
@@ -129,7 +130,7 @@ class Forecast:
         frozen = self.weights["unet"] * (2 if on_gpu else 4)
         return Memory(prepare=4 * whole + encoding,
                       finetune=4 * beside + frozen + temporal * (1 + states) + step,
-                      sample=films * whole + films * temporal // 4 + max(film, decoding))
+                      sample=films + self.dtype.itemsize * temporal // 4 + max(film, decoding))
 
     def _of_unet(self, train: bool) -> tuple[int, int]:
         """(bytes that one step adds to the weights, bytes of the temporal layers in float32)."""
@@ -137,7 +138,7 @@ class Forecast:
         clips = settings.batch_size if train else 2 if self.sample.guidance_scale > 1 else 1
         frames = settings.frames if train else self.sample.at_once
         half = self.half if train else None
-        dtype = torch.float32 if train else sampling_dtype(self.sample.dtype, self.device)
+        dtype = torch.float32 if train else self.dtype
         with torch.device("meta"):
             unet = self._inflated()
         temporal = 4 * sum(p.numel() for p in unet.temporal_parameters().values())
@@ -213,17 +214,16 @@ class Forecast:
         film_seconds, film = self._take_film()
         seconds, training = self._take_training()
         beside = self.weights["vae"] + (0 if self.low else self.weights["text_encoder"])
-        text = sampling_dtype(self.sample.dtype, self.device).itemsize * self.weights["text_encoder"]
+        text = self.dtype.itemsize * self.weights["text_encoder"]
         return Taken(seconds, film_seconds, training and training + 4 * beside, film and film + text)
 
     def _take_film(self) -> tuple[float, int | None]:
         """Seconds of a film, and bytes held at most, the text encoder left out."""
         sample = self.sample
-        dtype = sampling_dtype(sample.dtype, self.device)
         with Peak(self.device) as peak, torch.no_grad():
-            unet = self._random(self._inflated, dtype).eval()
-            vae = self._random(self._decoder, dtype)
-            clip = self._clip(2 if sample.guidance_scale > 1 else 1, sample.at_once, dtype)
+            unet = self._random(self._inflated, self.dtype).eval()
+            vae = self._random(self._decoder, self.vae_dtype)
+            clip = self._clip(2 if sample.guidance_scale > 1 else 1, sample.at_once, self.dtype)
             for _ in range(2):  # the second as a second film is: on a heap that the first has left
                 step = self._time(lambda: unet(clip[0], 500, clip[1], fps=8.0))
                 decoded = self._time(lambda: self._decode(vae))

@@ -59,6 +59,10 @@ def test_memory_follows_the_choices(base):
         base, frames=12).memory().finetune
     assert forecast(base, optimizer="adamw").memory().finetune > plain.finetune
     assert forecast(base, sample=Sample(num_frames=40)).memory().sample > plain.sample
+    half = forecast(base, sample=Sample(num_frames=4, dtype="bf16"))
+    assert (half.dtype, half.vae_dtype) == (torch.bfloat16, torch.float32), "the autoencoder stays whole on a CPU"
+    saved = plain.sample - half.memory().sample
+    assert 2 * (half.weights["unet"] + half.weights["text_encoder"]) < saved < 0.5 * plain.sample
     low = forecast(base, low=True, frames=12).memory()
     assert low.prepare < plain.prepare and low.finetune < forecast(base, frames=12).memory().finetune
     assert plain.most == max(plain.prepare, plain.finetune, plain.sample)
@@ -89,6 +93,9 @@ def test_a_film_begun_from_another_is_encoded_first_and_decoded_frame_by_frame(b
     for ahead, seconds in ((noise, 2 * 15 * 2.0 + 3 * 2.0), (begun, 2 * 6 * 2.0 + 3 * 2.0 + 3 * 2.0)):
         monkeypatch.setattr(ahead, "_time", lambda run, times=2: [run(), 2.0][1])
         assert ahead.take().film_seconds == seconds, "two windows a step; three chunks decoded, and encoded if begun"
+    half = forecast(base, sample=Sample(begin="flow", strength=0.4, dtype="bf16", **timed))
+    monkeypatch.setattr(half, "_time", lambda run, times=2: [run(), 2.0][1])
+    assert half.take().film_seconds == 2 * 6 * 2.0 + 3 * 2.0 + 3 * 2.0
     low = forecast(base, low=True, sample=Sample(begin="flow", strength=0.4, **timed))
     monkeypatch.setattr(low, "_time", lambda run, times=2: 1.0)
     assert low.take().film_seconds == 2 * 6 + 20 + 20, "a frame at a time"

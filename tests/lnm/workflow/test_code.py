@@ -27,7 +27,7 @@ NETWORKS = """eval.features eval.features.cache eval.features.clip eval.features
               eval.registry eval.features.weights"""
 SCORES = f"""{EVAL} {READ} {SAMPLED} {INTERVALS} {NETWORKS} eval.films.baselines eval.films.controls
              lnm.flow eval.metrics.fidelity eval.metrics.film eval.metrics.flags eval.metrics.motion eval.records
-             eval.records.material eval.records.video
+             eval.records.material eval.records.sets eval.records.video
              eval.features.flow eval.features.lpips eval.features.once eval.metrics.ceiling eval.metrics.coverage
              eval.metrics.dynamics
              eval.metrics.patches eval.metrics.reference eval.metrics.suite
