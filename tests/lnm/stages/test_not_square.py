@@ -11,8 +11,9 @@ from tiny import CHANNELS, tiny_settings, write_tiny_checkpoint
 import lnm
 from eval.films.read import read_baseline
 from eval.publish import table1
-from eval.records import video as record
+from eval.records import sets
 from eval.records.run import film as film_of
+from eval.records.video import evaluate_video
 from lnm import video
 from lnm.errors import UserError
 from lnm.latents import load_latents
@@ -45,8 +46,8 @@ def test_prepare_finetune_sample_and_evaluate(tmp_path, monkeypatch):
     baseline = tmp_path / "inputs" / "baselines" / "theirs" / "sea"
     video.write_frames(baseline, np.stack([picture[:50, :50]] * 4))  # a square one, cut to the shape of ours
     scored = []
-    monkeypatch.setattr(record, "read_baseline", lambda *a: scored.extend(read_baseline(*a)) or scored)
-    record.evaluate_video(
+    monkeypatch.setattr(sets, "read_baseline", lambda *a: scored.extend(read_baseline(*a)) or scored)
+    evaluate_video(
         {"video": "sea", "seed": 0, "clip": None, "fid": False, "device": "cpu",
          "baselines": {"inputs/baselines/theirs/sea": "hash"}}, here, here / "evaluate")
     metrics = json.loads((here / "evaluate" / "metrics.json").read_text())
