@@ -22,6 +22,6 @@ def motion(table: dict, path: Path) -> list[Path]:
             axis.axvline(real, color="#000000", linestyle="--", linewidth=1)
         axis.set(yticks=range(len(order)), yticklabels=[named(table, name) for name in order],
                  ylim=(len(order) - 0.5, -0.5))
-        axis.set_title(titled(metric, 42), fontsize=9)
+        axis.set_title(titled(metric, 32), fontsize=9)
         axis.set_xlim(left=0)
     return save(figure, path, kinds=("png",))

@@ -59,7 +59,7 @@ def metrics(results: Path, videos: list[str], path: Path) -> list[Path]:
         if not any(drawn):
             axis.text(0.5, 0.5, "refused: see metrics.json", transform=axis.transAxes, ha="center", fontsize=8)
         axis.set(yticks=range(len(order)), yticklabels=labels.values(), ylim=(len(order) - 0.5, -0.5))
-        axis.set_title(titled(metric, 48), fontsize=9)
+        axis.set_title(titled(metric, 38), fontsize=9)
         axis.locator_params(axis="x", nbins=5)
     handles = [Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color="#444444", label=video)
                for i, video in enumerate(videos)]
@@ -85,7 +85,9 @@ def controls(table: dict, path: Path) -> list[Path]:
     left = [metric for metric in values["ours"] if metric not in drawn]
     columns = 4
     rows = -(-len(drawn) // columns)
-    figure, axes = new_figure(11, rows * (0.2 * len(order) + 0.95) + 0.9, rows, columns, sharey=True)
+    names = [named(table, name) for name in order]
+    height = 0.3 if any("\n" in name for name in names) else 0.2  # of a name of one line or two
+    figure, axes = new_figure(11, rows * (height * len(order) + 1.1) + 0.9, rows, columns, sharey=True)
     for axis, metric in zip(axes.flat, drawn):
         shown = {name: {metric: entry} for name, entry in ceiling.entries(metric, table).items()}
         lines = {name: shown.get(name, {}).get(metric, {}).get("value") for name in table["controls"]}
@@ -94,9 +96,8 @@ def controls(table: dict, path: Path) -> list[Path]:
             if value is not None:
                 axis.axvline(value, color=colour_of_method(name), linestyle=LINES[name], linewidth=1.4)
         dots(axis, shown, metric, order, "o", colour_of_method)
-        axis.set_title(f"{heading(metric)}\ngood: {reading(DIRECTIONS[metric])}", fontsize=9)
-        axis.set(yticks=range(len(order)), yticklabels=[named(table, name) for name in order],
-                 ylim=(len(order) - 0.5, -0.5))
+        axis.set_title(f"{textwrap.fill(heading(metric), 30)}\ngood: {reading(DIRECTIONS[metric])}", fontsize=9)
+        axis.set(yticks=range(len(order)), yticklabels=names, ylim=(len(order) - 0.5, -0.5))
         axis.tick_params(labelsize=8)
         axis.locator_params(axis="x", nbins=4)
         axis.grid(axis="x", visible=False)

@@ -5,12 +5,15 @@ import re
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from textures import translated
 
 from eval.metrics import dynamics
-from eval.publish.figures import blocks, films, style
+from eval.publish.figures import blocks, films, numbers, style
+from eval.publish.figures import motion as figure_motion
 from eval.publish.figures import unet as drawn_unet
 from eval.publish.figures.vectors import TOWARDS, vectors
+from eval.registry import UNITS
 from lnm.describe import KINDS, layers
 from lnm.pseudo3d import TemporalAttention, TemporalConv
 from lnm.unet import UNetPseudo3DConditionModel
@@ -167,3 +170,26 @@ def test_velocities_and_accelerations_are_drawn_of_each_film_beside_the_real_cli
         assert share.sum() == pytest.approx(100) and 1.8 < np.average(edges[1:], weights=share) < 2.4
     left, right = TOWARDS.index("←"), TOWARDS.index("→")
     assert towards[0][left] > 95 and towards[1][left] == pytest.approx(50, abs=3) == towards[1][right]
+
+
+@pytest.mark.parametrize("draw", ["motion", "metrics", "controls"])
+def test_what_panels_are_headed_by_keeps_to_its_panel(tmp_path, monkeypatch, draw):
+    """The registry's names and units are longer than a panel is wide."""
+    row = {metric: {"value": 1.0, "n": 2, "values": [0.5, 1.5], "low": None} for metric in UNITS}
+    names = {"heldout": "real, held out", "heldout_vae": "real, through the VAE", "ours": "LateNtMovies (ours)",
+             "frame_by_frame": "checkpoint, frame by frame", "static": "static repeat"}
+    table = {"video": "sea", "labels": names, "methods": dict.fromkeys(names, row), "controls": ["static"],
+             "interval": {"unit": "fine-tune and still"}, "reference": {}}
+    kept = []
+    for module in (figure_motion, numbers):
+        monkeypatch.setattr(module, "save", lambda figure, path, **_: kept.append(figure))
+    if draw == "metrics":
+        monkeypatch.setattr(numbers, "read_metrics", lambda results, video: table)
+        numbers.metrics(tmp_path, ["sea"], tmp_path / "a")
+    else:
+        {"motion": figure_motion.motion, "controls": numbers.controls}[draw](table, tmp_path / "a")
+    figure = kept[0]
+    FigureCanvasAgg(figure).draw()
+    boxes = [axis.title.get_window_extent() for axis in figure.axes if axis.get_title()]
+    assert len(boxes) >= 3
+    assert not [one for k, one in enumerate(boxes) for other in boxes[k + 1:] if one.overlaps(other)]
