@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,29 @@ from lnm.settings import Finetune
 # what changes how often a run looks or saves, not what it computes
 WITHOUT_EFFECT = {"checkpoint_every", "preview_every", "validate_every", "validation_clips"}
 CHOOSING = {"most_steps", "validation", "validate_every", "patience"}  # what `steps: auto` hangs on, and nothing else
+
+
+@dataclass
+class Trained:
+    """What a fine-tune did: the mean loss of its first and last tenth, and how many numbers trained and stood still.
+
+    steps: whose weights were kept; losses: of every step taken, as the log has them. validation: the held-out loss of
+    what was kept, where one was looked at.
+    """
+
+    steps: int
+    trained_parameters: int
+    frozen_parameters: int
+    losses: list[float]
+    validation_loss: float | None = None
+
+    @property
+    def loss_first_tenth(self) -> float:
+        return float(np.mean(self.losses[:max(1, len(self.losses) // 10)])) if self.losses else math.nan
+
+    @property
+    def loss_last_tenth(self) -> float:
+        return float(np.mean(self.losses[-max(1, len(self.losses) // 10):])) if self.losses else math.nan
 
 
 def make_accelerator(settings: Finetune, device: torch.device | str) -> Accelerator:

@@ -191,7 +191,8 @@ class Sample(Section):
     begin: Literal["noise", "flow"] = "noise"  # flow: the still carried along by the clip's optical flow, noised
     strength: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.4  # of flow: share of the steps that is taken
     condition: Literal["still", "video"] = "still"  # of flow: what a frame is told of; video: what it is begun from
-    seeds: Positive = 2  # films a method; film k starts from noise drawn by (seed, k)
+    seeds: Positive = 2  # films of ours; film k starts from noise drawn by (seed, k)
+    others: Positive | None = None  # of each arm beside it, whose film k starts as our film k does; null: as many
     dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"  # of all weights; auto: half where the device has it
     # of films begun from noise: a decoder.safetensors, or lnm-mini-decoder; null: frames are decoded one by one
     temporal_decoder: Text | None = None
@@ -202,6 +203,10 @@ class Sample(Section):
         if self.begin == "flow":
             steps_of(self.num_inference_steps, self.strength)
         return self
+
+    def films(self, method: str) -> int:
+        """How many films of a method are made: "ours", or an arm beside it."""
+        return self.seeds if method == "ours" else min(self.seeds, self.others or self.seeds)
 
     @property
     def steps_taken(self) -> int:
@@ -223,7 +228,7 @@ class Sample(Section):
 
     def film(self, begun: bool = False) -> dict[str, Any]:
         """What `lnm.pipeline.LateNtMoviesPipeline` takes of it, by name. begun: the film is begun from another."""
-        taken = self.model_dump(exclude={"scheduler", "seeds", "dtype", "temporal_decoder", "begin"})
+        taken = self.model_dump(exclude={"scheduler", "seeds", "others", "dtype", "temporal_decoder", "begin"})
         return taken if begun else taken | {"condition": "still"}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +28,7 @@ from lnm.latents import Clips, encode
 from lnm.model import InflatedModel
 from lnm.precision import HALF, HalfFrozen
 from lnm.resume import ResumeStore
+from lnm.runs import Trained as Trained
 from lnm.runs import log_fields, make_accelerator, resumable, run_identity
 from lnm.runs import open_store as open_store
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
@@ -41,29 +41,6 @@ from lnm.video import read
 AnyFinetune = TypeVar("AnyFinetune", bound=Finetune)
 
 # ---------------------------------------------------------------- the loop
-
-
-@dataclass
-class Trained:
-    """What a fine-tune did: the mean loss of its first and last tenth, and how many numbers trained and stood still.
-
-    steps: whose weights were kept; losses: of every step taken, as the log has them. validation: the held-out loss of
-    what was kept, where one was looked at.
-    """
-
-    steps: int
-    trained_parameters: int
-    frozen_parameters: int
-    losses: list[float]
-    validation_loss: float | None = None
-
-    @property
-    def loss_first_tenth(self) -> float:
-        return float(np.mean(self.losses[:max(1, len(self.losses) // 10)]))
-
-    @property
-    def loss_last_tenth(self) -> float:
-        return float(np.mean(self.losses[-max(1, len(self.losses) // 10):]))
 
 
 class Trainer:
@@ -208,11 +185,14 @@ class Trainer:
 
 def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings: Finetune,
           accelerator: Accelerator, seed: int = 0, store: ResumeStore | None = None, name: str = "clip",
-          preview: Callable[[int], None] | None = None, kind: type[Trainer] = Trainer) -> Trained:
+          preview: Callable[[int], None] | None = None, kind: type[Trainer] = Trainer,
+          stop: int | None = None) -> Trained:
     """Train `pipe` in time, in place, on latents (N, C, h, w) at `fps`, or a list; log and checkpoints in `store`.
 
     preview(step): called by the process that writes, every `settings.preview_every` steps; it may sample with `pipe`.
-    kind: whose steps are taken. What trains is what the U-Net names as its `temporal_parameters`.
+    kind: whose steps are taken. stop: of `settings.steps: auto`, how many another fine-tune of the clip was found to
+    need: no more are taken, under the same schedule, and the validation part is kept apart but not looked at. What
+    trains is what the U-Net names as its `temporal_parameters`.
     Raises UserError for too few latents or a loss that is not finite.
     """
     check_lengths(latents, settings, name)
@@ -220,15 +200,16 @@ def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings
     choice = None
     if settings.steps == "auto":
         latents, held = split(latents, settings)
-        choice = Choice(trainer.trained, settings.patience)
-        trainer.state |= choice.state
+        if stop is None:
+            choice = Choice(trainer.trained, settings.patience)
+            trainer.state |= choice.state
 
     def look(done: int) -> tuple[str, ...]:
         if accelerator.is_main_process and preview and settings.preview_every and done % settings.preview_every == 0:
             trainer.unet.eval()
             preview(done)
         if choice is None:
-            return ()
+            return () if stop is None else ("",)
         if done % settings.validate_every and done != settings.ceiling:
             return ("",)
         with trainer.averaged():
@@ -237,7 +218,8 @@ def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings
             choice.look(done, loss, trainer.trained)
         return (f"{loss:.6f}",)
 
-    return run(trainer, lambda step: trainer.step(latents, fps, seed, step), store, f"fine-tuning {name}", look, choice)
+    return run(trainer, lambda step: trainer.step(latents, fps, seed, step), store, f"fine-tuning {name}", look, choice,
+               stop)
 
 
 def _held_batches(trainer: Trainer, held: Clips, fps: float) -> Iterator[tuple[torch.Tensor, dict]]:
@@ -248,14 +230,15 @@ def _held_batches(trainer: Trainer, held: Clips, fps: float) -> Iterator[tuple[t
 
 
 def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], store: ResumeStore | None, desc: str,
-        look: Callable[[int], tuple], choice: Choice | None = None) -> Trained:
+        look: Callable[[int], tuple], choice: Choice | None = None, stop: int | None = None) -> Trained:
     """Take the steps of `trainer` that its store has not, and hand the U-Net back with what was learned.
 
     take(step): one step, as `Trainer.step` gives it. look(done): called after each; what it gives ends the log's line.
     choice: of a step by a held-out loss, kept by `look`, which is called before the first step as well; once it has
-    settled no further step is taken, and its weights are those handed back.
+    settled no further step is taken, and its weights are those handed back. stop: take so many steps, not all.
     """
     settings, main = trainer.settings, trainer.accelerator.is_main_process
+    last = settings.ceiling if stop is None else min(stop, settings.ceiling)
     losses: list[float] = []
     recent = None
     try:
@@ -264,7 +247,7 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
             trainer.save(store, 0)
         if choice and start == 0:
             look(0)
-        bar = tqdm(range(start, settings.ceiling), initial=start, total=settings.ceiling, desc=desc, disable=not main)
+        bar = tqdm(range(start, last), initial=start, total=last, desc=desc, disable=not main)
         for step in bar:
             if choice and choice.settled:
                 break
@@ -276,7 +259,7 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
             seen = look(done)
             if store:
                 store.write(step, loss, rate, norm, *seen)
-                if done % settings.checkpoint_every == 0 or done == settings.ceiling or choice and choice.settled:
+                if done % settings.checkpoint_every == 0 or done == last or choice and choice.settled:
                     trainer.save(store, done)
         if choice:
             choice.restore(trainer.trained)
@@ -287,7 +270,7 @@ def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], sto
         raise
     finally:
         trainer.release()
-    return Trained(choice.step if choice else settings.ceiling, sum(p.numel() for p in trainer.trained.values()),
+    return Trained(choice.step if choice else last, sum(p.numel() for p in trainer.trained.values()),
                    sum(p.numel() for p in trainer.unet.parameters() if not p.requires_grad),
                    store.losses() if store and store.main else losses, choice.loss if choice else None)
 

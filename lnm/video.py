@@ -25,6 +25,7 @@ from lnm.colours import flatten, to_srgb
 from lnm.errors import UserError, shortened
 from lnm.files import given_path, made, whole
 
+PALETTE = 2**15  # pixels that a GIF's colours are chosen by: more take longer and give hardly other colours
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 Size = int | Sequence[int] | None  # the side of a square, or (width, height)
 Crop = Sequence[int] | None  # [x, y, width, height]
@@ -319,7 +320,8 @@ def write_gif(path: Path | str, frames: np.ndarray, fps: float) -> Path:
     """Write an endlessly looping GIF; one palette of 256 colours for the whole film, so that nothing flickers."""
     path, frames = Path(path), np.asarray(frames)
     chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), 8)).round().astype(int)]
-    mosaic = Image.fromarray(np.concatenate(list(chosen)))
+    every = max(1, round((chosen[..., 0].size / PALETTE) ** 0.5))
+    mosaic = Image.fromarray(np.concatenate(list(chosen[:, ::every, ::every])))
     palette = mosaic.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=2)
     pictures = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for f in frames]
     # a GIF counts in hundredths of a second: rounding the moments, not the durations, keeps the tempo

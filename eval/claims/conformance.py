@@ -7,6 +7,7 @@ what they find lies in build/conformance.json with a hash of the code that was c
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,8 @@ def run(home: Path | None = None) -> str:
     home = home or root()
     if not (home / TESTS).is_dir():
         raise UserError(f"{TESTS.as_posix()}: not there; the checks run in a clone of the project")
+    # one thread: the models are small, and beside other work threads that wait for each other take ten times as long
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)], cwd=home,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"} | os.environ)
     lines = [line for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
     return lines[-1] if done.returncode and lines else ""

@@ -21,5 +21,6 @@ def sampled(results: Path) -> dict[str, list[Path]]:
     own = {method: results / "sample" / method for method in films["methods"]}
     others = {method: results / "rivals" / method for method in rivals(results).get("methods", [])}
     folders = {method: own[method] for method in own if method == "ours"} | others | own
-    return {method: sorted(folder.glob("seed_*"), key=lambda path: int(path.name[5:]))
+    counts = films.get("films", {})  # a folder may hold more, of a run before
+    return {method: sorted(folder.glob("seed_*"), key=lambda path: int(path.name[5:]))[:counts.get(method)]
             for method, folder in folders.items()}

@@ -40,7 +40,7 @@ class Material:
         films = json.loads((results / "sample" / "films.json").read_text())
         others = rivals(results)
         films["clusters"] = films.get("clusters", {}) | others.get("clusters", {})
-        began = {method: [number - 1 for number in of["stills"]]
+        began = {method: [number - 1 for number in of["stills"][:of.get("films", {}).get(method)]]
                  for of in (films, others) for method in of.get("methods", []) if "stills" in of}
         train, heldout, heldout_vae = (video.read_frames(prepared / name)
                                        for name in ("train", "heldout", "heldout_vae"))

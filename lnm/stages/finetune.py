@@ -37,8 +37,9 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
     warning. store: where checkpoints are kept between runs. memory: "low" keeps no activation that can be computed
     again, and no text encoder once the prompt is encoded. name: of the clip, in bars and messages. about: names as the
     user wrote them (checkpoint), for the record. Where several processes train together, all call this and the first
-    writes. `settings.seeds` above 1: further fine-tunes, by seeds drawn from (seed, k), in `out`/seeds/k. With
-    `settings.init` and `settings.identity_steps` one more begins as the identity and is written to `out`/identity.
+    writes. `settings.seeds` above 1: further fine-tunes, by seeds drawn from (seed, k), in `out`/seeds/k; under
+    `settings.steps: auto` of as many steps as the first was found to need. With `settings.init` and
+    `settings.identity_steps` one more begins as the identity and is written to `out`/identity.
     Returns a summary (counts, first and last losses).
     Raises UserError for a clip that is too short, or while another run holds the store.
     """
@@ -56,7 +57,8 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
             made(out / arm)
         for k in range(1, settings.seeds):
             drawn = int(np.random.default_rng([seed, k]).integers(2**31))
-            again = run | {"seed": drawn, "name": f"{name}, fine-tune {k + 1}"}
+            again = run | {"seed": drawn, "name": f"{name}, fine-tune {k + 1}",
+                           "stop": summary["steps"] if settings.steps == "auto" else None}
             _train(prepared, out / "seeds" / str(k), store / "seeds" / str(k),
                    settings.model_copy(update={"preview_every": 0}), **again)
         if settings.init and settings.identity_steps:
@@ -68,8 +70,9 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
 
 
 def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, base: dict[str, Any], seed: int, device: str,
-           name: str, about: dict | None, low: bool, stores: list[ResumeStore]) -> dict:
-    """One fine-tune of `finetune`. base: its arguments that say which checkpoint. stores: gets that of this one."""
+           name: str, about: dict | None, low: bool, stores: list[ResumeStore], stop: int | None = None) -> dict:
+    """One fine-tune of `finetune`. base: its arguments that say which checkpoint. stores: gets that of this one. stop:
+    of `lnm.training.train`."""
     cached = load_latents(prepared)
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
@@ -78,15 +81,15 @@ def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, base: 
     device = pick_device(device)
     accelerator = make_accelerator(settings, device)
     pipe = _pipeline(settings, seed, device, **base)
-    resume = open_store(store, run_identity(pipe, clips, prompt, fps, settings, seed), accelerator,
-                      fields=log_fields(settings))
+    identity = run_identity(pipe, clips, prompt, fps, settings, seed) | ({} if stop is None else {"stop": stop})
+    resume = open_store(store, identity, accelerator, fields=log_fields(settings))
     stores.append(resume)
     if low:
         spare(pipe.vae)
         pipe.drop_text_encoder([prompt, ""] if prompt else [""])
     preview = previewer(pipe, cached["still"][:1], prompt, fps, max(8, settings.frames), seed,
                         resume.folder / "previews")
-    trained = train(pipe, clips, prompt, fps, settings, accelerator, seed, resume, name, preview)
+    trained = train(pipe, clips, prompt, fps, settings, accelerator, seed, resume, name, preview, stop=stop)
     if resume.main:
         _export(resume, out)
         pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,

@@ -78,7 +78,7 @@ def film_rivals(prepared: Path, out: Path, store: Path, *, methods: Sequence[str
     note = {"video": name, "prompt": prompt, "fps": fps, "seed": seed, "seeds": list(range(sample.seeds)),
             **sample.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
             **({"checkpoint": checkpoint} | (about or {})), "methods": list(notes), "trained": notes,
-            **origins(dict.fromkeys(notes, 1), sample.seeds, len(stills))}
+            **origins(dict.fromkeys(notes, 1), dict.fromkeys(notes, sample.seeds), len(stills))}
     write_json(out / "rivals.json", note)
     return note
 

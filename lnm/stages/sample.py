@@ -40,8 +40,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                  last_still: Path | None = None, store: Path | None = None) -> dict:
     """Films of a prepared clip's still: `ours`; `from_noise`, the same layers begun from noise, where ours are begun
     from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `identity`
-    (layers tuned from the identity alone, if they lie beside `temporal`) and the frozen checkpoint; `settings.seeds` of
-    each.
+    (layers tuned from the identity alone, if they lie beside `temporal`) and the frozen checkpoint; as many as
+    `settings.films` says.
 
     prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
     temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
@@ -88,11 +88,11 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
             _decode_by(pipe, decoders.get(method))
         # the untouched checkpoint keeps the noise levels that it was trained with
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
-        for k in range(settings.seeds):
+        for k in range(films := settings.films(method)):
             tune, begins = made_from(k, len(tuned), len(stills))
             if method in LEARNED and len(tuned) > 1:
                 pipe.load_temporal(tuned[tune])
-            pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, settings.seeds))
+            pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, films))
             if (film := kept.film(method, k)) is None:
                 last = _last(last_still, stills[begins], pipe)
                 begun = begin_from(pipe, prepared, settings, k) if method == "ours" else None
@@ -100,12 +100,13 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                 kept.keep(method, k, film)
             write_film(out / method / f"seed_{k}", film, fps)
             video.contact_sheet([(f"{method}, film {k}", film)], path=out / f"{method}_seed_{k}.png")
+    counts = {method: settings.films(method) for method in methods}
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
             **_base(base, checkpoint, settings, about), "mask_value": mask_value, "seed": seed,
             "seeds": list(range(settings.seeds)),
-            **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, settings.seeds, len(stills)),
-            "methods": list(methods), "temporal_sha256": sha256(Path(temporal)),
+            **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, counts, len(stills)),
+            "methods": list(methods), "films": counts, "temporal_sha256": sha256(Path(temporal)),
             "decoder_sha256": sha256(next(iter(decoders.values()))) if decoders else None,
             **_length(settings, last_still), **_begun(settings), "decoded_in_time": list(decoders)}
     write_json(out / "films.json", note)
@@ -156,21 +157,21 @@ def made_from(k: int, fine_tunes: int, stills: int) -> tuple[int, int]:
     return (pair + pair // math.lcm(fine_tunes, stills)) % fine_tunes, k % stills
 
 
-def origins(fine_tunes: dict[str, int], films: int, stills: int) -> dict[str, Any]:
-    """For the records: {"clusters": {method: ["fine-tune 1, still 2", ...]}}, what each of `films` films was made from,
-    and with several stills {"stills": [1, 2, ...]}, which they begin from.
+def origins(fine_tunes: dict[str, int], films: dict[str, int], stills: int) -> dict[str, Any]:
+    """For the records: {"clusters": {method: ["fine-tune 1, still 2", ...]}}, what each of a method's films was made
+    from, and with several stills {"stills": [1, 2, ...]}, which film k of every method begins from.
 
-    fine_tunes: of each method, how many take turns. Without several stills none are named, and the checkpoint frame by
-    frame, which nothing was tuned for, has no names at all.
+    fine_tunes, films: of each method, how many take turns, and how many films there are. Without several stills none
+    are named, and the checkpoint frame by frame, which nothing was tuned for, has no names at all.
     """
     made: dict[str, list[str]] = {}
     for method, count in fine_tunes.items():
-        pairs = [made_from(k, count, stills) for k in range(films)]
+        pairs = [made_from(k, count, stills) for k in range(films[method])]
         parts = [([] if method == "frame_by_frame" else [f"fine-tune {tune + 1}"])
                  + ([f"still {still + 1}"] if stills > 1 else []) for tune, still in pairs]
         if parts[0]:
             made[method] = [", ".join(part) for part in parts]
-    return {"clusters": made} | ({"stills": [k % stills + 1 for k in range(films)]} if stills > 1 else {})
+    return {"clusters": made} | ({"stills": [k % stills + 1 for k in range(max(films.values()))]} if stills > 1 else {})
 
 
 def _last(last_still: Path | None, still: torch.Tensor, pipe: LateNtMoviesPipeline) -> np.ndarray | None:

@@ -74,6 +74,9 @@ def run(notebook: Path, executed: Path, given: dict[str, str], quiet: bool = Fal
     KeyboardInterrupt: then end this process, and with it the kernel.
     """
     values = parameters(notebook, given)
+    # jsonschema imports it where it is there, to check IRIs, of which a notebook has none: it builds a grammar, which
+    # takes two seconds of every stage
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -84,6 +85,27 @@ def test_steps_that_validation_chose_are_those_recorded(tiny, tmp_path):
     summary, _, log = run(tiny, tmp_path, steps="auto", most_steps=4, validate_every=2, learning_rate=1e-9)
     assert log.splitlines()[0] == "step,loss,lr,grad_norm,validation" and log.splitlines()[2].split(",")[-1]
     assert summary["steps"] == read_temporal(tmp_path / "out" / "temporal.safetensors").notes.steps <= 4
+
+
+def test_further_fine_tunes_take_the_steps_that_the_first_was_found_to_need_and_look_no_more(tiny, tmp_path,
+                                                                                             monkeypatch):
+    """Validation's answers are given here: it is best at 2 of 6 steps, and then too seldom for 4."""
+    losses, looked = iter([5.0, 3.0, 4.0, 4.0]), []
+    monkeypatch.setattr(training.Trainer, "held_out_loss", lambda self, batches: looked.append(1) or next(losses))
+    given = {"steps": "auto", "most_steps": 6, "validate_every": 2, "patience": 2, "warmup_steps": 0}
+    summary, ours, _ = run(tiny, tmp_path, seeds=2, **given)
+    assert summary["steps"] == 2 and len(looked) == 4
+    other = tmp_path / "out" / "seeds" / "1"
+    log = [line.split(",") for line in (other / "log.csv").read_text().splitlines()]
+    assert len(log) == 3 and not log[1][-1] and read_temporal(other / "temporal.safetensors").notes.steps == 2
+    # as the first with that seed, whose weights after two steps under the same schedule are kept
+    losses, drawn = iter([5.0, 3.0, 4.0, 4.0]), int(np.random.default_rng([0, 1]).integers(2**31))
+    run(tiny, tmp_path / "alone", seed=drawn, **given)
+    alone = load_file(tmp_path / "alone" / "out" / "temporal.safetensors")
+    assert all(torch.equal(v, alone[k]) for k, v in load_file(other / "temporal.safetensors").items())
+    losses = iter([1.0, 2.0, 3.0])
+    assert run(tiny, tmp_path / "none", seeds=2, **given)[0]["steps"] == 0, "no step made it better"
+    assert read_temporal(tmp_path / "none" / "out" / "seeds" / "1" / "temporal.safetensors").notes.steps == 0
 
 
 def test_only_time_is_trained_and_logged(tiny, tmp_path):

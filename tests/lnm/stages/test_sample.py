@@ -94,6 +94,12 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
     assert [note[k] for k in ("begin", "strength", "condition", "steps_taken")] == ["flow", 0.5, "video", 2]
     assert plain["methods"] == ["ours", "frame_by_frame"] and "begin" not in plain
     assert note["clusters"] == {"ours": ["fine-tune 1"] * 2, "from_noise": ["fine-tune 1"] * 2}
+    assert note["films"] == {"ours": 2, "from_noise": 2, "frame_by_frame": 2}
+    fewer = sample_films(prepared, temporal, tmp_path / "fewer", checkpoint=str(checkpoint),
+                         settings=settings.model_copy(update={"others": 1}))
+    assert fewer["films"] == {"ours": 2, "from_noise": 1, "frame_by_frame": 1} and fewer["seeds"] == [0, 1]
+    assert fewer["clusters"] == {"ours": ["fine-tune 1"] * 2, "from_noise": ["fine-tune 1"]}
+    assert sorted(folder.name for folder in (tmp_path / "fewer").glob("*/seed_1")) == ["seed_1"]
 
     def film(run, method, k):
         return video.read_frames(tmp_path / run / method / f"seed_{k}")
@@ -101,6 +107,7 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
     pipe = LateNtMoviesPipeline.from_pretrained(checkpoint, temporal=temporal)
     pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
     picture, clip = video.read_image(prepared / "still.png"), video.read_frames(prepared / "train")
+    assert np.array_equal(film("fewer", "from_noise", 0), film("flow", "from_noise", 0))
     for k in range(2):
         assert np.array_equal(film("flow", "from_noise", k), film("noise", "ours", k))
         moved = np.stack(list(carried(picture, played(picture, clip, 4, k))))

@@ -79,8 +79,16 @@ def test_each_pair_of_fine_tune_and_still_has_a_film_before_any_has_two(fine_tun
 
 
 def test_of_one_still_the_records_say_what_they_said_before_there_were_several():
-    assert origins({"ours": 2, "identity": 1, "frame_by_frame": 1}, 3, 1) == {
+    methods = {"ours": 2, "identity": 1, "frame_by_frame": 1}
+    assert origins(methods, dict.fromkeys(methods, 3), 1) == {
         "clusters": {"ours": ["fine-tune 1", "fine-tune 2", "fine-tune 1"], "identity": ["fine-tune 1"] * 3}}
+
+
+def test_an_arm_with_fewer_films_has_those_that_start_as_the_first_of_ours():
+    found = origins({"ours": 2, "identity": 1}, {"ours": 4, "identity": 2}, 2)
+    assert found["stills"] == [1, 2, 1, 2] and found["clusters"]["identity"] == ["fine-tune 1, still 1",
+                                                                                "fine-tune 1, still 2"]
+    assert len(found["clusters"]["ours"]) == 4
 
 
 def test_each_still_is_encoded_as_if_it_were_alone(tiny, clip, tmp_path):
