@@ -118,8 +118,9 @@ def _inception(tables: dict[str, dict]) -> list[str]:
 
 def _differences(comparisons: int, pairs: int) -> str:
     """How Table 1c is read, and what its tests can and cannot say at this number of pairs."""
-    said = ("Table 1c pairs film k of ours with film k of a baseline (a baseline of one film with each), and videos in "
-            "a mean. ↓: negative is better for ours, ↑: positive is. ")
+    said = ("Table 1c pairs film k of ours with film k of a method that starts from the same noise and still, of which "
+            "there may be fewer, and what has one film a still with each of ours from that still; in a mean, videos. "
+            "↓: negative is better for ours, ↑: positive is. ")
     needed = pairs_needed(comparisons)
     if pairs < needed:
         return said + (f"No p is printed: a sign-flip test of {pairs} pairs has none below {least_p(pairs):.2g}, and "

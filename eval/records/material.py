@@ -122,6 +122,11 @@ class Material:
         return [min((still for still in self.used if self.follows(still) == begin),
                     key=lambda still: not self.is_real(still)) for begin in self.begins]
 
+    @property
+    def started_alike(self) -> set[str]:
+        """The methods whose film k starts from the noise and the still of our film k, however many films they have."""
+        return {*self.trained, *self.films["methods"]} - {"ours"}
+
     def stills_of(self, method: str, count: int) -> list[int]:
         """Which still each of a method's `count` films begins from, from 0; of real frames, which they are compared
         with (`real_stills`). Films of which nothing is told, controls and other people's, take the stills in turn.

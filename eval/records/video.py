@@ -245,12 +245,12 @@ def evaluate_video(settings: dict, results: Path, out: Path) -> dict:
         "flags": flags(methods, control_names, "heldout", alike),
         "flow_disagreements": {name: disagreements(methods, pair) for name, pair in FLOWS.items()},
         "differences": differences(methods, _real(methods, alike), material.clusters("ours", len(sets["ours"])),
-                                   material.trained, _begun(material, sets)),
+                                   material.started_alike, _begun(material, sets)),
         "reference": _reference(score, methods, sigmas)
         | {"train_window": alike},  # the last frames trained on, as many: real frames compared with held-out ones
     })
     metrics["differences_vae"] = rounded(ceiling.differences_vae(
-        metrics, material.clusters("ours", len(sets["ours"])), material.trained, _begun(material, sets)))
+        metrics, material.clusters("ours", len(sets["ours"])), material.started_alike, _begun(material, sets)))
     _write(metrics, sets, material.length, out)
     candidates = [candidate["prompt"] for candidate in score.contest.get("candidates", [])]
     write_json(out / "clip.json", rounded({"prompt": material.films["prompt"], "candidates": candidates}

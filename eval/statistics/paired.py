@@ -26,7 +26,8 @@ def differences(methods: dict, real: dict[str, float], clusters: Sequence[Hashab
     """Ours minus each other set of films, in each of `metrics`: method -> metric -> entry as of `summarise`.
 
     Film k is paired with film k (ours and the checkpoint's start from one seed); a set of one film is paired with each.
-    started_alike: methods whose film k starts from the noise of ours, however many there are: fewer make fewer pairs.
+    started_alike: methods whose film k starts from the noise of ours, however many there are: fewer make fewer pairs,
+    for a film beside another noise or another fine-tune says less.
     begun: method -> the still that each of its films begins from, where there are several: a set of one film a still is
     paired with each of ours from that still.
     real: metric -> what real frames get, where there is such a value. clusters: of our films, as for `summarise`.
@@ -43,7 +44,7 @@ def differences(methods: dict, real: dict[str, float], clusters: Sequence[Hashab
         for metric in metrics:
             refused = [entry["refused"] for entry in (ours[metric], row[metric]) if "refused" in entry]
             a, b = (entry.get("values", []) for entry in (ours[metric], row[metric]))
-            partners = _partners(a, b, name, begun or {})
+            partners = b if name in started_alike else _partners(a, b, name, begun or {})
             if not refused and len(a) != len(partners) and name not in started_alike:
                 refused = [f"{len(a)} films against {len(b)}: no pairs"]
             if refused:

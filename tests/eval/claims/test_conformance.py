@@ -49,12 +49,15 @@ def test_the_pipeline_checks_again_what_was_edited():
     assert list(stage["outs"][0]) == [conformance.FILE.as_posix()]
 
 
-def test_a_check_that_fails_is_said_and_stops_nothing(project):
+def test_a_check_that_fails_is_said_and_stops_nothing(project, monkeypatch):
     with pytest.raises(UserError, match="tests/conformance: not there"):
         conformance.run(project)
     folder = project / "tests" / "conformance"
     folder.mkdir(parents=True)
     (folder / "test_it.py").write_text("def test_it():\n    assert 1 + 1 == 2\n")
     assert conformance.run(project) == ""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (folder / "test_it.py").write_text("import torch\n\n\ndef test_it():\n    assert torch.get_num_threads() == 1\n")
+    assert conformance.run(project) == "", "beside other work threads wait for each other"
     (folder / "test_it.py").write_text("def test_it():\n    assert 1 + 1 == 3\n")
     assert "1 failed" in conformance.run(project)

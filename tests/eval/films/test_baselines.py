@@ -182,6 +182,11 @@ def test_films_that_start_from_our_noise_are_paired_however_few():
     methods = {"ours": rows[0], "dreamix_style": rows[1]}
     found = paired.differences(methods, {}, ["a", "b", "a"], {"dreamix_style"})["dreamix_style"]["flicker"]
     assert found["values"] == [4.0, 5.0] and found["clusters"] == 2
+    stills = {"ours": [0, 1, 0], "dreamix_style": [0, 1]}
+    methods |= {"static": rows[1]}
+    found = paired.differences(methods, {}, None, {"dreamix_style"}, stills | {"static": [0, 1]})
+    assert found["dreamix_style"]["flicker"]["values"] == [4.0, 5.0], "our third film has another noise"
+    assert found["static"]["flicker"]["values"] == [4.0, 5.0, 8.0], "a still has none"
 
 
 def test_a_control_above_real_frames_is_flagged_and_has_a_dagger(tables):
