@@ -66,7 +66,6 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     stills = load_latents(prepared)["still"].split(1)
     tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
     file = read_temporal(temporal)
-    mask_value = file.notes.mask_value
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
     methods = _those(methods, {"from_noise": settings.begin == "flow", "identity": identity.is_file()})
     decoders = _decoders(methods, settings)
@@ -76,7 +75,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     for method in reversed(methods):
         layers = file if method in LEARNED else read_temporal(identity) if method == "identity" else None
         if layers is None:
-            pipe = LateNtMoviesPipeline.frame_by_frame(base, mask_value)
+            pipe = LateNtMoviesPipeline.frame_by_frame(base, file.notes.mask_value)
         elif inflated is None:
             pipe = inflated = LateNtMoviesPipeline.from_checkpoint(base, layers, in_place=True)
         else:
@@ -103,8 +102,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     counts = {method: settings.films(method) for method in methods}
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
-            **_base(base, checkpoint, settings, about), "mask_value": mask_value, "seed": seed,
-            "seeds": list(range(settings.seeds)),
+            **_base(base, checkpoint, settings, about), "mask_value": file.notes.mask_value,
+            "seed": seed, "seeds": list(range(settings.seeds)),
             **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, counts, len(stills)),
             "methods": list(methods), "films": counts, "temporal_sha256": sha256(Path(temporal)),
             "decoder_sha256": sha256(next(iter(decoders.values()))) if decoders else None,

@@ -74,6 +74,7 @@ def test_the_project_s_fine_tune_is_what_lnm_mini_gets_without_a_project():
 def test_the_project_s_films_are_four_of_two_fine_tunes_each():
     ours = load(REPOSITORY / "params.yaml")
     fine_tunes, films = ours.finetune.seeds, ours.sample.seeds
+    assert ours.prepare.stills == 2
     assert fine_tunes >= 2 and films >= 4 and films >= 2 * fine_tunes, "else no number says what another one would give"
 
 
