@@ -61,7 +61,7 @@ METRICS = {
         "change that is left once optical flow (DIS) has carried the pixels along", ("fps",),
         "Lai et al. 2018, arXiv:1808.00449"),
     "flow_warp_gap": Metric(
-        "flow-warp error, off real", "distance of flow_warp to held-out's, 0 to 1", "low",
+        "flow-warp error, off real", "distance of flow-warp error to held-out's, 0 to 1", "low",
         "how far that error is from the real clip's", HELD, compares=True),
     "flow_visible": Metric(
         "visible to flow", "share of pixels not occluded, 0 to 1", "high",
@@ -167,7 +167,7 @@ METRICS = {
         "CLIPScore", '2.5 x max(cosine, 0), with "A photo depicts"', "high", "likeness of frames and prompt, rescaled",
         ("prompt", "CLIP"), "Hessel et al. 2021, arXiv:2104.08718"),
     "rm": Metric(
-        "relative matching", "clipsim, x held-out", "high", "CLIPSIM as a multiple of the real clip's",
+        "relative matching", "CLIPSIM, x held-out", "high", "CLIPSIM as a multiple of the real clip's",
         ("reference", "prompt", "CLIP"), "Wu et al. 2021, arXiv:2104.14806"),
     "image_image": Metric(
         "image to image", "mean cosine with natural images, -1 to 1", "high",
@@ -218,6 +218,11 @@ def reading(good: str | float | None) -> str:
 def heading(metric: str) -> str:
     """A measure at the head of a column or a panel: what it is called, and its unit where it is no plain number."""
     return ", ".join(filter(None, (METRICS[metric].label, METRICS[metric].short)))
+
+
+def quoted(metric: str) -> str:
+    """A measure in a sentence: what it is called, in quotation marks, since a name may hold a comma."""
+    return f"“{METRICS[metric].label}”"
 
 
 def directed(metric: str) -> str:

@@ -10,6 +10,7 @@ from eval.claims.records import is_sd, read_json
 from eval.films.read import size_of
 from eval.records.opponents import called, papers, papers_pair
 from eval.records.run import mean_over_videos
+from eval.registry import quoted
 from eval.statistics.crossed import percent, seen_from
 from eval.statistics.permutation import LEVEL, least_p, pairs_needed, sign_flip
 from eval.statistics.small import around
@@ -68,7 +69,7 @@ def _cell(run: Run, metric: str, method: str) -> Finding | dict:
         return Finding(None, "no frames", INCOMPARABLE,
                        f"no frames of {method} here: put them into inputs/baselines/{method}/<video>/ and `make repro`")
     only = next(iter(tables))  # of one video the range is over its films
-    entry = tables[only]["methods"][method].get(metric, {"refused": f"{metric} was not measured"})
+    entry = tables[only]["methods"][method].get(metric, {"refused": f"{quoted(metric)} was not measured"})
     entry = mean_over_videos(tables, method, metric) if len(tables) > 1 else entry
     if "refused" in entry:
         return Finding(None, "refused", INCOMPARABLE, entry["refused"])

@@ -22,10 +22,15 @@ def cell(entry: dict) -> str:
 def counted(entry: dict, unit: str, what: str = "film") -> str:
     """`4 films, 2 fine-tunes`: what an entry of `summarise` is over and, where films share what they were made from,
     how many of that, which is what the interval and the tests count. unit: `interval.unit` of its metrics.json, of an
-    entry that does not say itself in what it is counted."""
-    unit = entry.get("counted", unit)
-    said = several(entry["n"], what)
-    return f"{said}, {several(entry['clusters'], unit)}" if "clusters" in entry and unit != "film" else said
+    entry that does not say itself in what it is counted. Films that are each of another pair of fine-tune and still are
+    `4 films, one a pair of fine-tune and still`. what: "film", or "pair" where two films are subtracted."""
+    unit, clusters = entry.get("counted", unit), entry.get("clusters")
+    if clusters is None or unit == "film":
+        return several(entry["n"], what)
+    if " and " not in unit:
+        return f"{several(entry['n'], what)}, {several(clusters, unit)}"
+    said = several(entry["n"], what) + (" of films" if what == "pair" else "")  # a pair is also of fine-tune and still
+    return f"{said}, one a pair of {unit}" if entry["n"] == clusters > 1 else f"{said}, {several(clusters, unit)}"
 
 
 def several(count: int, what: str) -> str:

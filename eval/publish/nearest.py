@@ -9,8 +9,8 @@ Canberra metric). It knows how a film moves and not what it shows: whether a fil
 
 What is made of the clip's own frames, such as a still that is carried along by flow, is made of these through the
 autoencoder, so that it has no detail more than a film can have. Beside the films stands what is no film: the clip
-itself, which says what the autoencoder alone does, and other windows of it beside its held-out one, which say how far a
-clip is from itself.
+itself, which says what the autoencoder alone does, and other windows of it, each beside each held-out one that films
+are compared with, which say how far a clip is from itself.
 """
 
 from __future__ import annotations
@@ -57,16 +57,28 @@ def parts(warp: float, real_warp: float, speed: float, decibels: float, turn: fl
 
 def distances(table: dict) -> dict[str, list[float]]:
     """Of each method of a metrics.json the distance of each of its films, those without all MEASURES left out; and of
-    WINDOWS, that of other windows of the real clip to the held-out one, both as they are."""
-    methods, real = table["methods"], table["methods"].get("heldout_vae", {}).get("flow_warp", {}).get("value")
+    WINDOWS, those of `windows`."""
+    real = table["methods"].get("heldout_vae", {}).get("flow_warp", {}).get("value")
     found = {name: [float(np.mean(parts(warp, real, *rest))) for warp, *rest in films]
              for name, row in table["against_vae"].items() if real is not None
              for films in [list(zip(*values_of(own_of(table, name), row)))] if films}
-    clip = methods[CLIP].get("flow_warp", {}).get("value")
-    windows = [[window.get(metric) for metric in MEASURES] for window in table.get("windows", [])]
-    windows = [window for window in windows if None not in window]
-    if windows and clip is not None:
-        found[WINDOWS] = [float(np.mean(parts(warp, clip, *rest))) for warp, *rest in windows]
+    others = windows(table)
+    return found | ({WINDOWS: list(others.values())} if others else {})
+
+
+def windows(table: dict) -> dict[tuple[int, int], float]:
+    """(k, still) -> the distance of the real clip's k-th other window to the held-out one that films of that still are
+    compared with, both as they are, without the autoencoder; those without all MEASURES left out. Both count from 1.
+    Older numbers, which do not say beside which it stands, are of the first."""
+    clip = table["methods"][CLIP].get("flow_warp", {}).get("values", [])  # one a held-out window, in the stills' order
+    stills = list(dict.fromkeys(window.get("beside", 1) for window in table.get("windows", [])))
+    found = {}
+    for k, window in enumerate(table.get("windows", [])):
+        still, values = window.get("beside", 1), [window.get(metric) for metric in MEASURES]
+        if clip and None not in values:
+            warp, *rest = values
+            real = clip[stills.index(still)]
+            found[k // len(stills) + 1, still] = float(np.mean(parts(warp, real, *rest)))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.metrics import ceiling, flags
 from eval.records.run import difference
-from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT
+from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, quoted
 from eval.statistics.paired import badness
 from eval.statistics.permutation import LEVEL, holm, pairs_needed
 
@@ -147,19 +147,19 @@ def paragraph(table: dict) -> str:
     blind = [metric for metric, one in found.items() if one["blind"] and not one["fools"]]
     said = [*_beside(found), *_of_films(table, found, telling)]
     if fooled:
-        said.append(f"{_count(len(fooled), 'metric')} can be won by what is no film ({listed(fooled)}): a good value "
-                    "there is no evidence.")
+        said.append(f"{_count(len(fooled), 'metric')} can be won by what is no film ({measures(fooled)}): a good "
+                    "value there is no evidence.")
     if blind:
-        said.append(f"{_count(len(blind), 'metric')} cannot tell the real clip from some control ({listed(blind)}): "
+        said.append(f"{_count(len(blind), 'metric')} cannot tell the real clip from some control ({measures(blind)}): "
                     "nothing is said there of what that control lacks.")
     above = [metric for metric, one in found.items() if one["ours_above_real"]]
     nearer, above = ([metric for metric in above if (metric in TO_HELDOUT) == compares] for compares in (True, False))
     if nearer:
-        said.append(f"By {listed(nearer)} ours is nearer to the held-out clip than other real frames are, which begin "
-                    "elsewhere.")
+        said.append(f"By {measures(nearer)} ours is nearer to the held-out clip than other real frames are, which "
+                    "begin elsewhere.")
     if above:
-        said.append(f"Ours ranks above the real frames themselves by {listed(above)}: no film is better than real, so "
-                    "that is said of the metric.")
+        said.append(f"Ours ranks above the real frames themselves by {measures(above)}: no film is better than real, "
+                    "so that is said of the metric.")
     said.append(f"The films share {table['interval']['not_covered']}.")
     return " ".join(said)
 
@@ -170,7 +170,7 @@ def _beside(found: dict[str, dict]) -> list[str]:
     if len(lacking) == len(found):
         return ["Ranked beside the clip itself: these numbers have nothing beside it through the autoencoder."]
     return ["Ranked beside the real clip through the autoencoder"
-            + (f", by {listed(lacking)} beside the clip itself, for want of it." if lacking else ".")]
+            + (f", by {measures(lacking)} beside the clip itself, for want of it." if lacking else ".")]
 
 
 def _of_films(table: dict, found: dict[str, dict], telling: dict[str, dict]) -> list[str]:
@@ -183,10 +183,10 @@ def _of_films(table: dict, found: dict[str, dict], telling: dict[str, dict]) -> 
     none = [metric for metric, one in telling.items() if not one["beaten"]]
     some = [metric for metric in telling if metric not in whole + none]
     films = max((entry.get("n", 0) for entry in table["methods"]["ours"].values()), default=0)
-    parts = [f"{than} by {listed(names)}" for than, names in
+    parts = [f"{than} by {measures(names)}" for than, names in
              (("than every control", whole), ("than some", some), ("than none", none)) if names]
     said = [f"Of {_count(len(found), 'metric')}, {len(telling)} put the real frames above every control: "
-            f"{listed(telling)}.",
+            f"{measures(telling)}.",
             f"There {'our one film is' if films == 1 else f'each of our {films} films is'} nearer to good "
             f"{', '.join(parts)}."]
     tests = corrected(table)
@@ -200,12 +200,17 @@ def _of_films(table: dict, found: dict[str, dict], telling: dict[str, dict]) -> 
     if not sure:
         return [*said, f"No test (sign flips, Holm over {len(tests)} comparisons) says that of every control."]
     return [*said, f"A test (sign flips, Holm over {len(tests)} comparisons, {LEVEL:.0%}) says that of every control "
-            f"by {listed(sure)}."]
+            f"by {measures(sure)}."]
 
 
 def _labels(table: dict, names: list[str]) -> str:
     label = table["labels"] | {MISMATCHED: MISMATCHED_LABEL, ALIKE: ALIKE_LABEL}
     return listed([label[name] for name in names])
+
+
+def measures(metrics) -> str:
+    """Measures in a sentence, as the tables call them: `“motion, x real” and “CLIPSIM”`."""
+    return listed([quoted(metric) for metric in metrics])
 
 
 def _count(number: int, noun: str) -> str:

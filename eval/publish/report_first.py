@@ -21,6 +21,7 @@ from eval.publish.nearest import (
     sure,
     values_of,
     videos_of,
+    windows,
 )
 from eval.publish.ranking import listed
 from eval.publish.report_cells import Cells
@@ -147,8 +148,9 @@ def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
     rows = []
     for name in names:
         dots = [{"at": f"{100 * d / top:.2f}", "mark": index % 6,
-                 "say": f"{video}, {'window' if name == WINDOWS else 'film'} {k + 1}: {d:.3f}"}
-                for index, (video, by_name) in enumerate(films.items()) for k, d in enumerate(by_name[name])]
+                 "say": f"{video}, {what}: {d:.3f}"}
+                for index, (video, by_name) in enumerate(films.items())
+                for what, d in zip(_dots(tables[video], name, len(by_name[name])), by_name[name], strict=True)]
         rows.append({"name": name, "label": REFERENCE.get(name) or label(first, name)[0],
                      "value": f"{found.distance[name]:.2f}",
                      "at": f"{100 * found.distance[name] / top:.2f}", "dots": dots,
@@ -158,6 +160,16 @@ def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
             "sure": _linked(f"{sure(found)[0].upper()}{sure(found)[1:]}", cells),
             "videos": [{"name": video, "mark": index % 6} for index, video in enumerate(tables)],
             "windows": WINDOWS in found.distance}
+
+
+def _dots(table: dict, name: str, count: int) -> list[str]:
+    """What each of the chart's `count` dots of a row stands for: a film, or another window of the clip and, where films
+    are compared with several held-out ones, of which still's films that is beside which it stands."""
+    if name != WINDOWS:
+        return [f"film {k + 1}" for k in range(count)]
+    pairs = list(windows(table))
+    several = len({still for _, still in pairs}) > 1
+    return [f"window {window}" + (f" beside that of still {still}" if several else "") for window, still in pairs]
 
 
 def _linked(said: str, cells: Cells) -> list:

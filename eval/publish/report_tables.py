@@ -13,7 +13,7 @@ from eval.publish.report_cells import Cells
 from eval.publish.report_first import kinds
 from eval.publish.votes import cells as answers
 from eval.records.video import FLOWS
-from eval.registry import DIRECTIONS, METRICS, UNITS, reading
+from eval.registry import DIRECTIONS, METRICS, UNITS, heading, quoted, reading
 from eval.statistics.small import around
 from eval.study.form import QUESTIONS
 
@@ -73,14 +73,14 @@ def _metrics(methods: dict, labels: dict[str, str], href: str, unit: str, flags:
         entries = {method: values[metric] for method, values in methods.items() if metric in values}
         if not entries:
             continue  # measured by a newer version than that which wrote these numbers, or not of this table
-        rows.append([f"{metric} ({measured_in}; good: {reading(DIRECTIONS[metric])})", *(
+        rows.append([f"{METRICS[metric].label} ({measured_in}; good: {reading(DIRECTIONS[metric])})", *(
             {"text": entry(entries[method], unit), "href": href, "flag": (metric, method) in flags}
             if "value" in entries.get(method, {}) else "-" for method in labels)])
         for method, one in entries.items():
             if "refused" in one:
                 refused.setdefault((metric, one["refused"]), []).append(labels[method])
-    return rows, [f"{metric} refused (-) for {'; '.join(names)}: {reason}"
-                  for (metric, reason), names in sorted(refused.items())]
+    return rows, [f"{quoted(metric)} refused (-) for {'; '.join(names)}: {reason}"
+                  for (metric, reason), names in refused.items()]
 
 
 def flows(video: str, table: dict, cells: Cells) -> dict | None:
@@ -122,7 +122,7 @@ def ranks(table: dict, href: str) -> tuple[list[str], list[list]]:
     """The order of films and controls in each metric, and what it says."""
     rows = []
     for metric, one in ranking.ranks(table).items():
-        said = metric if one["beside_vae"] else f"{metric} (beside the clip itself)"
+        said = heading(metric) + ("" if one["beside_vae"] else " (beside the clip itself)")
         rows.append([said, reading(DIRECTIONS[metric]), {"text": ranking.order(table, metric, one), "href": href},
                      ranking.of_metric(table, one), ranking.of_film(table, one)])
     return ["Metric", "Good", "Order, best first", "Of the metric", "Of our films: they stand"], rows

@@ -35,7 +35,7 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         f"{', '.join(map(_ceiling, tables, tables.values()))}.",
         "( ) is the least and the largest of the films (in a mean: videos), where what is counted, "
         f"{first['interval']['unit']}s (in a mean: videos), are fewer than {FEWEST}: so few carry no interval. [ ] is "
-        f"Student's 95% interval, from {FEWEST} on. Ours are {_ours(tables)} a video. All films of a video share "
+        f"Student's 95% interval, from {FEWEST} on. Of each video ours are {_ours(tables)}. All films of a video share "
         f"{first['interval']['not_covered']}, and nothing here says how far another would differ. "
         + "".join(f"Of {video} {table['interval']['crossed']}. " for video, table in tables.items()
                   if "crossed" in table["interval"]) + "'-' is a refusal, "

@@ -43,7 +43,7 @@ def page(result: dict, films: dict[str, list[np.ndarray]]) -> str:
     flagged = {(flag["metric"], flag["control"]) for flag in result["flags"]}
 
     def rows(methods: dict, metrics) -> list[dict]:
-        return [{"metric": metric, "unit": UNITS[metric].replace("held-out", "reference"),
+        return [{"metric": METRICS[metric].label, "unit": UNITS[metric].replace("held-out", "reference"),
                  "good": reading(DIRECTIONS[metric]),
                  "cells": [{"text": cell_of(methods[name][metric], name in result["films"]),
                             "why": methods[name][metric].get("refused", ""), "flag": (metric, name) in flagged}
@@ -51,7 +51,7 @@ def page(result: dict, films: dict[str, list[np.ndarray]]) -> str:
 
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template).render(
         result=result, short=in_short(result), refused=refused(result), floors=floors(result), behind=behind(result),
-        disagreements=disagreements_of(result), about={name: metric.about for name, metric in METRICS.items()},
+        disagreements=disagreements_of(result), about={metric.label: metric.about for metric in METRICS.values()},
         labels=list(result["labels"].values()), rows=rows(result["methods"], UNITS),
         against=rows(result["against_vae"], TO_HELDOUT) if result["against_vae"] else [],
         films={result["labels"].get(name, name): [{"mp4": _mp4(film, fps), "slice": _slice(film, row)} for film in some]

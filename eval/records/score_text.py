@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 
+from eval.metrics.suite import FLOWS
 from eval.records.score import NOTE
-from eval.registry import DIRECTIONS, MISMATCHED, TO_HELDOUT, UNITS, reading
+from eval.registry import DIRECTIONS, METRICS, MISMATCHED, TO_HELDOUT, UNITS, reading
 from eval.statistics.small import around
 
 
@@ -15,8 +16,8 @@ def table(result: dict) -> str:
     lines = [*_head(result), "", *columns(rows_of(result))]
     if result["flags"]:
         lines += ["", "† a control ranks above the real reference: this metric alone does not tell a good film."]
-    lines += [f"clipsim: the reference scores {flag['value']:.4g} with other prompts, {flag['real']:.4g} with its own"
-              for flag in result["flags"] if flag["control"] == MISMATCHED]
+    lines += [f"{METRICS[flag['metric']].label}: the reference scores {flag['value']:.4g} with other prompts, "
+              f"{flag['real']:.4g} with its own" for flag in result["flags"] if flag["control"] == MISMATCHED]
     if result["against_vae"]:
         compared = [metric for metric in TO_HELDOUT
                     if any("value" in result["against_vae"][name][metric] for name in result["films"])]
@@ -26,7 +27,7 @@ def table(result: dict) -> str:
     lines += ["", "units:"]
     for metric in shown:
         unit = UNITS[metric].replace("held-out's", "the reference's").replace("held-out", "reference")
-        lines.append(f"  {metric}: {unit}")
+        lines.append(f"  {METRICS[metric].label}: {unit}")
     return "\n".join(lines + _behind(result))
 
 
@@ -74,7 +75,7 @@ def _rows(result: dict, methods: dict, shown: list[str]) -> list[list[str]]:
                  for name in result["labels"]]
         over = {f"{entry['n']} {entry['parts']}{'s' if entry['n'] > 1 else ''}"
                 for entry in (methods[name][metric] for name in result["films"]) if "value" in entry}
-        rows.append([metric, *cells, reading(DIRECTIONS[metric]), ", ".join(sorted(over))])
+        rows.append([METRICS[metric].label, *cells, reading(DIRECTIONS[metric]), ", ".join(sorted(over))])
     return rows
 
 
@@ -85,8 +86,8 @@ def disagreements_of(result: dict) -> list[str]:
         for case in found:
             a, b = (result["labels"][name] for name in case["methods"])
             dis, rife = (values for name, values in case.items() if name != "methods")
-            lines.append(f"{what}: {a} and {b}: by DIS {dis[0]:.4g} and {dis[1]:.4g}, by RIFE {rife[0]:.4g} and "
-                         f"{rife[1]:.4g}")
+            lines.append(f"{METRICS[FLOWS[what][0]].label}: {a} and {b}: by DIS {dis[0]:.4g} and {dis[1]:.4g}, by RIFE "
+                         f"{rife[0]:.4g} and {rife[1]:.4g}")
     return lines
 
 
@@ -97,18 +98,18 @@ def _disagreements(result: dict) -> list[str]:
 
 
 def refused(result: dict) -> dict[str, list[str]]:
-    """Reason -> the measures that a method is refused for it, in the registry's order."""
+    """Reason -> what the measures are called that a method is refused for it, in the registry's order."""
     reasons: dict[str, list[str]] = {}
-    for metric in UNITS:
+    for metric, about in METRICS.items():
         for name in result["films"]:
             entry = result["methods"][name][metric]
-            if "refused" in entry and metric not in reasons.get(entry["refused"], []):
-                reasons.setdefault(entry["refused"], []).append(metric)
+            if "refused" in entry and about.label not in reasons.get(entry["refused"], []):
+                reasons.setdefault(entry["refused"], []).append(about.label)
     return reasons
 
 
 def _refused(result: dict) -> list[str]:
-    lines = [f"  {', '.join(names)}: {reason}" for reason, names in refused(result).items()]
+    lines = [f"  {'; '.join(names)}: {reason}" for reason, names in refused(result).items()]
     return ["", "refused:", *lines] if lines else []
 
 

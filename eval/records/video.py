@@ -130,13 +130,16 @@ class Scorer:
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
     def windows(self) -> list[dict]:
-        """SHAPE of each of the clip's other windows beside the held-out one (of several the first), and which part it
-        is of: how far a real clip is from itself. A measure that is refused is left out."""
-        found, real = list[dict](), self.real[self.material.real_stills[0]]
+        """SHAPE of each of the clip's other windows beside each held-out one that films are compared with, a window
+        after the other: how far a real clip is from itself. "part": which part the window is of; "beside": the number,
+        from 1, of the still whose films are compared with that held-out one. A measure that is refused is left out."""
+        found, reals = list[dict](), {still: alone(self.real[still]) for still in self.material.real_stills}
         for part, frames in self.material.windows():
             own = alone(frames)
-            row = own | beside(frames, own, real, alone(real))
-            found.append({"part": part} | {name: row[name].value for name in SHAPE if not isinstance(row[name], str)})
+            for still, real_row in reals.items():
+                row = own | beside(frames, own, self.real[still], real_row)
+                found.append({"part": part, "beside": still + 1}
+                             | {name: row[name].value for name in SHAPE if not isinstance(row[name], str)})
         return found
 
     @property

@@ -1,5 +1,8 @@
 """The one list of measures: whole, true of what a score refuses, and what the docs and the command show."""
 
+import ast
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,12 +128,60 @@ def test_tables_figures_and_report_head_a_measure_as_the_registry_calls_it(monke
         assert formats.titled(metric, 40).startswith(f"<{metric}>, furlongs\n")
 
 
-def made():
-    """A metrics.json of one still, repeated, beside the real clip."""
-    one = {metric: summarise([1.0], "") for metric in METRICS}
+def test_no_text_of_the_report_shows_a_reader_the_key_of_a_measure(monkeypatch):
+    """The sentences of the ranking, its table, the table of every metric and its refusals showed keys."""
+    from eval.publish import ranking, report_tables
+
+    cells, table = Cells(Path("results"), Path("results/paper")), made(flicker={"refused": "too short"})
+    for name, metric in METRICS.items():
+        monkeypatch.setitem(METRICS, name, replace(metric, label=f"<{name}>", short="furlongs"))
+    every = report_tables.every("ocean", table, cells)
+    assert [row[0].split(" (")[0] for row in every["table"][1]] == [f"<{name}>" for name in METRICS]
+    assert every["refusals"] == ["“<flicker>” refused (-) for mine; static; noise; real; ceiling: too short"]
+    ranked = list(ranking.ranks(table))
+    assert [row[0].split(" (")[0] for row in report_tables.ranks(table, "")[1]] == [
+        f"<{name}>, furlongs" for name in ranked]
+    said = ranking.paragraph(table)
+    assert all(f"“<{name}>”" in said for name in ranked) and len(ranked) > 20
+    assert re.findall(rf"(?<!<)\b(?:{'|'.join(METRICS)})\b", said) == []
+
+
+def test_notebook_4_heads_a_measure_as_the_tables_do(capsys):
+    """Its tables showed the keys of metrics.json."""
+    cells = json.loads((REPOSITORY / "notebooks" / "4_evaluate.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = {cell["id"]: "".join(cell["source"]) for cell in cells}
+    table = made(flicker={"refused": "too short"}) | {
+        "flags": [{"metric": "flow_warp", "control": "static", "value": 0.0, "real": 0.1, "good": "low"}],
+        "flow_disagreements": {"speed": [{"methods": ["ours", "static"], "flow_speed": [1, 2],
+                                          "flow_speed_rife": [2, 1]}]}}
+    known = {"metrics": table}
+    exec(source["imports"], known)
+    heads = [registry.heading(metric) for metric in METRICS]
+    for name in ("table", "against-vae", "differences"):
+        shown = _shown(source[name], known)
+        assert set(shown.index) == {*heads} - ({"flicker"} if name == "differences" else set()), name
+    assert list(_shown(source["flags"], known)["metric"]) == ["flow-warp error"]
+    assert list(_shown(source["two-flows"], known).columns) == [
+        "what", "methods", "speed, pixels a step", "speed, RIFE, pixels a step"]
+    exec(source["refusals"], known)
+    assert capsys.readouterr().out == "flicker: too short\n"
+
+
+def _shown(source, known):
+    """What a cell's last expression is, as Jupyter shows it."""
+    body = ast.parse(source).body
+    last = body.pop()
+    exec(compile(ast.Module(body, []), "cell", "exec"), known)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), known)
+
+
+def made(**changes):
+    """A metrics.json of one still, repeated, beside the real clip. changes: entries instead, by their measures."""
+    one = {metric: summarise([1.0], "") for metric in METRICS} | changes
     labels = {"ours": "mine", "static": "static", "static_noise": "noise", "heldout": "real", "heldout_vae": "ceiling"}
-    return {"labels": labels, "controls": list(labels)[1:], "interval": {"unit": "film"}, "flags": [], "sizes": {},
-            "methods": dict.fromkeys(labels, one), "against_vae": dict.fromkeys(labels, one),
+    return {"labels": labels, "controls": list(labels)[1:], "flags": [], "sizes": {},
+            "interval": {"unit": "film", "not_covered": "one still"}, "methods": dict.fromkeys(labels, one),
+            "against_vae": dict.fromkeys(labels, one),
             "differences": dict.fromkeys(list(labels)[1:], one), "reference": {"fid": {"refused": "no"}}}
 
 

@@ -97,6 +97,11 @@ def test_a_result_is_reproduced_only_by_a_run_that_is_like_the_papers(ledger):
             film.unlink()
 
 
+def test_what_was_not_measured_is_named_as_the_tables_do(ledger):
+    fabricate(ledger, methods={"ours": {}}, **PAPERS)
+    assert "“FID, training” was not measured" in row(ledger, "fid_ours")["reason"]
+
+
 def test_significantly_takes_a_test_over_videos_that_both_have(ledger):
     for k in range(6):
         methods = {"ours": {"clipscore": entry(0.76 + 0.01 * k)}, "cogvideo": {"clipscore": entry(0.75)}}

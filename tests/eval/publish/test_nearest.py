@@ -9,7 +9,7 @@ from fabricated import clip_frames, fabricate, settings
 
 from eval.films import controls
 from eval.publish import report_first
-from eval.publish.nearest import distances, nearest, parts, relative, sure
+from eval.publish.nearest import distances, nearest, parts, relative, sure, windows
 from eval.publish.report_cells import Cells
 from eval.records.video import evaluate_video
 from lnm import video
@@ -99,6 +99,25 @@ def test_other_windows_of_the_clip_stand_beside_the_films_and_have_no_place(cell
     assert "windows" not in distances(one)
 
 
+def test_each_other_window_stands_beside_each_held_out_one_and_its_own_flow_warp_error(cells):
+    one = table(windows=[1.0, 1.0, 2.0, 2.0], ours=[3.0], static=[9.0])
+    for window, still in zip(one["windows"], (2, 5, 2, 5)):
+        window["beside"] = still
+    one["methods"]["heldout"]["flow_warp"] = entry([REAL["flow_warp"], 3 * REAL["flow_warp"]])
+    found = windows(one)
+    assert list(found) == [(1, 2), (1, 5), (2, 2), (2, 5)], "the stills by their numbers"
+    third, fifth = 1 / 3, 1 / 5
+    assert list(found.values()) == pytest.approx([0, 0.5 / 4, third, (3 * third + fifth) / 4])
+    one["windows"][1].pop("spectrum_gap")
+    assert list(windows(one)) == [(1, 2), (2, 2), (2, 5)]
+    row = report_first.chart({"a": one}, cells)["rows"][0]
+    assert row["name"] == "windows" and float(row["value"]) == round(np.mean(distances(one)["windows"]), 2)
+    assert [dot["say"].split(":")[0] for dot in row["dots"]] == [
+        f"a, window {k} beside that of still {still}" for k, still in ((1, 2), (2, 2), (2, 5))]
+    plain = report_first.chart({"a": table(windows=[1.0, 2.0], ours=[3.0], static=[9.0])}, cells)["rows"][0]
+    assert [dot["say"].split(":")[0] for dot in plain["dots"]] == ["a, window 1", "a, window 2"]
+
+
 def test_a_still_noise_and_shuffled_frames_are_farther_than_other_windows_of_the_clip(tmp_path, monkeypatch):
     """A still under noise that moves as many pixels as the clip was nearer to it than films, by amounts of motion."""
     (tmp_path / "params.yaml").write_text("seed: 0\n")
@@ -108,7 +127,8 @@ def test_a_still_noise_and_shuffled_frames_are_farther_than_other_windows_of_the
     jumps = np.concatenate([clip_frames(seed, 3) for seed in range(3)])  # other pictures, the same slide
     video.write_frames(folder / "sample" / "ours" / "seed_0", controls.shuffled(jumps, 0)[:6])
     metrics = evaluate_video(settings("ocean"), folder, tmp_path / "out")
-    assert [window["part"] for window in metrics["windows"]] == ["train", "train"]  # of 9 held out 6 are compared
+    assert [(window["part"], window["beside"]) for window in metrics["windows"]] == [
+        ("train", 1), ("train", 1)]  # of 9 held out 6 are compared
     far = {name: np.mean(values) for name, values in distances(metrics).items()}
     assert far["windows"] < 0.15 and max(distances(metrics)["windows"]) < min(
         far[name] for name in ("static", "static_noise", "shuffled"))

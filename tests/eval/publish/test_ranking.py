@@ -41,22 +41,23 @@ def constructed(films=2, **changes):
 
 def test_the_paragraph_on_ranks_follows_the_numbers():
     said = ranking.paragraph(constructed())
-    assert "Of 3 metrics, 1 put the real frames above every control: motion_ratio." in said
-    assert "each of our 2 films is nearer to good than every control by motion_ratio." in said
-    assert "1 metric can be won by what is no film (flow_warp)" in said
-    assert "1 metric cannot tell the real clip from some control (clipsim)" in said
+    assert "Of 3 metrics, 1 put the real frames above every control: “motion, x real”." in said
+    assert "each of our 2 films is nearer to good than every control by “motion, x real”." in said
+    assert "1 metric can be won by what is no film (“flow-warp error”)" in said
+    assert "1 metric cannot tell the real clip from some control (“CLIPSIM”)" in said
     assert "above the real frames themselves" not in said and said.endswith("The films share one still.")
 
     worse = ranking.paragraph(constructed(motion_ratio__ours=0.05))  # under noise, above a still
-    assert "than some by motion_ratio" in worse
+    assert "than some by “motion, x real”" in worse
     worst = ranking.paragraph(constructed(motion_ratio__ours=9))
-    assert "than none by motion_ratio" in worst
+    assert "than none by “motion, x real”" in worst
     honest = ranking.paragraph(constructed(flow_warp__static=0.04, clipsim__shuffled=0.25))
     assert "3 put the real frames above every control" in honest and "can be won" not in honest
-    assert "than every control by motion_ratio, flow_warp and clipsim" in honest
+    assert "than every control by “motion, x real”, “flow-warp error” and “CLIPSIM”" in honest
     mixed = ranking.paragraph(constructed(flow_warp__static=0.025))
-    assert "than every control by motion_ratio, than some by flow_warp" in mixed
-    assert "Ours ranks above the real frames themselves by clipsim" in ranking.paragraph(constructed(clipsim__ours=0.4))
+    assert "than every control by “motion, x real”, than some by “flow-warp error”" in mixed
+    assert "Ours ranks above the real frames themselves by “CLIPSIM”" in (
+        ranking.paragraph(constructed(clipsim__ours=0.4)))
     nothing = ranking.paragraph(constructed(motion_ratio__static_noise=1))
     assert "None of 3 metrics puts the real frames above every control" in nothing
 
@@ -68,7 +69,7 @@ def test_from_2_films_nothing_is_said_of_others():
     assert "9 comparisons by sign flips, corrected by Holm, need 9 films to say more, and here are 2" in said
     assert ranking.ranks(constructed(films=2))["motion_ratio"]["sure"] == []
     many = constructed(films=9)
-    assert "A test (sign flips, Holm over 9 comparisons, 5%) says that of every control by motion_ratio." in (
+    assert "A test (sign flips, Holm over 9 comparisons, 5%) says that of every control by “motion, x real”." in (
         ranking.paragraph(many))
     assert ranking.ranks(many)["motion_ratio"]["sure"] == ["static", "static_noise", "shuffled"]
     one = ranking.ranks(many)["motion_ratio"]
@@ -167,7 +168,7 @@ def test_beside_what_is_said_and_where_the_autoencoder_is_not_recorded_it_is_the
     assert ranking.paragraph(constructed()).startswith("Ranked beside the clip itself: these numbers have nothing")
     table = through(constructed())
     assert ranking.paragraph(table).startswith(
-        "Ranked beside the real clip through the autoencoder, by flow_warp and clipsim beside the clip itself, for")
+        "Ranked beside the real clip through the autoencoder, by “flow-warp error” and “CLIPSIM” beside the clip ")
     assert ranking.rank(table, "clipsim") == ranking.rank(constructed(), "clipsim")
     for name in table["methods"]:
         for metric in ("flow_warp", "clipsim"):
@@ -177,7 +178,7 @@ def test_beside_what_is_said_and_where_the_autoencoder_is_not_recorded_it_is_the
 
 def test_to_be_nearer_to_the_clip_than_other_frames_of_it_is_no_fault_of_the_metric():
     said = ranking.paragraph(through(constructed(), ours=0.99))
-    assert "By motion_ratio ours is nearer to the held-out clip than other real frames are" in said
+    assert "By “motion, x real” ours is nearer to the held-out clip than other real frames are" in said
     assert "above the real frames themselves" not in said
 
 

@@ -48,5 +48,6 @@ def test_what_compares_with_the_real_clip_stands_beside_the_autoencoder_s_as_wel
     header, (row,) = found["table"]
     assert header == ["Metric", "ceiling", "mine"] and row[1] == "-"
     assert row[2]["text"].replace("\u00a0", " ") == "1.25, 2 films, 2 fine-tunes"
-    assert found["refusals"] == ["motion_ratio refused (-) for ceiling: it is itself"]
+    assert found["refusals"] == ["“motion, x real” refused (-) for ceiling: it is itself"]
+    assert row[0] == "motion, x real (x held-out; good: near 1)"
     assert report_tables.against_vae("ocean", {"labels": {}, "methods": {}}, cells) is None, "older numbers"

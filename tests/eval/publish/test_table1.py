@@ -60,11 +60,23 @@ def test_few_observers_have_a_share_and_no_interval():
     (None, "fine-tune", "4 films"), ([1, 2, 1, 2], "fine-tune", "4 films, 2 fine-tunes"),
     ([1, 1, 1, 1], "still", "4 films, 1 still"), ([1, 2, 3, 4], "film", "4 films"),
     ([1, 2, 1, 2], "fine-tune and still", "4 films, 2 pairs of fine-tune and still"),
+    ([1, 2, 3, 4], "fine-tune and still", "4 films, one a pair of fine-tune and still"),
+    ([1, 1, 1, 1], "fine-tune and still", "4 films, 1 pair of fine-tune and still"),
+    ([1, 2, 3, 4], "fine-tune", "4 films, 4 fine-tunes"),
 ])
 def test_a_number_says_how_many_films_and_how_many_of_what_they_share(clusters, unit, said):
     found = summarise([1.0, 2.0, 3.0, 4.0], "", clusters)
     assert counted(found, unit) == said
     assert report_tables.entry(found, unit).replace("\u00a0", " ") == f"2.5 (1 to 4), {said}"
+
+
+def test_pairs_of_films_are_told_from_pairs_of_what_they_were_made_from():
+    """Table 1c said "4 pairs, 4 pairs of fine-tune and still"."""
+    unit, values = "fine-tune and still", [1.0, 2.0, 3.0, 4.0]
+    assert counted(summarise(values, "", "abcd"), unit, "pair") == "4 pairs of films, one a pair of fine-tune and still"
+    assert counted(summarise(values, "", "abab"), unit, "pair") == "4 pairs of films, 2 pairs of fine-tune and still"
+    assert counted(summarise([1.0], "", "a"), unit) == "1 film, 1 pair of fine-tune and still"
+    assert counted(summarise(values, "", "abcd"), "fine-tune", "pair") == "4 pairs, 4 fine-tunes"
 
 
 def two_fine_tunes():

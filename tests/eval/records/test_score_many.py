@@ -22,7 +22,7 @@ from eval.metrics.suite import disagreements
 from eval.records import kept, score_page, score_text
 from eval.records.given import Given, methods_in, sources_of
 from eval.records.score import SCHEMA, score
-from eval.registry import TO_HELDOUT, UNITS
+from eval.registry import METRICS, TO_HELDOUT, UNITS
 from eval.statistics.blocks import window_floor
 from lnm import video
 from lnm.cli import main
@@ -202,14 +202,15 @@ def test_the_page_plays_the_films_and_says_every_reason_and_nothing_is_run(folde
         r'<img src="data:image/png;base64,([^"]+)" alt="[^"]+, film 1: row [0-9]+ over time, downwards">', page)]
     row = busiest_row(REAL[:8])
     assert len(slices) == 2 and np.array_equal(slices[0], MOVING[:8, row]) and np.array_equal(slices[1], REAL[:8, row])
-    for metric in UNITS:
-        assert f'<th scope="row">{metric}</th>' in page
+    for metric in METRICS.values():
+        called = html.escape(metric.label).replace("&#x27;", "&#39;")
+        assert f'<th scope="row">{called}</th>' in page
+        assert f"<dt>{called}</dt><dd>" in page, "what it is"
     assert "†" in page
-    for metric in UNITS:
-        assert f"<dt>{metric}</dt><dd>" in page, "what it is"
     said = json.loads((folder / "deep" / "o.json").read_text())
     reasons = {entry["refused"] for entry in said["methods"]["mine"].values() if "refused" in entry}
     listed = html.unescape(page.split("Not measured, and why")[1].split("</ul>")[0])
+    assert "flow-warp error, RIFE; speed, RIFE; motion smoothness, RIFE: no RIFE" in listed, "a name may hold a comma"
     assert len(reasons) > 3 and all(reason in listed for reason in reasons), "in words, for a finger and a keyboard too"
     assert all(line in html.unescape(page) for line in score_text.in_short(said)), "what the numbers come to"
     assert "FID of 8 against 12 frames (reference): real against real" in page
@@ -264,6 +265,10 @@ def test_two_flows_disagree_where_they_rank_a_pair_differently():
                                                                       "flow_speed_rife": {"value": 1}}}
     found = disagreements(methods, ("flow_speed", "flow_speed_rife"))
     assert found == [{"methods": ["a", "b"], "flow_speed": [1, 2], "flow_speed_rife": [4, 3]}]
+    shown = {"labels": {"a": "mine", "b": "theirs"}, "flow_disagreements": {"speed": found, "warp": [
+        {"methods": ["b", "a"], "flow_warp": [1, 2], "flow_warp_rife": [4, 3]}]}}
+    assert score_text.disagreements_of(shown) == ["speed: mine and theirs: by DIS 1 and 2, by RIFE 4 and 3",
+                                                  "flow-warp error: theirs and mine: by DIS 1 and 2, by RIFE 4 and 3"]
     methods["b"] = row(1.01, 3)  # a tie of one is none
     assert not disagreements(methods, ("flow_speed", "flow_speed_rife"))
 

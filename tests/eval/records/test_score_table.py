@@ -58,12 +58,12 @@ def test_the_docs_have_every_key_of_the_json_and_its_schema(result):
 
 def test_markdown_and_latex_have_the_screen_s_rows(result):
     header, *rows = score_text.rows_of(result)
-    assert header[:3] == ["metric", "mine", "of_others"] and rows[0][0] == "motion_energy"
+    assert header[:3] == ["metric", "mine", "of_others"] and rows[0][0] == "motion"
     lines = score_table.markdown(result).splitlines()
-    assert len(lines) == len(rows) + 2 and lines[2].startswith("| motion_energy ") and rows[0][1] in lines[2]
+    assert len(lines) == len(rows) + 2 and lines[2].startswith("| motion ") and rows[0][1] in lines[2]
     tex = score_table.latex(result)
     assert tex.startswith(r"\begin{tabular}{l" + "r" * (len(header) - 1) + "}") and tex.count(r"\hline") == 3
-    assert r"motion\_energy & " + rows[0][1] in tex and r"$\dagger$" in tex
+    assert "motion & " + rows[0][1] in tex and r"$\dagger$" in tex
     assert not re.search(r"(?<!\\)[%#_&](?! )", tex) and len(tex.split("\\\\\n")) == len(rows) + 2
 
 

@@ -7,6 +7,7 @@ import pytest
 from fabricated import COUNT, clip_frames, fabricate, settings
 
 from eval.metrics import fidelity, motion
+from eval.publish.nearest import WINDOWS, distances, windows
 from eval.records.material import Material
 from eval.records.video import evaluate_video
 from lnm import video
@@ -77,3 +78,17 @@ def test_other_windows_of_the_clip_share_no_frame_with_any_that_films_are_compar
     material.heldout = np.concatenate([material.heldout, clip_frames(3, COUNT + 1)])
     assert [part for part, _ in material.windows()] == ["heldout", "train", "train"]
     assert np.array_equal(material.windows()[0][1], material.heldout[SECOND + COUNT:SECOND + 2 * COUNT])
+
+
+def test_other_windows_of_the_clip_stand_beside_each_that_films_are_compared_with(run):
+    """They stood beside the first alone, which moves as they do: the second moves twice as fast."""
+    found = evaluate_video(settings("ocean"), run, run / "evaluate")
+    assert [(one["part"], one["beside"]) for one in found["windows"]] == [
+        (part, still) for part in ("train", "train") for still in (1, 2)]
+    (_, frames), _ = Material.read(run).windows()
+    speed, real = motion.flow_warp(frames)["speed"], found["methods"]["heldout"]["flow_speed"]["values"]
+    ratios = [one["flow_speed_ratio"] for one in found["windows"][:2]]
+    assert ratios == pytest.approx([speed / real[0], speed / real[1]], rel=1e-3) and ratios[0] > 1.5 * ratios[1]
+    assert found["windows"][0]["flow_warp"] == found["windows"][1]["flow_warp"], "one window"
+    assert list(windows(found)) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert distances(found)[WINDOWS] == list(windows(found).values())

@@ -209,7 +209,8 @@ def test_beside_the_autoencoder_a_control_is_made_of_each_still_through_it(run):
     assert "each of our 4 films" in said or "None of" in said
     assert "The films share one clip." in said
     header, rows = table1.table1c({"sea": found})
-    assert {row[0]: row[1] for row in rows}["static repeat"] == "4 pairs, 4 pairs of fine-tune and still"
+    assert {row[0]: row[1] for row in rows}["static repeat"] == (
+        "4 pairs of films, one a pair of fine-tune and still")
 
 
 def test_what_the_numbers_are_counted_over_is_said(run):
@@ -217,7 +218,7 @@ def test_what_the_numbers_are_counted_over_is_said(run):
     assert found["interval"]["unit"] == "fine-tune and still" and found["interval"]["not_covered"] == "one clip"
     assert "share fine-tunes and stills" in found["interval"]["crossed"]
     said = " ".join(table1.notes({"sea": found}))
-    assert "Ours are 4 films, 4 pairs of fine-tune and still a video" in said and "still by still" in said
+    assert "Of each video ours are 4 films, one a pair of fine-tune and still. All" in said and "still by still" in said
     rows = {row[0]: row[1] for row in table1.table1b({"sea": found})[1]}
     assert rows["static repeat"] == "2 films, 2 stills"
     assert rows["checkpoint, frame by frame"] == "4 films, 2 stills"
