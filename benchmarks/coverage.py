@@ -6,8 +6,9 @@
 Each line draws data from a stated truth `draws` times (slow ones fewer, quick and rare ones more), makes the interval
 or the test as the harness does, and counts. "was" names what stood there before. Every line of something that the
 harness prints is `used`: one that falls short of its bound makes the exit code 1. The bound is 5 points below the
-nominal value (a test: 1 above), but where data are known to break an interval's assumption it is what the docs say
-beside it: 85% for means of long tails, 82% for frames correlated at 0.95.
+nominal value (a test: 1 above), but where data are known to break an assumption it is what the docs say beside it: 85%
+for means of long tails, 82% for frames correlated at 0.95, and for Dunnett's comparison of unequal spreads 10% where
+the one's is between the arms' and 30% where it is three times theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.metrics.frechet import fid_from_features
-from eval.statistics import blocks, catch, crossed, davidson, permutation, small
+from eval.statistics import blocks, catch, crossed, davidson, many_to_one, paired, permutation, small
 from lnm.files import write_json
 
 
@@ -132,6 +133,60 @@ def false_positives(draws: int, seed: int) -> list[Line]:
         what = "sign-flip permutation" + (", Holm" if corrected else "")
         cells = "one cell" if tests == 1 else f"any of {tests} cells"
         lines.append(Line(what, f"{n} pairs, {cells}", 0.05, *found, corrected or tests == 1, True))
+    return lines
+
+
+def crossed_signs(draws: int, seed: int) -> list[Line]:
+    """Pairs of every fine-tune with every still where nothing differs: a third of the variance is the fine-tune's, a
+    third the still's, and the test is the larger p of flipping whole fine-tunes and whole stills."""
+    fine_tunes = stills = 6  # the fewest with which it can be significant
+    names = [f"fine-tune {i}, still {j}" for i in range(fine_tunes) for j in range(stills)]
+
+    def one(rng):
+        gain = sum(rng.normal(0, 1, shape) for shape in ((fine_tunes, 1), (1, stills), (fine_tunes, stills)))
+        return paired.tested(list(gain.ravel()), names)["p"] <= permutation.LEVEL
+
+    found = rate(draws, np.random.default_rng([seed, fine_tunes, stills]), one)
+    return [Line("sign-flip permutation, crossed: the larger p", f"{fine_tunes} fine-tunes x {stills} stills", 0.05,
+                 *found, True, True)]
+
+
+# --- several arms against one ---------------------------------------------------------------------------------------
+
+
+SPREADS = {  # standard deviations: of the one, of the first arm and of the last; and the bound where the docs say one
+    "equal spreads": (1, 1, 1, None),
+    "spreads 1 to 3, the one's between": (3 ** 0.5, 1, 3, 0.1),
+    "the one's spread 3 times the arms'": (3, 1, 1, 0.3),
+}
+
+
+def critical(count: int) -> float:
+    """The |t| from which on one of `count` arms, two seeds each as the one has, is said to differ: the half width of
+    the harness's interval in standard errors.
+
+    Of groups of one size it is the same for all data, and Dunnett's p takes seconds of a dozen of them: so it is asked
+    for once.
+    """
+    found = many_to_one.against_control((-1, 1), [(k - 1, k + 1) for k in range(count)])[0]
+    return (found["high"] - found["difference"]) / 2 ** 0.5  # the variance of every group here is 2
+
+
+def any_differs(one: np.ndarray, others: np.ndarray, least: float) -> bool:
+    """Whether any of `others` (k, 2) has |t| >= least beside `one` (2,), by the spread pooled over all of them."""
+    spread = np.vstack([one[None], others]).var(axis=1, ddof=1).mean() ** 0.5
+    return bool(np.abs(others.mean(1) - one.mean()).max() >= least * spread)  # sqrt(1/2 + 1/2) of it a difference
+
+
+def arms(draws: int, seed: int, count: int = 13) -> list[Line]:
+    """The ablations' arms, two seeds each, against the one that they stand beside, where none differs: how often any
+    of them is said to, of one measure (`eval.records.ablations`)."""
+    least, lines = critical(count), []
+    for position, (name, (own, first, last, said)) in enumerate(SPREADS.items()):
+        spreads = np.geomspace(first, last, count)[:, None]
+        found = rate(10 * draws, np.random.default_rng([seed, count, position]), lambda rng, own=own, spreads=spreads:
+                     any_differs(rng.normal(0, own, 2), rng.normal(0, 1, (count, 2)) * spreads, least))
+        lines.append(Line(f"Dunnett, {name}", f"any of {count} arms, 2 seeds each", 0.05, *found, True, True, said))
     return lines
 
 
@@ -293,7 +348,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     lines: list[Line] = []
     print(f"{'what':48}{'on':32}{'nominal':>8}{'bound':>7}{'measured':>9}{'given':>7}")
-    for part in (means, clustered, false_positives, frames, scalars, votes, ranked, lucky):
+    for part in (means, clustered, false_positives, crossed_signs, arms, frames, scalars, votes, ranked, lucky):
         for line in part(args.draws, args.seed):
             lines.append(line)
             wrong = "" if line.holds or not line.used else "  short" if not line.is_test else "  too many"

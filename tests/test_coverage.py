@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 
 from benchmarks import coverage
+from eval.statistics import many_to_one, paired
 
 
 def test_it_finds_the_bootstrap_short_at_the_defaults_2_films_and_students_interval_not():
@@ -38,6 +40,33 @@ def test_a_test_may_not_exceed_and_an_interval_may_not_fall_short_of_what_it_say
 
     assert line(0.95, 0.91, False).holds and not line(0.95, 0.89, False).holds
     assert line(0.05, 0.01, True).holds and not line(0.05, 0.07, True).holds
+
+
+def test_a_draw_of_arms_is_judged_as_the_harness_judges_it():
+    """The one |t| asked for once against the harness's own p of each draw, near the level on both sides."""
+    least, rng, near = coverage.critical(3), np.random.default_rng(0), []
+    for _ in range(60):
+        one, others = rng.normal(0, 1.5, 2), rng.normal(0, 1, (3, 2))
+        if coverage.any_differs(one, others, 0.8 * least) and not coverage.any_differs(one, others, 1.25 * least):
+            p = min(answer["p"] for answer in many_to_one.against_control(one, list(others)))
+            near.append(p <= many_to_one.LEVEL)
+            assert abs(p - many_to_one.LEVEL) < 2e-3 or near[-1] == coverage.any_differs(one, others, least)
+    assert {True, False} == set(near)
+
+
+def test_arms_of_unequal_spreads_differ_too_often_and_of_equal_ones_do_not():
+    equal, between, apart = coverage.arms(300, 0, count=3)
+    assert equal.measured == pytest.approx(0.05, abs=0.015) and equal.holds and equal.bound == pytest.approx(0.06)
+    assert equal.measured < between.measured < apart.measured and apart.measured > 0.1
+    assert all(line.used and line.is_test and line.given == 1 for line in (equal, between, apart))
+
+
+def test_the_crossed_test_is_the_larger_p_and_keeps_its_level_where_that_of_fine_tunes_alone_would_not(monkeypatch):
+    (line,) = coverage.crossed_signs(300, 0)
+    assert 0 < line.measured <= line.bound == pytest.approx(0.06) and line.used and line.is_test
+    monkeypatch.setattr(paired, "factors", lambda names: [[name.split(", ")[0] for name in names]])
+    (alone,) = coverage.crossed_signs(300, 0)
+    assert alone.measured > line.measured + 0.02
 
 
 def test_scalar_series_are_counted_wherever_an_interval_comes_out_and_were_short():

@@ -1,7 +1,8 @@
 """Several groups against one: Dunnett's comparison with a control (1955), which keeps its level however many there are.
 
 The spread within the groups is taken as one and the same and pooled, so that groups of two say something: with a dozen
-of them the pooled spread has a dozen degrees of freedom.
+of them the pooled spread has a dozen degrees of freedom. Where spreads differ the level is not kept: false positives of
+13 groups of two are 26% where the control's is three times the others' (`python -m benchmarks.coverage`).
 """
 
 from __future__ import annotations
