@@ -196,3 +196,24 @@ def test_the_counts_and_the_p_of_how_sure_it_is_are_linked(tmp_path):
     assert said.startswith("The first is nearer") and said[1:] == chart["answer"][1:]
     assert [part["text"] for part in chart["sure"] if not isinstance(part, str)] == ["7", "7", "0.031"]
     assert all(part["href"] == "#cell-paper-6_paper-report" for part in chart["sure"] if not isinstance(part, str))
+
+
+def test_what_is_missing_links_each_number_to_the_cell_that_made_it(tmp_path):
+    """Ratios are the report's own; FID of one video is its evaluation's, and a mean over videos the report's again."""
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "6_paper.ipynb").write_text("{}")
+    tables = {"a": table(ours=[2.0], static=[4.0]), "b": table(ours=[2.0], static=[4.0])}
+    for name, one in tables.items():
+        (tmp_path / name / "notebooks").mkdir(parents=True)
+        (tmp_path / name / "notebooks" / "4_evaluate.ipynb").write_text("{}")
+        for method in ("ours", "heldout_vae", "static"):
+            one["methods"][method]["fid_heldout"] = entry([7.0])
+
+    def links(videos):
+        said = dict(report_first.sentences(videos, None, Cells(tmp_path, tmp_path / "paper")))["What is missing?"]
+        numbers = [part for part in said if not isinstance(part, str)]
+        return [{part["href"] for part in numbers if (part["text"] == "7") == fid} for fid in (False, True)]
+
+    report = {"#cell-paper-6_paper-report"}
+    assert links({"a": tables["a"]}) == [report, {"#cell-a-notebooks-4_evaluate-run"}]
+    assert links(tables) == [report, report]
