@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from eval.claims import conformance
+from eval.claims.records import read_json
 from eval.films.sampled import rivals
 from eval.publish.report_cells import Cells
 from lnm.files import sha256
@@ -41,10 +43,36 @@ def stages(results: Path, tables: dict[str, dict], now: str, cells: Cells) -> tu
             told = commit.told(results.parent, path)
             rows.append([what, _notebook(path, cells), sha256(told)[:12] if told else "-", "-", "-",
                          made_at(results, path)])
+    rows += _ablations(results, cells) + _checks(results)
     params = results.parent / "params.yaml"
     rows.append(["Table 1, figures, this report", _notebook(cells.out / "6_paper.ipynb", cells),
                  sha256(params)[:12] if params.is_file() else "-", "-", "-", short(now)])
     return ["What", "Notebook", "Params", "Weights", "Seed", "Run at commit"], rows
+
+
+def _ablations(results: Path, cells: Cells) -> list[list]:
+    """The row of the ablations, whose p values the ledger prints; none where their table is not there. Their table
+    names the checkpoint, and neither its hash nor the settings'."""
+    table = read_json(results / "ablations" / "ablations.json")
+    if table is None:
+        return []
+    notebook = results / "ablations" / "ablations.ipynb"
+    seeds = sorted({seed for arm in table["arms"].values() for seed in arm.get("seeds", [])})
+    return [[f"ablations: {table['done']} of {table['wanted']} runs of {table['video']}", _notebook(notebook, cells),
+             NOT_RECORDED, f"checkpoint {table['checkpoint']}, hash {NOT_RECORDED}", ", ".join(map(str, seeds)),
+             made_at(results, notebook)]]
+
+
+def _checks(results: Path) -> list[list]:
+    """The row of the checks of the method, on which the ledger's verdicts of it rest; none where they were not run.
+    What is recorded of them is a hash of the code that they checked."""
+    found = read_json(results.parent / conformance.FILE)
+    if found is None:
+        return []
+    code = found.get("code")
+    hashed = f"; code {code[:12]}" + (", not as it is now" if code != conformance.code(results.parent) else "")
+    at = made_at(results, results.parent / conformance.FILE) + (hashed if code else "")
+    return [["the method, checked on small models", conformance.FILE.name, "-", "-", "-", at]]
 
 
 def made_at(results: Path, notebook: Path) -> str:
@@ -84,6 +112,10 @@ def whole(results: Path, tables: dict[str, dict], now: str) -> list[tuple[str, s
     for video in tables:
         films = json.loads((results / video / "sample" / "films.json").read_text(encoding="utf-8"))
         rows.append((f"{video}: temporal layers, sha256", str(films["temporal_sha256"])))
+    checks, ablations = results.parent / conformance.FILE, results / "ablations" / "ablations.json"
+    rows += [("code that the checks of the method were of, sha256", code)] if (
+        code := (read_json(checks) or {}).get("code")) else []
+    rows += [("ablations.json, sha256", sha256(ablations))] if ablations.is_file() else []
     backend = next(iter(tables.values()))["backend"]
     rows.append(("checkpoint", str(backend["checkpoint"])))
     for kind in ("inception", "clip"):
