@@ -86,6 +86,17 @@ def test_imports_go_down_the_layers_in_no_circle_and_the_method_does_not_know_it
     assert "Contracts: 5 kept, 0 broken" in found.stdout, found.stdout[-3000:]
 
 
+def test_the_harness_is_forbidden_every_module_of_the_method_that_it_does_not_need():
+    """A new module of lnm is forbidden until somebody says why the harness is to know it."""
+    config = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    harness = next(one for one in config["contracts"] if one["id"] == "harness")
+    there = {f"lnm.{path.stem}" for path in (REPOSITORY / "lnm").iterdir()
+             if path.suffix == ".py" or (path / "__init__.py").is_file()} - {"lnm.__init__"}
+    known = there - set(harness["forbidden_modules"])
+    assert known == {"lnm.errors", "lnm.files", "lnm.flow", "lnm.project", "lnm.video"}
+    assert set(harness["forbidden_modules"]) <= there
+
+
 @pytest.mark.parametrize("room", ["lnm", "eval"])
 def test_no_file_is_long(room):
     lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in sources(room)}
