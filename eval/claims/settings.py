@@ -76,7 +76,8 @@ READINGS = {"scaled_linear": "Stable Diffusion's own code", "linear": "diffusers
 
 def beta_schedule(run: Run) -> Finding:
     """The noise schedule that the films' layers were trained on, under both readings of "linear": Stable Diffusion's
-    own code calls linear what diffusers calls scaled_linear. alpha-bar at t = 500 tells them apart."""
+    own code calls linear what diffusers calls scaled_linear. alpha-bar at t = 500 tells them apart. Either counts as
+    the paper's: it does not say whose word it uses, so neither run contradicts it."""
     schedules = run.of_run("schedule")
     kinds = {video: one["beta_schedule"] + (", rescaled to no signal at the last step"
                                             if one.get("rescale_betas_zero_snr") else "")

@@ -3,6 +3,10 @@
 The network and its linear heads are torchmetrics', whose heads are the `lpips` package's of version 0.1; the AlexNet is
 torchvision's. `lnm footage --networks` fetches its convolutions by name and hash. Nothing else on the machine is looked
 at: a value depends on weights/ alone.
+
+Not the `lpips` package itself: it gives the same values (a test compares them), and would be one dependency more, where
+torchmetrics is needed for SSIM anyhow. Its last version, 0.1.4, builds the AlexNet by torchvision's argument
+`pretrained`, deprecated since 0.13: it warns at every start, and ends with the torchvision that drops the argument.
 """
 
 from __future__ import annotations
