@@ -24,6 +24,7 @@ from lnm.cli.options import (
     Like,
     Lora,
     LoraScale,
+    MatchColours,
     Memory,
     OutBy,
     OutLike,
@@ -72,7 +73,8 @@ def animate(
     inference_steps: InferenceSteps = None, size: Size = None, crop: Crop = None, seed: Seed = None,
     checkpoint: Base = None, revision: Revision = None, widen: Widen = False, lora: Lora = None,
     lora_scale: LoraScale = None, any_base: AnyBase = False, device: Device = None, memory: Memory = None,
-    last_still: LastStill = None, camera: Camera = None, setting: Set = None, quiet: Quiet = False,
+    last_still: LastStill = None, camera: Camera = None, match_colours: MatchColours = None, setting: Set = None,
+    quiet: Quiet = False,
 ) -> None:
     """Animate a still in the manner of a clip.
 
@@ -100,6 +102,7 @@ def animate(
     film = make(still, like=clip, prompt=prompt, fps=fps, num_frames=frames, seed=here.seed if seed is None else seed,
                 memory=memory_of(here, memory), settings=settings, sample=sample, store=store, say=say,
                 last_still=last_still, crop=cut, camera=camera or here.prepare.camera, segment=here.prepare.segment,
+                match_colours=here.prepare.match_colours if match_colours is None else match_colours,
                 **opened.keywords("checkpoint", "revision", "device", "size", "widen", "lora", "lora_scale",
                                   "any_base"))
     print(f"film: {write_film(out, called, film.frames, film.fps)}")

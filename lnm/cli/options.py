@@ -59,6 +59,8 @@ Crop = Annotated[str | None, typer.Option(metavar="X,Y,WIDTH,HEIGHT",
 Camera = Annotated[str | None, typer.Option(metavar="HOW", help="What becomes of a clip whose camera moves: warn, "
                                                                 "stabilise, segment or refuse. (default: params.yaml's "
                                                                 "prepare.camera, or warn)")]
+MatchColours = Annotated[bool | None, typer.Option("--match-colours/--no-match-colours", help=(
+    "Give the still the clip's mean and deviation of colours. (default: params.yaml's prepare.match_colours, or no)"))]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1,
                                              help="Of all that is drawn. (default: params.yaml's, or 0)")]
 Base = Annotated[str | None, typer.Option(

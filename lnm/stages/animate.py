@@ -45,7 +45,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
             device: str = "auto", memory: str = "auto", settings: Finetune | None = None, sample: Sample | None = None,
             store: str | Path | None = None, say: Callable[[str], None] = print,
             last_still: str | Path | None = None, crop: str | Sequence[int | str] | None = None,
-            camera: str = "warn", segment: int | None = None) -> Animation:
+            camera: str = "warn", segment: int | None = None, match_colours: bool = False) -> Animation:
     """Animate a still in the manner of a clip: prepare, fine-tune (or find what was learned before), sample.
 
     still: an image. like: the video to learn motion from, a file or a folder of images; all of it is learned from.
@@ -56,7 +56,9 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     (None: a cache folder of the user), so that another still in the manner of the same clip takes seconds. say: takes
     what is to be told, a line each; what the preflight warns of comes before the training. last_still: an image that
     the film ends on. crop: of the clip, as `lnm.stages.prepare.prepare` takes it. camera, segment: what becomes of a
-    clip whose camera moves, as `lnm.settings.Prepare` has them. Raises UserError for what cannot be read or written.
+    clip whose camera moves, as `lnm.settings.Prepare` has them. match_colours: the still takes the clip's mean and
+    deviation of colours, see `lnm.likeness`; last_still stays as it is. Raises UserError for what cannot be read or
+    written.
     """
     still, like, out = given_path(still, "still"), given_path(like, "like"), _film_path(out)
     last = None if last_still is None else given_path(last_still, "last_still")
@@ -82,9 +84,10 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     motion = [clip, sha256(like), _weights(checkpoint, revision)]
     adapted_motion = [*motion, sha256(Path(lora).expanduser()), lora_scale] if lora else motion
     try:
-        prepared = store / _key([motion, sha256(still)]) / "prepare"
+        matched = {"match_colours": True} if match_colours else {}  # nothing that is learned hangs on it
+        prepared = store / _key([motion, sha256(still), *matched]) / "prepare"
         if not _found(prepared):
-            prepare(**clip, out=prepared, still=still.absolute(), **model, name=like.stem)
+            prepare(**clip, out=prepared, still=still.absolute(), **model, **matched, name=like.stem)
             _note(prepared)
         findings = json.loads((prepared / "preflight.json").read_text())
         for finding in findings["findings"]:

@@ -196,6 +196,16 @@ def test_a_moving_camera_is_dealt_with_as_the_project_says_or_as_is_asked(folder
     assert main([*words, "--camera", "warn"]) == 0 and given["camera"] == "warn"
 
 
+def test_a_still_takes_the_clips_colours_where_the_project_says_so_or_it_is_asked_for(folder, base, monkeypatch):
+    given = stand_in(monkeypatch)
+    words = ["animate", "still0.png", "--like", "clip.mp4", "--prompt", "waves"]
+    assert main(words) == 0 and given["match_colours"] is False
+    assert main([*words, "--match-colours"]) == 0 and given["match_colours"] is True
+    project(folder, base, prepare="{match_colours: true}")
+    assert main(words) == 0 and given["match_colours"] is True
+    assert main([*words, "--no-match-colours"]) == 0 and given["match_colours"] is False
+
+
 def test_what_is_set_goes_to_the_step_whose_setting_it_is():
     given = ["num_frames=3", "ema=0.9", "sample.seeds=1", "finetune.frames=2", "guidence_scale=2", "zzz=1", "steps"]
     assert options.by_section(given, Finetune(), Sample()) == [

@@ -149,6 +149,20 @@ def test_a_clip_is_stabilised_where_that_is_asked_for(folder, tmp_path):
         assert end - start == least
 
 
+def test_a_still_takes_the_clips_colours_and_nothing_is_learned_anew_for_it(folder, tmp_path, monkeypatch):
+    Image.fromarray(np.full((64, 64, 3), (250, 120, 10), np.uint8)).save(folder / "orange.png")
+    trained, real = [], stage.finetune
+    monkeypatch.setattr(stage, "finetune", lambda *a, **k: trained.append(1) or real(*a, **k))
+    for match in (False, True):
+        lnm.animate("orange.png", like="clip.mp4", fps=8, match_colours=match, store=tmp_path / "store", **SMALL)
+    stills = [video.read_image(path) for path in sorted((tmp_path / "store").glob("*/prepare/still.png"),
+                                                        key=lambda path: path.stat().st_mtime_ns)]
+    clip = video.read("clip.mp4", 8, SMALL["size"]).frames.mean((0, 1, 2))
+    own, matched = (np.abs(still.mean((0, 1)) - clip).max() for still in stills)
+    assert own > 40 and matched < 8, "in mean, but for the curve of L*"
+    assert len(trained) == 1
+
+
 def test_a_rate_that_is_not_given_is_said(folder):
     said = []
     for like, fps in (("clip.mp4", 8), ("frames", 8)):
