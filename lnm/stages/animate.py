@@ -84,10 +84,10 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     motion = [clip, sha256(like), _weights(checkpoint, revision)]
     adapted_motion = [*motion, sha256(Path(lora).expanduser()), lora_scale] if lora else motion
     try:
-        matched = {"match_colours": True} if match_colours else {}  # nothing that is learned hangs on it
-        prepared = store / _key([motion, sha256(still), *matched]) / "prepare"
+        # nothing that is learned hangs on the still's colours
+        prepared = store / _key([motion, sha256(still), *["match_colours"] * match_colours]) / "prepare"
         if not _found(prepared):
-            prepare(**clip, out=prepared, still=still.absolute(), **model, **matched, name=like.stem)
+            prepare(**clip, out=prepared, still=still.absolute(), **model, match_colours=match_colours, name=like.stem)
             _note(prepared)
         findings = json.loads((prepared / "preflight.json").read_text())
         for finding in findings["findings"]:

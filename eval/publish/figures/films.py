@@ -42,11 +42,12 @@ def figure3(results: Path, videos: list[str], path: Path) -> list[Path]:
 
 @styled
 def figure4(results: Path, videos: list[str], path: Path) -> list[Path]:
-    """The paper's figure 4: ours against each baseline, frame by frame at the same times, under the real clip."""
+    """The paper's figure 4: ours against each baseline and the still repeated, frame by frame at the same times, under
+    the real clip."""
     rows = []
     for video in videos:
         table = read_metrics(results, video)
-        films = {name: film(results, video, name) for name in ("heldout", *compared(table))}
+        films = {name: film(results, video, name) for name in ("heldout", *compared(table), "static")}
         count = min(map(len, films.values()))
         rows += [(f"{video}: {table['labels'][name]}", frames[:count]) for name, frames in films.items()]
     return _grid(rows, path)

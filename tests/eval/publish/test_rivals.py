@@ -62,4 +62,5 @@ def test_figure_4_has_a_row_of_each(run, tmp_path, monkeypatch):
     monkeypatch.setattr(films, "_grid", lambda rows, path: seen.extend(label for label, _ in rows) or [path])
     films.figure4(results, ["ocean", "rain"], tmp_path / "figure4.png")
     assert "ocean: AnimateDiff-style" in seen and "ocean: Tune-A-Video-style" in seen
+    assert "ocean: static repeat" in seen and "rain: static repeat" in seen
     assert not any(label.startswith("rain: Anim") for label in seen)

@@ -68,3 +68,16 @@ def test_a_command_that_runs_no_notebook_ends_with_its_dvc_too(project, shell):
     for one in alive:
         one.kill()
     assert not alive
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="Linux groups no processes by session here")
+def test_a_kernel_stands_behind_others_as_far_as_its_runner_does(project):
+    """In a session of its own its niceness alone would count for nothing."""
+    write_notebook(project / "notebooks" / "n.ipynb",
+                   "import os\nopen('../seen', 'w').write(f\"{os.getsid(0)} {os.nice(0)} \" + "
+                   "open('/proc/self/autogroup').read())")
+    done = subprocess.run([sys.executable, "-m", "lnm", "notebook", "run", "notebooks/n.ipynb", "-o", "out/n.ipynb"],
+                          env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, preexec_fn=lambda: os.nice(3))
+    session, own, *_, group = (project / "seen").read_text().split()
+    assert done.returncode == 0 and int(session) != os.getsid(0)
+    assert int(own) == os.nice(0) + 3 and group == own
