@@ -53,6 +53,7 @@ def film(_: int) -> dict[str, float]:
     import numpy as np
     import torch
 
+    from lnm.devices import sampling_dtypes
     from lnm.hub import locate_decoder, locate_temporal
     from lnm.latents import encode
     from lnm.meter import Peak
@@ -65,7 +66,8 @@ def film(_: int) -> dict[str, float]:
     carried = np.zeros((sample.num_frames, *SIZE, 3), np.uint8)
     LateNtMoviesPipeline.from_pretrained("lnm-mini")  # what is imported on the way is the program's own
     with Peak(torch.device("cpu")) as peak:
-        pipe = LateNtMoviesPipeline.from_pretrained("lnm-mini", temporal=locate_temporal("lnm-mini-motion"))
+        pipe = LateNtMoviesPipeline.from_pretrained("lnm-mini", temporal=locate_temporal("lnm-mini-motion"),
+                                                    **sampling_dtypes(sample.dtype, "cpu"))
         pipe.set_progress_bar_config(disable=True)
         if decoder := sample.decoder():
             pipe.load_temporal_decoder(locate_decoder(decoder))

@@ -11,6 +11,8 @@ from tiny_pipeline import make
 
 from benchmarks import windows
 from benchmarks.windows import borders, figures, place, ratio, seam
+from lnm.meter import Live
+from lnm.stages.sample import carried_latents
 
 
 def drifting(frames=40, jumps=()):
@@ -56,6 +58,28 @@ def test_memory_is_of_films_as_they_are_made(tmp_path, monkeypatch, capsys):
             rf"from {'flow' if begun else 'noise'}, {long}, {frames} frames: (\d+) MiB at most, (\d+) before the film",
             line).groups())
         assert most >= before > 50
+
+
+def test_memory_of_a_long_film_does_not_grow_with_its_frames():
+    """Bytes of all tensors that are alive at once, weights included: 240 frames within 15% of 48. All at once, 96
+    would not be."""
+    pipe = windows.open_pipeline(False)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.unload_temporal_decoder()
+    weights = sum(p.numel() * p.element_size() for part in (pipe.vae, pipe.unet, pipe.text_encoder)
+                  for p in part.parameters())
+    clip = drifting(24)
+
+    def most(frames, long, flow):
+        with Live() as live:
+            begun = carried_latents(pipe, clip[0], clip, frames) if flow else None
+            pipe(clip[0], prompt="waves", num_frames=frames, fps=8, num_inference_steps=1, long=long, window_stride=15,
+                 guidance_scale=1, output_type="uint8", video_latents=begun, strength=1.0)
+        return weights + live.most
+
+    for long, flow in (("windows", False), ("continue", True)):
+        assert most(240, long, flow) <= 1.15 * most(48, long, flow), (long, flow)
+    assert most(96, "whole", False) > 1.15 * most(48, "whole", False)
 
 
 def test_a_film_that_dies_out_and_leaves_its_place_is_told():

@@ -99,9 +99,8 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
             finetune(prepared, learned, learned.parent / "store", settings=settings, seed=seed, **model, **adapted,
                      any_base=any_base, name=like.stem)
             _note(learned)
-        ends = [] if last is None else [sha256(last)]
         films = store / _key([sample.model_dump(), decoder, seed, prepared.parent.name, learned.parent.name,
-                              *ends]) / "sample"
+                              *([] if last is None else [sha256(last)])]) / "sample"
         if not _found(films):
             sample_films(prepared, temporal, films, settings=sample, seed=seed, **model, **adapted, name=still.stem,
                          methods=("ours",), last_still=last)
