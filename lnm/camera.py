@@ -23,6 +23,7 @@ LEAST_POINTS = 12  # fewer say nothing
 STAYING = 0.1  # share of the corners that stay where the rest moves, from which on the rest is water or clouds
 FEW, JUMP, JUMP_RATIO = 0.25, 0.3, 2.0  # a cut: few corners agree, and colours jump so far, so many times the usual
 STEADY = 1.0  # % of the width within which a picture that wanders counts as still
+AGREE = 0.5  # share of the corners below which the path may be that of things in the picture
 REMAINS = 0.5  # share of the picture, by area, that must be left of a stabilised clip
 
 
@@ -246,7 +247,10 @@ def findings(frames: np.ndarray, fps: float, count: int) -> list[dict]:
     way = path(frames)
     wander = max(way.wander(*shot) for shot in way.shots)
     where = f" in {len(way.shots)} shots (cuts at frame {', '.join(map(str, way.cuts[:5]))})" if way.cuts else ""
-    agree = f"{100 * np.median(way.inliers):.0f} % of the corners agree" if len(way.inliers) else "one frame"
+    share = float(np.median(way.inliers)) if len(way.inliers) else 1.0
+    agree = f"{100 * share:.0f} % of the corners agree" if len(way.inliers) else "one frame"
+    if share < AGREE:
+        agree += ", few: this may be what moves in the picture, and not the camera"
     said = (f"The picture wanders by up to {wander:.1f} % of its width, turns by {np.abs(way.rotation).max():.1f} "
             f"degrees and zooms by {100 * np.abs(way.zoom - 1).max():.1f} %{where}; {agree}.")
     return [{"name": "path", "ok": True, "value": round(wander, 2), "say": said},
@@ -254,19 +258,20 @@ def findings(frames: np.ndarray, fps: float, count: int) -> list[dict]:
 
 
 def _offer(way: CameraPath, fps: float, count: int) -> str:
+    """What would mend it, by the words that `prepare.camera` and `lnm animate --camera` take."""
     if not way.cuts and way.wander(0, len(way.steps) + 1) <= STEADY:
         return "Nothing needs to be mended."
     share = remains(way)[1]
-    first = (f"prepare.camera: stabilise would keep {100 * share:.0f} % of the picture"
+    first = (f"prepare.camera (lnm animate --camera): stabilise would keep {100 * share:.0f} % of the picture"
              if share >= REMAINS else "The whole clip cannot be stabilised"
              + (" over a cut" if way.cuts else f" ({100 * share:.0f} % of the picture would remain)"))
     run = segment(way, count)
     if run is None:
-        return f"{first}; no shot has the {count} frames that a segment needs."
+        return f"{first}; no shot has the {count} frames that segment needs."
     if run == (0, len(way.steps) + 1):
         return f"{first}; a run needs all of its frames, and no steadier part can be taken: give a longer clip."
     kept = remains(way.part(*run))[1]
-    return (f"{first}; prepare.camera: segment would take {run[0] / fps:.1f} to {run[1] / fps:.1f} s "
+    return (f"{first}; segment would take {run[0] / fps:.1f} to {run[1] / fps:.1f} s "
             f"({run[1] - run[0]} frames), which wander by {way.wander(*run):.1f} %, "
             + (f"or by these as start and end stabilise would keep {100 * kept:.0f} %." if kept >= REMAINS
                else f"and of which stabilise would keep {100 * kept:.0f} %, too little."))

@@ -127,6 +127,12 @@ def test_plain_and_single_frames_have_a_path_that_stays():
     assert len(camera.findings(np.zeros((1, 40, 60, 3), np.uint8), 8, 24)) == 2
 
 
+def test_a_path_that_few_corners_follow_is_told_from_one_that_most_do(wide):
+    assert "may be what moves" not in camera.findings(look(wide, line(26, 1.0)), 8, 24)[0]["say"]
+    boiling = np.random.default_rng(0).integers(0, 256, (8, 24, 32, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    assert "few: this may be what moves in the picture" in camera.findings(boiling, 8, 4)[0]["say"]
+
+
 def test_what_is_offered_fits_the_clip(wide):
     def offer(shifts, count=24):
         path, offered = camera.findings(look(wide, shifts), 8, count)
@@ -134,7 +140,7 @@ def test_what_is_offered_fits_the_clip(wide):
         return offered["say"]
 
     assert offer(line(26, 0.0)) == "Nothing needs to be mended."
-    assert "stabilise would keep" in offer(line(26, 1.0)) and "segment would take" in offer(line(26, 1.0))
+    assert "--camera): stabilise would keep" in offer(line(26, 1.0)) and "segment would take" in offer(line(26, 1.0))
     assert "26 frames), which wander by" not in offer(line(26, 4.0), 26) and "needs all of its frames" in offer(
         line(26, 4.0), 26)
     pan = offer(line(60, 2.0), 30)
