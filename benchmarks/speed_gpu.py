@@ -77,7 +77,7 @@ def checkpointed(size: str, device: str, frames: int = LONG) -> None:
 
 
 def long_film(size: str, device: str, vae_config: dict[str, Any], frames: int) -> None:
-    """One step of a film of so many frames with guidance, window by window, and its decoding, as the pipeline has it."""
+    """One step of a film of so many frames with guidance, window by window, then decoded, as the pipeline does it."""
     arm = models.make("ours", size, device, "bf16")
     assert arm is not None
     arm.model.eval().to(torch.bfloat16)
