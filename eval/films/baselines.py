@@ -1,6 +1,6 @@
 """Films that nobody trained for: what any method has to beat. One interface, so a method to compare with is a function.
 
-    generate(name, still, num_frames, fps, seed, **context) -> uint8 (num_frames, H, W, 3)
+    generate(name, still, prompt, num_frames, fps, seed, **context) -> uint8 (num_frames, H, W, 3)
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from lnm.errors import UserError
 from lnm.flow import carried, nearest_frames
 
 
-def generate(name: str, still: np.ndarray, num_frames: int, fps: float, seed: int, **context) -> np.ndarray:
+def generate(name: str, still: np.ndarray, prompt: str, num_frames: int, fps: float, seed: int,
+             **context) -> np.ndarray:
     """A film of `num_frames` frames at `fps` that starts from `still` uint8 (H, W, 3), by the baseline `name`.
 
-    context: what a baseline may use and others ignore: train, uint8 (N, H, W, 3), the real frames at train_fps; sample,
-    the folder in which the frozen checkpoint's films lie. Raises UserError for an unknown name or what a baseline
-    lacks.
+    prompt: of the clip; none of those here reads it. context: what a baseline may use and others ignore: train, uint8
+    (N, H, W, 3), the real frames at train_fps; sample, the folder in which the frozen checkpoint's films lie. Raises
+    UserError for an unknown name or what a baseline lacks.
     """
     if name not in BASELINES:
         raise UserError(f"no baseline is named {name}: choose one of {', '.join(BASELINES)}")
-    return BASELINES[name](still, num_frames, fps, seed, **context)
+    return BASELINES[name](still, prompt, num_frames, fps, seed, **context)
 
 
-def static(still, num_frames, fps, seed, **context) -> np.ndarray:
+def static(still, prompt, num_frames, fps, seed, **context) -> np.ndarray:
     """The still, repeated."""
     return controls.static(still, num_frames)
 
 
-def flow_extrapolation(still, num_frames, fps, seed, *, train, train_fps, **context) -> np.ndarray:
+def flow_extrapolation(still, prompt, num_frames, fps, seed, *, train, train_fps, **context) -> np.ndarray:
     """The still carried along by the motion of one pair of real frames, again and again.
 
     The pair starts at the training frame that is nearest to the still by pixels (the seed-th nearest: 0, 1, ...). Its
@@ -48,7 +49,7 @@ def flow_extrapolation(still, num_frames, fps, seed, *, train, train_fps, **cont
     return np.stack(list(carried(still, np.broadcast_to(step, (num_frames - 1, *step.shape[1:])), anew=False)))
 
 
-def frame_by_frame(still, num_frames, fps, seed, *, sample, **context) -> np.ndarray:
+def frame_by_frame(still, prompt, num_frames, fps, seed, *, sample, **context) -> np.ndarray:
     """The frozen checkpoint, each frame by itself: its film of this seed as the sample stage left it in
     sample/frame_by_frame/."""
     from lnm.video import read_frames

@@ -59,7 +59,7 @@ def film(results: Path, video: str, method: str) -> np.ndarray:
     if method in (made := sampled(folder)):
         return read_frames(made[method][0])
     if method in baselines.BASELINES:
-        return baselines.generate(method, read_image(folder / "prepare" / "still.png"), count, fps, 0,
+        return baselines.generate(method, read_image(folder / "prepare" / "still.png"), table["prompt"], count, fps, 0,
                                   train=read_frames(folder / "prepare" / "train"), train_fps=fps)
     path = next(path for path in (root() / "inputs" / "baselines" / method).iterdir()
                 if path.name.split(".")[0] == video)

@@ -33,8 +33,8 @@ def film_sets(material: Material, results: Path, settings: dict, noise: list[flo
     sets = {name: [frames[begin:begin + material.length] for begin in material.begins]
             for name, frames in (("heldout", material.heldout), ("heldout_vae", material.heldout_vae))}
     for method, folders in sampled(results).items():
-        sets[method] = ([baselines.generate(method, stills[0], films["num_frames"], clip["fps"], k,
-                                            sample=results / "sample") for k in range(len(folders))]
+        sets[method] = ([baselines.generate(method, stills[0], films["prompt"], films["num_frames"], clip["fps"],
+                                            k, sample=results / "sample") for k in range(len(folders))]
                         if method == "frame_by_frame" else list(map(video.read_frames, folders)))
     sets |= of_stills(material, stills, noise, settings["seed"]) | {"shuffled": [
         controls.shuffled(real, settings["seed"]) for real in sets["heldout"]]}
@@ -50,8 +50,8 @@ def of_stills(material: Material, stills: list[np.ndarray], noise: list[float],
               seed: int) -> dict[str, list[np.ndarray]]:
     """What is made from each still (H, W, 3) without a model: carried along by flow, repeated, and repeated under noise
     of these standard deviations, in [0, 1]."""
-    count, fps = material.films["num_frames"], material.clip["fps"]
-    sets = {name: [baselines.generate(name, still, count, fps, 0, train=material.train, train_fps=fps)
+    count, fps, prompt = material.films["num_frames"], material.clip["fps"], material.films["prompt"]
+    sets = {name: [baselines.generate(name, still, prompt, count, fps, 0, train=material.train, train_fps=fps)
                    for still in stills] for name in ("flow_extrapolation", "static")}
     return sets | {"static_noise": [controls.static_noise(still, count, sigma, seed)
                                     for still, sigma in zip(stills, noise, strict=True)]}

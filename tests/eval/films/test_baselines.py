@@ -28,23 +28,23 @@ def test_each_baseline_gives_frames_of_the_stills_size(tmp_path):
     train, still = translated(count=8), translated(count=9)[8]
     video.write_frames(tmp_path / "frame_by_frame" / "seed_1", noise(5))
     for name in baselines.BASELINES:
-        film = baselines.generate(name, still, 5, 8, 1, train=train, train_fps=8, sample=tmp_path)
+        film = baselines.generate(name, still, "waves", 5, 8, 1, train=train, train_fps=8, sample=tmp_path)
         assert film.shape == (5, SIZE, SIZE, 3) and film.dtype == np.uint8, name
 
 
 def test_static_repeats_the_still_and_frame_by_frame_is_the_sample_stages_film(tmp_path):
     still = texture(size=SIZE)
-    assert (baselines.generate("static", still, 4, 8, 0) == still).all()
+    assert (baselines.generate("static", still, "waves", 4, 8, 0) == still).all()
     video.write_frames(tmp_path / "frame_by_frame" / "seed_2", noise(5))
-    film = baselines.generate("frame_by_frame", still, 4, 8, 2, sample=tmp_path)
+    film = baselines.generate("frame_by_frame", still, "waves", 4, 8, 2, sample=tmp_path)
     np.testing.assert_array_equal(film, noise(5)[:4])
     with pytest.raises(UserError, match="5 frames, 6 are wanted"):
-        baselines.generate("frame_by_frame", still, 6, 8, 2, sample=tmp_path)
+        baselines.generate("frame_by_frame", still, "waves", 6, 8, 2, sample=tmp_path)
 
 
 def test_flow_extrapolation_goes_on_as_the_training_clip_moved():
     clip = translated(step=2, count=14)
-    film = baselines.generate("flow_extrapolation", clip[8], 6, 8, 0, train=clip[:8], train_fps=8)
+    film = baselines.generate("flow_extrapolation", clip[8], "waves", 6, 8, 0, train=clip[:8], train_fps=8)
     np.testing.assert_array_equal(film[0], clip[8])
     assert motion.flow_warps(film)["speed"].mean() == pytest.approx(2, abs=0.4)
     inside = np.s_[12:-12, 12:-16]  # away from the borders, where the real clip shows what no still holds
@@ -57,7 +57,7 @@ def test_flow_extrapolation_goes_on_as_the_training_clip_moved():
 
 def test_flow_extrapolation_keeps_its_tempo_at_another_frame_rate():
     clip = translated(step=2, count=9)
-    speeds = [motion.flow_warps(baselines.generate("flow_extrapolation", clip[8], 5, fps, 0, train=clip[:8],
+    speeds = [motion.flow_warps(baselines.generate("flow_extrapolation", clip[8], "waves", 5, fps, 0, train=clip[:8],
                                                    train_fps=8))["speed"].mean() for fps in (8, 16)]
     assert speeds[0] / speeds[1] == pytest.approx(2, rel=0.25)  # twice the frames a second: half the way each
 
@@ -66,20 +66,20 @@ def test_flow_extrapolation_takes_the_pair_nearest_to_the_still_and_the_seed_the
     right, down = translated(count=5), translated(count=5).swapaxes(1, 2)
     train = np.concatenate([right, down])
     for still, axis in ((right[0], 0), (down[0], 4)):
-        film = baselines.generate("flow_extrapolation", still, 4, 8, 0, train=train, train_fps=8)
+        film = baselines.generate("flow_extrapolation", still, "waves", 4, 8, 0, train=train, train_fps=8)
         pointing = motion.flow_warps(film)["directions"].mean(0)
         opposite = motion.flow_warps(right if axis == 0 else down)["directions"].mean(0)
         assert motion.direction_gap(pointing, opposite) < 20
-    films = [baselines.generate("flow_extrapolation", right[0], 4, 8, seed, train=train, train_fps=8)
+    films = [baselines.generate("flow_extrapolation", right[0], "waves", 4, 8, seed, train=train, train_fps=8)
              for seed in (0, 1, 0)]
     assert np.array_equal(films[0], films[2]) and not np.array_equal(films[0], films[1])
 
 
 def test_an_unknown_baseline_and_a_clip_of_one_frame_are_refused():
     with pytest.raises(UserError, match="no baseline is named oracle: choose one of static, flow_extrapolation"):
-        baselines.generate("oracle", texture(size=SIZE), 4, 8, 0)
+        baselines.generate("oracle", texture(size=SIZE), "waves", 4, 8, 0)
     with pytest.raises(UserError, match="got 1"):
-        baselines.generate("flow_extrapolation", texture(size=SIZE), 4, 8, 0, train=noise(1), train_fps=8)
+        baselines.generate("flow_extrapolation", texture(size=SIZE), "waves", 4, 8, 0, train=noise(1), train_fps=8)
 
 
 # ---------------------------------------------------------------- among the films that are evaluated
