@@ -26,12 +26,15 @@ class BuildPy(build_py):
         super().run()
         if self.editable_mode:  # the project's own checkpoints/ is in reach
             return
+        weights = Path(self.build_lib) / "lnm" / "demo" / "weights"
+        weights.mkdir(parents=True, exist_ok=True)
         for name in ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion", "lnm-mini-decoder"):
             source = HERE / "checkpoints" / name
             if source.is_dir():
-                shutil.copytree(source, Path(self.build_lib) / "lnm" / "demo" / "weights" / name, dirs_exist_ok=True)
+                shutil.copytree(source, weights / name, dirs_exist_ok=True)
             else:
                 print(f"no checkpoints/{name}: the wheel goes without it; `make data` brings it", flush=True)
+        shutil.copy(HERE / "checkpoints" / "SHA256SUMS", weights)
 
 
 setup(cmdclass={"build": Build, "build_py": BuildPy})

@@ -15,7 +15,7 @@ from diffusers import AutoencoderDC, AutoencoderKL, DDIMScheduler, UNet2DConditi
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lnm.errors import UserError
-from lnm.files import builtin, given_path
+from lnm.files import as_carried, builtin, given_path
 from lnm.tensors import PICKLES
 from lnm.weights import aligned, check_memory, count, head, hub_refusal
 
@@ -246,7 +246,9 @@ def _read(asked: _Asked, revision: str | None, config: str | None, hub: dict[str
                         ".safetensors file or a folder in diffusers' layout")
     if path.suffix == ".safetensors":
         return _read_file(path, asked, config, hub)
-    return _read_folder(locate(name, revision, asked, **hub), asked)
+    folder = locate(name, revision, asked, **hub)
+    as_carried(folder, "checkpoint.name")
+    return _read_folder(folder, asked)
 
 
 def _read_folder(folder: Path, asked: _Asked) -> Checkpoint:

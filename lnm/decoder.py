@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lnm.errors import UserError
-from lnm.files import whole
+from lnm.files import brought_again, whole
 from lnm.latents import at_once
 from lnm.pseudo3d import FrameCount, Pseudo3DConv, inflate
 from lnm.temporal_file import same_base
@@ -152,7 +152,8 @@ def load_decoder(vae: Any, path: Path | str) -> dict[str, Any]:
     The layers take the decoder's own precision and stand still. Raises UserError, and changes nothing, for a file that
     is not one or that was trained on another autoencoder.
     """
-    tensors, about = read(path, "give one that `lnm motion decoder` wrote, or train again")
+    again = brought_again(Path(path).parent) or "give one that `lnm motion decoder` wrote, or train again"
+    tensors, about = read(path, again)
     metadata = json.loads(about.get("lnm", "{}"))
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise UserError(f"{path}: not a file of a decoder in time ({FORMAT}); give one that `lnm motion decoder` wrote")

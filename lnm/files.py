@@ -14,6 +14,7 @@ from typing import Any
 from lnm.errors import UserError, shortened, system_reason
 
 BUILT_IN = ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion", "lnm-mini-decoder")
+SUMS = "SHA256SUMS"  # beside built-in folders: a line `HASH  FOLDER/FILE` for each file, as `sha256sum -c` reads it
 
 
 @contextmanager
@@ -142,6 +143,42 @@ def builtin(name: str) -> Path | None:
         return None
     here = Path(__file__).resolve().parent
     return next((f for f in (here / "demo" / "weights" / name, here.parent / "checkpoints" / name) if f.is_dir()), None)
+
+
+def brought_again(folder: Path) -> str | None:
+    """How a built-in's folder comes anew, for the end of a message; None for any other folder."""
+    folder = folder.resolve()
+    if folder.name not in BUILT_IN or folder.parent.name not in ("checkpoints", "weights"):
+        return None
+    if folder.parent.name == "weights":
+        return "install latentmovies again, which brings it"
+    return f"`rm -r checkpoints/{folder.name}; make data` brings it again"
+
+
+def as_carried(folder: Path, what: str) -> None:
+    """Raise UserError unless a built-in's files are those that SHA256SUMS beside its folder names: a bit that turns in
+    weights is seen by nothing else. Any other folder, and one without SHA256SUMS beside it, is taken as it is.
+
+    what: the key, for the message.
+    """
+    folder = folder.resolve()
+    sums = folder.parent / SUMS
+    if folder.name not in BUILT_IN or not sums.is_file():
+        return
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        wanted, _, name = line.partition("  ")
+        file = folder.parent / name
+        if name.startswith(f"{folder.name}/") and not (file.is_file() and sha256(file) == wanted):
+            raise UserError(f"{what}: {name} is not the file that {SUMS} beside it names (by its SHA-256); "
+                            f"{brought_again(folder) or 'fetch it again'}")
+
+
+def write_sums(parent: Path, folders: tuple[str, ...]) -> None:
+    """Write SHA256SUMS of all files of `folders` of `parent`, whole or not at all."""
+    files = sorted(file for name in folders for file in (parent / name).rglob("*") if file.is_file())
+    with whole(parent / SUMS) as part:
+        part.write_text("".join(f"{sha256(file)}  {file.relative_to(parent).as_posix()}\n" for file in files),
+                        encoding="utf-8")
 
 
 def writable(path: Path, option: str) -> Path:

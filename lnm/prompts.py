@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from lnm.errors import UserError
-from lnm.files import builtin
+from lnm.files import as_carried, builtin
 
 CLIP_FRAMES = 16  # frames of the clip that the prompts are compared with
 
@@ -28,6 +28,7 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
 
     folder = builtin(clip) or Path(clip).expanduser()
     if folder.is_dir():
+        as_carried(folder, "checkpoint.clip")
         name, tags = f"local-dir:{folder}", {}
     else:
         model_name, _, pretrained = clip.rpartition("/")

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from lnm.errors import UserError, shortened
-from lnm.files import whole
+from lnm.files import brought_again, whole
 from lnm.pseudo3d import LORA, bare
 from lnm.tensors import SUM, checksum, read
 from lnm.unet import UNetPseudo3DConditionModel, is_temporal
@@ -160,7 +160,8 @@ def as_far(bias: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
 
 def read_temporal(path: Path | str) -> TemporalFile:
     """Open a temporal file. Raises UserError if it is not one, or is damaged."""
-    tensors, about = read(path, "run the fine-tune again, or give a file that one wrote")
+    again = brought_again(Path(path).parent) or "run the fine-tune again, or give a file that one wrote"
+    tensors, about = read(path, again)
     metadata = json.loads(about.get("lnm", "{}"))
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise UserError(f"{path}: not a file of temporal layers in the present format ({FORMAT}); give one that a "

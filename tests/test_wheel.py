@@ -84,6 +84,7 @@ def test_it_holds_both_packages_their_pages_types_licence_and_weights(wheel):
     assert pages and pages <= set(names)
     for folder in CHECKPOINTS:
         assert any(name.startswith(folder) and name.endswith(".safetensors") for name in names), folder
+    assert "lnm/demo/weights/SHA256SUMS" in names
     assert unet.file_size == (REPOSITORY / "checkpoints/lnm-mini/unet/config.json").stat().st_size
     assert "License-Expression: Apache-2.0" in metadata and "Provides-Extra: pipeline" in metadata
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.features.devices import made_by
 from lnm.errors import UserError
-from lnm.files import sha256
+from lnm.files import as_carried, sha256
 
 
 class Clip:
@@ -24,6 +24,7 @@ class Clip:
         if folder.is_dir():
             if not (folder / "open_clip_config.json").is_file() or not any(folder.glob("*.safetensors")):
                 raise UserError(f"CLIP folder {name} lacks open_clip_config.json or its safetensors")
+            as_carried(folder, "CLIP")
             model, pretrained = f"local-dir:{folder}", None
         elif name.startswith("hf-hub:"):
             model, pretrained = name, None

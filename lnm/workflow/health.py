@@ -18,7 +18,7 @@ from typing import Any
 
 from lnm.demo import footage, networks
 from lnm.errors import UserError
-from lnm.files import BUILT_IN, builtin, sha256, writable_folder
+from lnm.files import BUILT_IN, as_carried, builtin, sha256, writable_folder
 from lnm.workflow.code import read
 from lnm.workflow.machine import cores, jobs
 from lnm.workflow.params import load
@@ -123,9 +123,14 @@ def installed() -> Iterator[Line]:
 
 
 def built_in() -> Iterator[Line]:
-    """Outside a project: the checkpoint that comes with the package."""
+    """Outside a project: the checkpoint that comes with the package, by its hashes."""
     for name in BUILT_IN:
         found = builtin(name)
+        try:
+            as_carried(found or Path(), "built-in")
+        except UserError as error:
+            yield Line(name, FAIL, *str(error).removeprefix("built-in: ").rsplit("; ", 1))
+            continue
         yield Line(name, OK if found else FAIL, str(found or "not in this installation"),
                    "" if found else "install the wheel again, or name another by --checkpoint")
 

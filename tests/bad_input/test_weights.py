@@ -15,6 +15,7 @@ from tiny_decoder import tiny_dc, wake_decoder
 from tiny_unet import tiny_unet2d
 
 from eval.features.cache import Features
+from eval.features.clip import Clip
 from eval.features.flow import Rife
 from eval.features.inception import Inception
 from eval.features.lpips import Lpips
@@ -24,8 +25,9 @@ from lnm import tensors
 from lnm.checkpoint import WEIGHTS, open_checkpoint
 from lnm.decoder import load_decoder, save_decoder
 from lnm.errors import UserError
-from lnm.files import sha256
+from lnm.files import sha256, write_sums
 from lnm.latents import load_latents
+from lnm.prompts import choose_prompt
 from lnm.resume import ResumeStore
 from lnm.temporal_file import TemporalNotes, read_temporal, save_temporal
 from lnm.unet import UNetPseudo3DConditionModel
@@ -170,6 +172,60 @@ def test_a_checkpoint_whose_weights_are_spoilt_is_refused(tiny, tmp_path, part, 
     with pytest.raises(UserError, match="checkpoint.name") as error:
         open_checkpoint(str(copy))
     assert "\n" not in str(error.value)
+
+
+BUILT_IN = ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
+            "text_encoder/model.safetensors", "tokenizer/merges.txt"]
+
+
+@pytest.mark.parametrize("place, fix", [("checkpoints", r"`rm -r checkpoints/lnm-mini; make data` brings it again"),
+                                        ("weights", "install latentmovies again, which brings it")])
+@pytest.mark.parametrize("file", BUILT_IN)
+def test_a_built_in_checkpoint_with_a_bit_turned_is_refused(tiny, tmp_path, file, place, fix):
+    """In a project and in a wheel, by SHA256SUMS beside its folder."""
+    folder = shutil.copytree(tiny, tmp_path / place / "lnm-mini")
+    write_sums(folder.parent, ("lnm-mini",))
+    open_checkpoint(str(folder))
+    flip(folder / file)
+    with pytest.raises(UserError, match=f"^checkpoint.name: lnm-mini/{file} is not the file that SHA256SUMS .*{fix}"):
+        open_checkpoint(str(folder))
+    mine = shutil.copytree(folder, tmp_path / place / "mine")
+    if file.endswith(".safetensors"):
+        open_checkpoint(str(mine))  # nobody knows what its files should be
+
+
+def test_a_built_in_file_that_is_gone_is_one_that_is_not_as_it_was(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "checkpoints" / "lnm-mini")
+    write_sums(folder.parent, ("lnm-mini",))
+    (folder / "model_index.json").unlink()
+    with pytest.raises(UserError, match="lnm-mini/model_index.json is not the file that SHA256SUMS"):
+        open_checkpoint(str(folder))
+
+
+def test_a_built_in_clip_with_a_bit_turned_is_refused(tmp_path):
+    """Where prompts are chosen and where films are measured, before anything of it is opened."""
+    folder = tmp_path / "checkpoints" / "lnm-mini-clip"
+    folder.mkdir(parents=True)
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        (folder / name).write_bytes(b"stand-in")
+    write_sums(folder.parent, ("lnm-mini-clip",))
+    flip(folder / "open_clip_model.safetensors")
+    wrong = "lnm-mini-clip/open_clip_model.safetensors is not the file that SHA256SUMS .*`rm -r checkpoints/lnm-mini-c"
+    with pytest.raises(UserError, match=f"^checkpoint.clip: {wrong}"):
+        choose_prompt(["waves"], np.zeros((2, 8, 8, 3), np.uint8), str(folder))
+    with pytest.raises(UserError, match=f"^CLIP: {wrong}"):
+        Clip("checkpoints/lnm-mini-clip", tmp_path)
+
+
+def test_built_in_layers_with_a_bit_turned_are_refused_with_what_brings_them_again(tmp_path):
+    motion, decoder = (tmp_path / "checkpoints" / f"lnm-mini-{name}" for name in ("motion", "decoder"))
+    save_temporal(UNetPseudo3DConditionModel.from_unet2d(tiny_unet2d()), motion / "t.safetensors", TemporalNotes())
+    save_decoder(wake_decoder(tiny_dc()), decoder / "d.safetensors")
+    for path, opened in ((motion / "t.safetensors", read_temporal),
+                         (decoder / "d.safetensors", lambda path: load_decoder(tiny_dc(), path))):
+        flip(path)
+        with pytest.raises(UserError, match=f"damaged.*; `rm -r checkpoints/{path.parent.name}; make data` brings it"):
+            opened(path)
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "model.pkl", "model.pt"])

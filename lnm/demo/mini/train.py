@@ -21,6 +21,7 @@ from lnm.demo.mini.recipe import RECIPE
 from lnm.demo.mini.text import new_text_encoder, train_tokenizer
 from lnm.demo.mini.unet import new_scheduler, new_unet, train_unet
 from lnm.errors import UserError
+from lnm.files import write_sums
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderDC, UNet2DConditionModel
@@ -76,7 +77,8 @@ def some_frames(films: list[Film], recipe: dict) -> np.ndarray:
 
 def train(out: Path, work: Path, recipe: dict = RECIPE, downloads: Path | None = None,
           start: Path | None = None) -> None:
-    """Train everything into `out`/lnm-mini and `out`/lnm-mini-clip; what `work` already holds is not done again.
+    """Train everything into `out`/lnm-mini and `out`/lnm-mini-clip, with SHA256SUMS of both beside them; what `work`
+    already holds is not done again.
 
     downloads: where the archives of photographs and clips are kept; None as in lnm.demo.footage. start: the folder of
     an lnm-mini of 16 channels: its latents and its U-Net are carried over; its text encoder, its tokenizer and the
@@ -107,3 +109,4 @@ def train(out: Path, work: Path, recipe: dict = RECIPE, downloads: Path | None =
     pictures = tokenized(tokenizer, photos, captions, films)
     unet, text_encoder = train_unet(work, recipe, unet, text_encoder, vae, pictures, carried=base is not None)
     save_checkpoint(out / NAME, vae, unet, text_encoder, work / "tokenizer")
+    write_sums(out, (NAME, CLIP))

@@ -10,7 +10,9 @@ import torch
 from benchmarks import checkpoint as card
 from eval.features.clip import Clip
 from lnm.checkpoint import open_checkpoint
+from lnm.files import SUMS, as_carried
 from lnm.project import root
+from lnm.workflow.health import dvc_hash
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,18 @@ def clip():
 def test_they_are_small(name, most):
     sizes = [f.stat().st_size for f in (root() / "checkpoints" / name).rglob("*") if f.is_file()]
     assert sum(sizes) <= most and max(sizes) < 15e6
+
+
+def test_their_hashes_are_those_that_git_holds():
+    """SHA256SUMS names every file, as it is where DVC's own hash of the folder is that of dvc.lock."""
+    checkpoints = root() / "checkpoints"
+    named = {line.partition("  ")[2] for line in (checkpoints / SUMS).read_text().splitlines()}
+    for name in ("lnm-mini", "lnm-mini-clip"):
+        folder = checkpoints / name
+        assert f"md5: {dvc_hash(folder)}" in (root() / "dvc.lock").read_text()
+        files = {file.relative_to(checkpoints).as_posix() for file in folder.rglob("*") if file.is_file()}
+        assert {file for file in named if file.startswith(f"{name}/")} == files
+        as_carried(folder, "built-in")
 
 
 def test_the_autoencoder_gives_stills_and_rapids_back(checkpoint):

@@ -18,6 +18,7 @@ from lnm.demo.mini.text import new_text_encoder, train_tokenizer
 from lnm.demo.mini.train import open_start, save_checkpoint, train
 from lnm.demo.mini.unet import new_unet
 from lnm.errors import UserError
+from lnm.files import sha256
 from lnm.latents import decode, encode, to_tensor
 
 
@@ -196,7 +197,9 @@ def test_the_whole_recipe_runs_and_an_interrupted_run_gives_the_same_bytes(tmp_p
     offer_photographs(from_nothing, monkeypatch)
     made = hashes(from_nothing / "out")
     assert {"lnm-mini/vae/config.json", "lnm-mini/unet/config.json",
-            "lnm-mini-clip/open_clip_model.safetensors"} <= set(made)
+            "lnm-mini-clip/open_clip_model.safetensors", "SHA256SUMS"} <= set(made)
+    sums = dict(reversed(line.split("  ")) for line in (from_nothing / "out" / "SHA256SUMS").read_text().splitlines())
+    assert sums == {name: sha256(from_nothing / "out" / name) for name in made if name != "SHA256SUMS"}
     monkeypatch.setattr(loop, "SAVE_EVERY", 1)
     # the clips and stills are there already, as in any run that was cut
     for kept in ("clips", "images.npy", "images.json"):

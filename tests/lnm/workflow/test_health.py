@@ -12,6 +12,7 @@ from tiny_unet import tiny_unet2d
 
 from lnm.cli import main
 from lnm.demo import footage
+from lnm.files import write_sums
 from lnm.temporal_file import save_temporal
 from lnm.unet import UNetPseudo3DConditionModel
 from lnm.workflow import health
@@ -150,6 +151,15 @@ def test_outside_a_project_it_looks_at_the_installation(tmp_path, monkeypatch, c
     assert "project: none here or above" in said
     monkeypatch.setattr(health, "builtin", lambda name: tmp_path)
     assert main(["doctor"]) == 0
+    weights = tmp_path / "weights" / "lnm-mini"
+    weights.mkdir(parents=True)
+    (weights / "a").write_text("x")
+    write_sums(weights.parent, ("lnm-mini",))
+    (weights / "a").write_text("y")
+    monkeypatch.setattr(health, "builtin", lambda name: weights)
+    capsys.readouterr()
+    assert main(["doctor"]) == 1
+    assert "FAIL  lnm-mini: lnm-mini/a is not the file that SHA256SUMS beside it names" in capsys.readouterr().out
 
 
 def test_a_folder_s_hash_is_dvc_s():
