@@ -36,7 +36,7 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
         quick = (open_clip.get_pretrained_cfg(model_name, pretrained) or {}).get("quick_gelu", False)
         name, tags = model_name, {"pretrained": pretrained, "force_quick_gelu": quick}
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, **tags)
+        model, _, preprocess = open_clip.create_model_and_transforms(name, device=device, weights_only=True, **tags)
     except Exception as error:  # open_clip and the hub raise many kinds
         raise UserError(f"checkpoint.clip: {clip} cannot be opened ({str(error).splitlines()[0][:160]}); give an "
                         "open_clip folder, a MODEL/PRETRAINED pair whose weights are at hand, or null") from None

@@ -34,8 +34,8 @@ class Clip:
             # OpenAI's weights were trained with QuickGELU, which the model's plain name does not say
             known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else None
             self.model, _, self.preprocess = open_clip.create_model_and_transforms(
-                model, pretrained=pretrained, device=device, force_quick_gelu=(known or {}).get("quick_gelu", False)
-            )
+                model, pretrained=pretrained, device=device, weights_only=True,  # a .bin or .pt of it runs no code
+                force_quick_gelu=(known or {}).get("quick_gelu", False))
             self.tokenizer = open_clip.get_tokenizer(model)
         except Exception as error:  # open_clip lets through whatever the hub client raises
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -1,9 +1,13 @@
 """Prompt choice: the suggested prompt whose CLIP embedding lies nearest to the clip."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
+from eval.features.clip import Clip
 from lnm.demo.mini.clip import new_clip, save_clip
 from lnm.demo.mini.text import train_tokenizer
 from lnm.errors import UserError
@@ -68,7 +72,17 @@ def test_a_long_clip_is_seen_from_its_first_frame_to_its_last(clip_folder):
         assert choose_prompt(["ocean waves"], changed, str(clip_folder))["candidates"] != seen["candidates"]
 
 
-def test_openais_weights_are_opened_with_the_activation_that_they_were_trained_with(monkeypatch):
+class Mischief:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_openais_weights_are_opened_with_their_activation_and_as_weights_only(monkeypatch, tmp_path):
     import open_clip
 
     asked = []
@@ -81,5 +95,18 @@ def test_openais_weights_are_opened_with_the_activation_that_they_were_trained_w
     for clip in ("ViT-B-32/openai", "ViT-B-32/laion2b_s34b_b79k"):
         with pytest.raises(UserError, match="checkpoint.clip.*no weights here"):
             choose_prompt(["a"], frames(2), clip)
-    assert asked == [("ViT-B-32", {"device": "cpu", "pretrained": "openai", "force_quick_gelu": True}),
-                     ("ViT-B-32", {"device": "cpu", "pretrained": "laion2b_s34b_b79k", "force_quick_gelu": False})]
+        with pytest.raises(UserError, match="could not be had: no weights here"):
+            Clip(clip, tmp_path)
+    both = {"device": "cpu", "weights_only": True}  # said, not left to a default: a .pt or .bin runs no code
+    openai = ("ViT-B-32", both | {"pretrained": "openai", "force_quick_gelu": True})
+    laion = ("ViT-B-32", both | {"pretrained": "laion2b_s34b_b79k", "force_quick_gelu": False})
+    assert asked == [openai, openai, laion, laion]
+
+
+def test_a_clip_whose_weights_are_a_pickle_runs_no_code(clip_folder, tmp_path):
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    (folder / "open_clip_model.safetensors").unlink()
+    torch.save({"state_dict": Mischief(tmp_path / "ran")}, folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(UserError, match="checkpoint.clip: .* cannot be opened"):
+        choose_prompt(["a"], frames(2), str(folder))
+    assert not (tmp_path / "ran").exists()
