@@ -1,10 +1,11 @@
-"""Files written whole or not at all, and their content hashes."""
+"""Files written whole or not at all, their content hashes, and cells of CSV."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from lnm.errors import UserError, shortened, system_reason
 
 BUILT_IN = ("lnm-mini", "lnm-mini-clip", "lnm-mini-motion", "lnm-mini-decoder")
 SUMS = "SHA256SUMS"  # beside built-in folders: a line `HASH  FOLDER/FILE` for each file, as `sha256sum -c` reads it
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet's formula begins with
 
 
 @contextmanager
@@ -70,6 +73,20 @@ def write_json(path: Path, data: Any) -> None:
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def for_spreadsheet(text: object) -> str:
+    """A cell of a CSV that a spreadsheet shows and does not run: one that begins as a formula does gets a ' before it.
+    A number, with its sign, stays as it is."""
+    text = str(text)
+    if text.startswith(FORMULA) and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text):
+        return f"'{text}"
+    return text
+
+
+def from_spreadsheet(text: str) -> str:
+    """The text of a cell, without the ' that `for_spreadsheet` has put before it."""
+    return text[1:] if text[:1] == "'" and text[1:].startswith(FORMULA) else text
 
 
 def still_files(prepared: Path) -> list[tuple[Path, Path]]:

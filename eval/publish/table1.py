@@ -14,13 +14,13 @@ from eval.publish.table1_notes import ALIKE, DAGGER, NO_VOTES
 from eval.publish.votes import votes_of
 from eval.records.latex import escaped as in_latex
 from eval.records.latex import tabular
-from eval.records.markdown import escaped, for_spreadsheet, grid
+from eval.records.markdown import escaped, grid
 from eval.records.published import PUBLISHED
 from eval.records.run import beside_ceiling, difference, mean_over_videos, read_tables
 from eval.records.video import LABELS
 from eval.registry import MISMATCHED, TO_HELDOUT, UNITS, directed, heading
 from eval.statistics.permutation import LEVEL, holm
-from lnm.files import whole
+from lnm.files import for_spreadsheet, whole
 
 SCORED = ("clipsim", "clipscore", "fid_train")  # of Table 1
 MEASURED = ("motion_ratio", "flow_warp", "detail_kept", "frame0_db", "fid_train", "fid_heldout", "clipsim")  # of 1b
@@ -193,7 +193,7 @@ def _csv(tables: dict[str, dict], votes: dict) -> str:
     for video, group in [("mean", tables), *((video, {video: table}) for video, table in tables.items())]:
         for name, label in rows_of(group).items():
             row = {"source": "this run", "video": video, "method": for_spreadsheet(label),
-                   "resolution": resolution(group, name), "clip_model": model}
+                   "resolution": resolution(group, name), "clip_model": for_spreadsheet(model)}
             row["ranked_above_real"] = " ".join(metric for metric in metrics if marked("", group, name, metric))
             row["preferences"], row["realism"] = _votes(votes, name)
             for metric in metrics:

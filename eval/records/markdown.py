@@ -20,15 +20,6 @@ def escaped(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
-def for_spreadsheet(text: object) -> str:
-    """A cell of a CSV that a spreadsheet shows and does not run: one that begins as a formula does gets a ' before it.
-    A number, with its sign, stays as it is."""
-    text = str(text)
-    if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text):
-        return f"'{text}"
-    return text
-
-
 def grid(header: list[str], rows: list[list[str]]) -> str:
     """A table of text that also lines up in a terminal; every cell is escaped."""
     return table([escaped(text) for text in header], [[escaped(text) for text in row] for row in rows])

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eval.records.latex import tabular
-from eval.records.markdown import for_spreadsheet, grid
+from eval.records.markdown import grid
 from eval.records.score_text import rows_of
 from eval.registry import DIRECTIONS, UNITS, reading
-from lnm.files import whole
+from lnm.files import for_spreadsheet, whole
 
 NUMBERS = ("value", "low", "high", "least", "most", "n", "parts")  # of an entry
 COLUMNS = ["method", "control", "metric", "good", *NUMBERS, "unit", "above_real", "refused"]
@@ -37,8 +37,8 @@ def csv(result: dict) -> str:
         for metric, unit in UNITS.items():
             entry = result["methods"][name][metric]
             rows.append({
-                "method": name, "control": "yes" if name in result["controls"] else "no", "metric": metric,
-                "good": reading(DIRECTIONS[metric]), "unit": unit,
+                "method": for_spreadsheet(name), "control": "yes" if name in result["controls"] else "no",
+                "metric": metric, "good": reading(DIRECTIONS[metric]), "unit": unit,
                 "above_real": "yes" if (name, metric) in flagged else "",
                 "refused": for_spreadsheet(entry.get("refused", ""))} | {key: entry.get(key) for key in NUMBERS})
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object).to_csv(index=False, lineterminator="\n")

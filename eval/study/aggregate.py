@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.records.markdown import for_spreadsheet
 from eval.records.published import PUBLISHED
 from eval.statistics.agreement import agreement
 from eval.statistics.catch import luck
@@ -23,7 +22,7 @@ from eval.study.sieve import LEAVE_OUT, LOOKED, Rule, about, careless, films_of,
 from eval.study.text import markdown
 from eval.study.votes import PROBLEM, read_votes
 from lnm.errors import UserError
-from lnm.files import sha256, write_json
+from lnm.files import for_spreadsheet, sha256, write_json
 
 POWER_SHARES = (0.6, 0.7, 0.74, 0.76, 0.78, 0.79)  # the last four are the paper's own
 

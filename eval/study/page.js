@@ -171,7 +171,9 @@ function choose(choice) {
 }
 
 function csv() {
-  const field = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  // a name that a spreadsheet would run as a formula gets a ' before it, which the counting of votes takes off again
+  const safe = (value) => (/^[=+\-@\t\r]/.test(value) && !/^[-+]?[\d.]+(e[-+]?\d+)?$/.test(value) ? `'${value}` : `${value}`);
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const rows = trials.map((trial, i) => {
     const [choice, rt_ms, answered] = session.answers[i];
     const row = {
@@ -179,7 +181,7 @@ function csv() {
       question: trial.question, condition_A: trial.A, condition_B: trial.B, film_A: study.hashes[trial.film.A],
       film_B: study.hashes[trial.film.B], choice, side_seed: session.seed, rt_ms, answered, is_catch: trial.is_catch,
     };
-    return study.columns.map((name) => field(row[name]));
+    return study.columns.map((name) => quoted(safe(row[name])));
   });
   return [study.columns, ...rows].map((row) => row.join(",") + "\r\n").join("");
 }

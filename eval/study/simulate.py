@@ -11,6 +11,7 @@ import numpy as np
 
 from eval.study.form import CATCH, COLUMNS, MARK, below_inputs, check_name, shown, write_text
 from lnm.errors import UserError
+from lnm.files import for_spreadsheet
 
 
 def simulate(path: Path, strengths: dict[str, dict[str, float]], observers: int = 40,
@@ -57,8 +58,8 @@ def simulate(path: Path, strengths: dict[str, dict[str, float]], observers: int 
                     odds = side_bias + sum(sign * (strength[m] + own[m] + liking[question, scene, m])
                                            for m, sign in ((a, 1), (b, -1)))
                     left = rng.random() < 1 / (1 + np.exp(-odds))
-                writer.writerow([f"{MARK}-{o + 1:04d}", f"{MARK}-{session_seed:08x}-{o + 1:04d}", MARK, scene, question,
-                                 a, b, MARK, MARK, "A" if left else "B", session_seed, int(rng.lognormal(8, 0.4)), "",
-                                 int(caught)])
+                named = [for_spreadsheet(name) for name in (scene, question, a, b)]
+                writer.writerow([f"{MARK}-{o + 1:04d}", f"{MARK}-{session_seed:08x}-{o + 1:04d}", MARK, *named, MARK,
+                                 MARK, "A" if left else "B", session_seed, int(rng.lognormal(8, 0.4)), "", int(caught)])
     write_text(path, stream.getvalue())
     return path

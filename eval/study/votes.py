@@ -13,7 +13,7 @@ import numpy as np
 from eval.study.form import CATCH, COLUMNS, PAIR, shown
 from eval.study.vote import reason
 from lnm.errors import UserError
-from lnm.files import regular_file
+from lnm.files import from_spreadsheet, regular_file
 
 PROBLEM = ("file", "line", "kind", "reason")  # of a row that is not counted
 MALFORMED, REPEATED = "malformed", "repeated"
@@ -89,7 +89,7 @@ def _read_file(path: Path):
             lines.append(line)
             for column, place in zip(columns, places, strict=True):  # one object a distinct text: a million rows fit
                 text = row[place]
-                column.append(memo[text] if text in memo else memo.setdefault(text, text.strip()))
+                column.append(memo[text] if text in memo else memo.setdefault(text, from_spreadsheet(text.strip())))
             continue
         observer, study = ([row[place].strip() for place in places] + [""])[:2]
         for i, pair in pairs.items():

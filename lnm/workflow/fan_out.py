@@ -24,6 +24,7 @@ from typing import Any
 from filelock import FileLock
 
 from lnm.errors import UserError
+from lnm.files import for_spreadsheet
 from lnm.workflow import checkout, machine
 from lnm.workflow.checkout import Cell
 from lnm.workflow.guard import FOLLOWED
@@ -177,6 +178,7 @@ def table(chains: list[Chain], path: Path) -> Any:
                      "results": str(summary.parents[1])})
     frame = pd.DataFrame(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False)
+    safe = frame.map(lambda cell: for_spreadsheet(cell) if isinstance(cell, str) else cell)
+    safe.rename(columns=for_spreadsheet).to_csv(path, index=False)
     return frame
 

@@ -1,11 +1,15 @@
 """Review, statistics 10: the cells of Table 1."""
 
+import csv
+import io
+
 import pytest
 
 from eval import registry
 from eval.publish import report_tables, table1, table1_notes, votes
 from eval.publish.formats import cell, counted, named
 from eval.statistics.small import summarise
+from lnm.files import FORMULA
 
 
 @pytest.mark.parametrize("values, said", [
@@ -134,6 +138,18 @@ def test_what_a_user_wrote_is_text_in_the_markdown(monkeypatch):
     text = table1._markdown(tables, {})
     assert "<img" not in text and "<b>" not in text and r"of \*\*all\*\* \$words\$" in text
     assert "## Table 1b. &lt;b&gt;ocean: what was measured" in text and r"| mine\|too " in text
+
+
+def test_a_name_that_is_a_formula_is_text_in_both_csvs():
+    tables = {"ocean": two_fine_tunes() | {"backend": {"clip": {"name": "@SUM(A1)"}}}}
+    tables["ocean"]["labels"] |= {"ours": "=1+1", "static": "-2+cmd|x"}
+    first = list(csv.DictReader(io.StringIO(table1._csv(tables, {}))))
+    assert {"'=1+1", "'-2+cmd|x"} <= {row["method"] for row in first}
+    assert {row["clip_model"] for row in first if row["source"] == "this run"} == {"'@SUM(A1)"}
+    others = list(csv.DictReader(io.StringIO(table1._csv_differences(tables))))
+    assert "'-2+cmd|x" in {row["ours_minus"] for row in others}
+    cells = [cell for row in [*first, *others] for cell in row.values() if cell]
+    assert not [cell for cell in cells if cell.startswith(FORMULA) and not cell.lstrip("-+")[0].isdigit()]
 
 
 def test_fid_is_refused_of_the_video_that_has_none_and_said_of_the_others():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from eval.records.markdown import escaped, for_spreadsheet, grid
+from eval.records.markdown import escaped, grid
+from lnm.files import for_spreadsheet, from_spreadsheet
 
 CASES = [
     ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"), ("a|b", r"a\|b"), ("a\\|b", r"a\\\|b"),
@@ -28,7 +29,7 @@ def test_what_means_nothing_stays_readable(text):
     ("", ""), ("a=b", "a=b"),
 ])
 def test_a_spreadsheet_is_given_no_formula_and_every_number(text, expected):
-    assert for_spreadsheet(text) == expected
+    assert for_spreadsheet(text) == expected and from_spreadsheet(expected) == text
 
 
 def test_a_cell_makes_no_further_cell_and_columns_line_up():

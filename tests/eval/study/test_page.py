@@ -14,7 +14,7 @@ from eval.study import form
 from eval.study.aggregate import aggregate
 from eval.study.form import COLUMNS, film_hash
 from eval.study.page import read_study, write_page
-from eval.study.sieve import Rule
+from eval.study.sieve import Rule, about
 from eval.study.votes import read_votes
 from lnm.cli import main as command
 from lnm.errors import UserError
@@ -399,6 +399,24 @@ def test_names_and_texts_with_markup_stay_text(visit, tmp_path, scenes):
     votes, problems, _ = read_votes([save(page, tmp_path)])
     assert problems.empty and set(votes["scene"]) == {f"{evil}scene"}
     assert f"{evil}ours" in set(votes["condition_A"]) | set(votes["condition_B"])
+
+
+def test_a_name_that_is_a_formula_is_text_in_the_csv_and_counted_by_its_own_name(visit, tmp_path, scenes):
+    names = {"=1+1": scenes["ocean"]["ours"], "-2+cmd|x": scenes["ocean"]["cogvideo"]}
+    page = visit({"@SUM(A1)": names})
+    start(page)
+    answer_all(page, key)
+    path = save(page, tmp_path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["scene"] for row in rows} == {"'@SUM(A1)"}
+    assert {row[side] for row in rows for side in ("condition_A", "condition_B") if not row[side].startswith("catch")
+            } == {"'=1+1", "'-2+cmd|x"}
+    assert all(row[name].isdigit() for row in rows for name in ("side_seed", "rt_ms")), "numbers stay numbers"
+    votes, problems, _ = read_votes([path])
+    assert problems.empty and set(votes["scene"]) == {"@SUM(A1)"}
+    votes, others = about(votes, read_study(tmp_path / "study.html"))
+    assert len(votes) == len(rows) and not others
 
 
 def test_nothing_can_be_answered_before_both_films_play(visit):

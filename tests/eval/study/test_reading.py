@@ -12,6 +12,7 @@ from eval.publish.votes import cells
 from eval.study.aggregate import aggregate
 from eval.study.form import film_hash
 from eval.study.sieve import Rule, about
+from eval.study.simulate import simulate
 from eval.study.text import markdown
 from eval.study.votes import read_votes
 from lnm.cli import main as command
@@ -46,6 +47,19 @@ def test_a_malformed_row_is_listed_with_its_file_and_line(project, capsys, bad, 
     assert len(listed) == 2 and listed[1][:3] == ["inputs/human_study/v.csv", "3", kind]
     assert command(["study", "aggregate", "--methods", "ours,cogvideo", "--strict"]) == 2
     assert capsys.readouterr().err.startswith("error: inputs/human_study/v.csv: line 3: ")
+
+
+def test_what_is_left_out_is_no_formula_for_a_spreadsheet(project):
+    write(project / "=HYPERLINK(1).csv", row("p1"), row(choice="left"))
+    assert command(["study", "aggregate", "=HYPERLINK(1).csv", "--out", "out"]) == 0
+    assert [line[:2] for line in csv.reader((project / "out" / "left_out.csv").open(newline=""))][1:] == [
+        ["'=HYPERLINK(1).csv", "3"]]
+
+
+def test_simulated_votes_hold_no_formula_and_are_counted_by_their_own_names(project):
+    path = simulate(project / "votes.csv", {"realism": {"=1+1": 3.0, "@SUM(A1)": 0.0}}, observers=2, catch=0)
+    assert {"'=1+1", "'@SUM(A1)"} == set(next(csv.reader([line]))[5] for line in path.read_text().splitlines()[1:])
+    assert set(read_votes([path])[0]["condition_A"]) == {"=1+1", "@SUM(A1)"}
 
 
 def test_notebook_5_takes_the_votes_about_its_own_films_methods_alone(project, capsys):

@@ -18,6 +18,7 @@ from conftest import PARAMS, REPOSITORY
 from lnm.cli import fan_out as command
 from lnm.cli import main
 from lnm.errors import UserError
+from lnm.files import write_json
 from lnm.project import STAGES
 from lnm.workflow import checkout, fan_out
 from lnm.workflow.checkout import Cell, grid
@@ -203,6 +204,18 @@ def test_a_grid_ends_in_a_table_and_changes_nothing_here(head, without_ray, caps
     assert [row.split(",")[:3] for row in table[2:]] == [["64", "rain", "1.0"], ["128", "ocean", "2.0"],
                                                         ["128", "rain", "2.0"]]
     assert "size: 32\n" in (head / "params.yaml").read_text()
+
+
+def test_what_is_set_is_no_formula_in_the_table(tmp_path):
+    chains = []
+    for value in ("=1+1", "-2", "@SUM(A1)"):
+        chains.append(fan_out.Chain(Cell((f"still={value}",)), "ocean", tmp_path / str(len(chains)), fine=True))
+        write_json(chains[-1].folder / "results/ocean/evaluate/summary.json", {"motion_ratio": -1.5})
+    frame = fan_out.table(chains, tmp_path / "table.csv")
+    rows = [row.split(",")[:3] for row in (tmp_path / "table.csv").read_text().splitlines()]
+    assert rows == [["still", "video", "motion_ratio"], ["'=1+1", "ocean", "-1.5"], ["-2", "ocean", "-1.5"],
+                    ["'@SUM(A1)", "ocean", "-1.5"]]
+    assert list(frame["still"]) == ["=1+1", "-2", "@SUM(A1)"], "what is printed is as it was set"
 
 
 def test_a_chain_that_failed_is_named_and_the_others_go_on(head, without_ray, capsys):
