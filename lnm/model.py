@@ -6,6 +6,7 @@ how films are sampled.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from diffusers import DiffusionPipeline
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 
 from lnm.checkpoint import COMPONENTS, HUB, Checkpoint, open_checkpoint, saved_class
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
 from lnm.hub import locate_temporal
 from lnm.lora import fuse_lora, lora_arguments
 from lnm.schedulers import schedule_of, with_schedule
@@ -218,7 +219,8 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
     @torch.no_grad()
     def encode_prompt(self, prompts: list[str]) -> torch.Tensor:
-        """Text embeddings (B, L, D) in the U-Net's dtype; a prompt past the tokenizer's length keeps its end token.
+        """Text embeddings (B, L, D) in the U-Net's dtype; a prompt past the tokenizer's length keeps its end token, and
+        a warning says how much of it is read.
 
         Raises UserError where the text encoder was dropped and a prompt is none of those that were encoded before.
         """
@@ -227,6 +229,16 @@ class InflatedModel(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 raise UserError(f"prompt: {unknown[0]!r} was not encoded before the text encoder was dropped; open the "
                                 "pipeline again, or set memory: auto")
             return torch.stack([self.encoded[prompt] for prompt in prompts]).to(self._execution_device, self.unet.dtype)
+        self._warn_of_long(prompts)
         ids = self.tokenizer(prompts, padding="max_length", max_length=self.tokenizer.model_max_length,
                              truncation=True, return_tensors="pt").input_ids
         return self.text_encoder(ids.to(self._execution_device))[0].to(self.unet.dtype)
+
+    def _warn_of_long(self, prompts: list[str]) -> None:
+        """Warn of each prompt that has more tokens than the text encoder reads."""
+        marks = self.tokenizer.num_special_tokens_to_add()
+        kept = self.tokenizer.model_max_length - marks
+        for prompt, ids in zip(prompts, self.tokenizer(prompts, verbose=False).input_ids, strict=True):
+            if len(ids) - marks > kept:
+                warnings.warn(f"prompt: {shortened(prompt)}: the text encoder reads the first {kept} of its "
+                              f"{len(ids) - marks} tokens; say what counts at its beginning", stacklevel=2)

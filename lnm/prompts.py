@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from lnm.errors import UserError
+from lnm.errors import UserError, shortened
 from lnm.files import as_carried, builtin
 
 CLIP_FRAMES = 16  # frames of the clip that the prompts are compared with
@@ -44,8 +46,20 @@ def choose_prompt(prompts: list[str], frames: np.ndarray, clip: str | None, devi
     rows = np.linspace(0, len(frames) - 1, min(CLIP_FRAMES, len(frames))).round().astype(int)
     pixels = torch.stack([preprocess(Image.fromarray(frames[i])) for i in rows]).to(device)
     image = model.encode_image(pixels, normalize=True)
-    text = model.encode_text(open_clip.get_tokenizer(name)(prompts).to(device), normalize=True)
+    text = model.encode_text(_tokens(open_clip.get_tokenizer(name), prompts, clip).to(device), normalize=True)
     distances = (1 - text @ image.T).mean(1).tolist()
     best = int(np.argmin(distances))
     return {"prompt": prompts[best], "clip": clip, "note": f"least cosine distance to {len(rows)} frames",
             "candidates": [{"prompt": p, "distance": round(d, 6)} for p, d in zip(prompts, distances)]}
+
+
+def _tokens(tokenizer: Any, prompts: list[str], clip: str) -> torch.Tensor:
+    """Prompts as open_clip's tokenizer has them, int64 (B, L), with a warning of each that is cut: the last of its L
+    tokens is the end token, where one more token of room would have a word."""
+    length = tokenizer.context_length
+    cut, wider = tokenizer(prompts), tokenizer(prompts, context_length=length + 1)
+    for prompt, changed in zip(prompts, (cut != wider[:, :length]).any(1).tolist(), strict=True):
+        if changed:
+            warnings.warn(f"prompt: {shortened(prompt)}: {clip} compares its first {length - 2} tokens with the clip, "
+                          "and no more", stacklevel=2)
+    return cut

@@ -1,11 +1,13 @@
 """The model without its sampling: defaults that users rely on, long prompts, sizes of latents, LoRA files."""
 
 import inspect
+import warnings
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
 from tiny_pipeline import make
+from unusual import UNUSUAL
 
 from lnm.errors import UserError
 from lnm.latents import decode, encode
@@ -33,12 +35,24 @@ def test_what_follows_the_temporal_file_is_given_by_name(checkpoint):
 def test_a_prompt_that_is_too_long_is_cut_and_keeps_its_end_token(checkpoint):
     pipe = make(checkpoint)
     length = pipe.tokenizer.model_max_length
-    embeds = pipe.encode_prompt(["waves " * 3 * length, "waves"])
+    said = rf"^prompt: waves .*: the text encoder reads the first {length - 2} of its \d+ tokens; say what counts"
+    with pytest.warns(UserWarning, match=said) as warned:
+        embeds = pipe.encode_prompt(["waves " * 3 * length, "waves"])
+    assert len(warned) == 1 and len(str(warned[0].message)) < 300, "of the long one alone, in one line"
     assert embeds.shape[:2] == (2, length)
     ids = pipe.tokenizer(["waves " * 3 * length], truncation=True, max_length=length).input_ids[0]
     with torch.no_grad():
         assert torch.allclose(embeds[0], pipe.text_encoder(torch.tensor([ids]))[0][0], atol=1e-6)
     assert ids[-1] == pipe.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("prompt", UNUSUAL)
+def test_a_prompt_of_any_writing_is_encoded(checkpoint, prompt):
+    pipe = make(checkpoint)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if len(prompt) > 100 else "error")
+        embeds = pipe.encode_prompt([prompt, "waves"])
+    assert embeds.isfinite().all() and not torch.equal(embeds[0], embeds[1])
 
 
 def test_layers_of_another_base_are_refused_unless_asked_for(checkpoint, tmp_path):

@@ -1,11 +1,14 @@
 """Prompt choice: the suggested prompt whose CLIP embedding lies nearest to the clip."""
 
 import os
+import re
 import shutil
 
 import numpy as np
+import open_clip
 import pytest
 import torch
+from unusual import UNUSUAL
 
 from eval.features.clip import Clip
 from lnm.demo.mini.clip import new_clip, save_clip
@@ -30,7 +33,6 @@ def clip_folder(tmp_path_factory):
 
 
 def test_the_prompt_nearest_to_the_clip_is_chosen_and_all_distances_kept(clip_folder):
-    import open_clip
     from PIL import Image
 
     prompts = ["ocean waves", "clouds", "waves and clouds"]
@@ -45,6 +47,26 @@ def test_the_prompt_nearest_to_the_clip_is_chosen_and_all_distances_kept(clip_fo
     np.testing.assert_allclose([c["distance"] for c in got["candidates"]], want, atol=1e-5)
     assert got["prompt"] == prompts[int(want.argmin())]
     assert want.max() - want.min() > 1e-4  # the weights are there: random, but they tell prompts apart
+
+
+def test_a_prompt_that_is_cut_is_said_and_the_others_are_not(clip_folder):
+    film = frames(2)
+    short, long = "ocean waves", "ocean waves and clouds " * 450
+    with pytest.warns(UserWarning, match=r"^prompt: ocean .* compares its first \d+ tokens with the clip") as warned:
+        got = choose_prompt([short, long], film, str(clip_folder))
+    assert len(warned) == 1 and len(str(warned[0].message)) < 300
+    assert got["candidates"][1]["prompt"] == long, "what is kept in prompts.json is what was written"
+    tokens = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+    kept = int(re.search(r"first (\d+) tokens", str(warned[0].message))[1])
+    assert kept == tokens.context_length - 2 == int((tokens([long])[0] != tokens([""])[0]).sum())
+
+
+@pytest.mark.parametrize("prompt", UNUSUAL)
+@pytest.mark.filterwarnings("ignore:prompt")
+def test_a_prompt_of_any_writing_is_compared(clip_folder, prompt):
+    got = choose_prompt(["ocean waves", prompt], frames(2), str(clip_folder))
+    assert np.isfinite(got["candidates"][1]["distance"]) and got["candidates"][1]["prompt"] == prompt
+    assert got["candidates"][0]["distance"] != got["candidates"][1]["distance"]
 
 
 def test_without_a_clip_the_first_prompt_is_taken_and_it_is_said():
@@ -83,8 +105,6 @@ class Mischief:
 
 
 def test_openais_weights_are_opened_with_their_activation_and_as_weights_only(monkeypatch, tmp_path):
-    import open_clip
-
     asked = []
 
     def opened(name, **arguments):

@@ -13,6 +13,7 @@ import pytest
 from conftest import REPOSITORY
 from fabricated import COUNT, HELDOUT, SIZE, clip_frames, fabricate, settings
 from networks import WEIGHTS, needs_inception, tiny_clip
+from unusual import ARABIC, LONG
 
 from eval import registry
 from eval.films import read
@@ -50,7 +51,7 @@ def run(tmp_path_factory):
         video.write_frames(root / "inputs" / "baselines" / "cogvideo" / "ocean",
                            np.repeat(np.repeat(clip_frames(5, 4), 2, 1), 3, 2))  # 96 x 64: another size and shape
         for seed, name in enumerate(("ocean", "rapids")):
-            fabricate(results, name, seed)
+            fabricate(results, name, seed, **({"prompt": f"\u202e{ARABIC} {LONG}"} if name == "rapids" else {}))
             extra = {"baselines": {"inputs/baselines/cogvideo/ocean": "hash"}} if name == "ocean" else {}
             metrics = evaluate_video(settings(name, clip="checkpoints/lnm-mini-clip", **extra), results / name,
                                      results / name / "evaluate")
@@ -285,6 +286,12 @@ def test_no_script_runs_but_the_reports_own(run):
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
     named = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{named}'" in text and text.count("<script") == 1 and "&lt;script&gt;alert" in text
+
+
+def test_a_prompt_of_any_length_and_direction_leaves_the_page_as_it_is(run):
+    """Isolated, so that what follows it reads from left to right, and cut."""
+    prompts = re.findall(r"&ldquo;<bdi>(.*?)</bdi>&rdquo;", run["page"].read_text(encoding="utf-8"))
+    assert len(prompts) == 2 and prompts[1].startswith(f"\u202e{ARABIC} ocean waves") and len(prompts[1]) <= 300
 
 
 def test_every_part_of_the_page_is_named_so_that_an_edit_runs_the_stage_again():

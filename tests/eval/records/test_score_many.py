@@ -14,6 +14,7 @@ from networks import tiny_clip
 from PIL import Image
 from safetensors.numpy import save_file
 from textures import translated
+from unusual import ARABIC, LONG, MARKUP
 
 import eval as harness
 from eval.metrics import dynamics, fidelity, frechet
@@ -214,6 +215,14 @@ def test_the_page_plays_the_films_and_says_every_reason_and_nothing_is_run(folde
     assert len(reasons) > 3 and all(reason in listed for reason in reasons), "in words, for a finger and a keyboard too"
     assert all(line in html.unescape(page) for line in score_text.in_short(said)), "what the numbers come to"
     assert "FID of 8 against 12 frames (reference): real against real" in page
+
+
+def test_a_prompt_of_any_length_and_direction_leaves_the_page_as_it_is(folder):
+    written = f"\u202e{ARABIC} {MARKUP} {LONG}"
+    result = score({"mine": [MOVING[:8]]}, REAL, clip="none", fps=8, prompt=written)
+    score_page.write_page(folder / "o.html", result, {"mine": [MOVING[:8]]}, REAL)
+    (shown,) = re.findall(r"Prompt: “<bdi>(.*?)</bdi>”", (folder / "o.html").read_text(encoding="utf-8"))
+    assert shown.startswith(f"\u202e{ARABIC} waves &lt;script&gt;") and len(html.unescape(shown)) <= 300
 
 
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, {"width": 390, "height": 844}],

@@ -1,13 +1,17 @@
 """params.yaml: strict, and every mistake in it is one line that names the key."""
 
+import json
+
 import pytest
-from conftest import REPOSITORY
+from conftest import PARAMS, REPOSITORY
 from edited import edit
+from unusual import UNUSUAL
 
 from lnm.errors import UserError
 from lnm.project import STAGES, root
 from lnm.settings import finetune_of
 from lnm.workflow.params import load
+from lnm.workflow.resolve import settings
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,14 @@ def test_yaml_is_read_as_dvc_reads_it(project):
     edit(project, "videos:", "finetune: {learning_rate: 3e-5, mixed_precision: no}\nvideos:")
     assert load().finetune.learning_rate == 3e-5
     assert load().finetune.mixed_precision == "no"
+
+
+def test_prompts_of_any_length_and_writing_arrive_as_they_were_written(project):
+    """Ten thousand characters, from right to left, with markup."""
+    text = json.dumps(UNUSUAL, ensure_ascii=False)
+    (project / "params.yaml").write_text(PARAMS.replace("[waves]", text), encoding="utf-8")
+    assert load(project / "params.yaml").videos["ocean"].prompts == UNUSUAL
+    assert settings("prepare", "ocean").prompts == UNUSUAL
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "params.paper.yaml"])
