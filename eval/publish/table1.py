@@ -34,7 +34,6 @@ def write(results: Path, videos: list[str], out: Path) -> str:
     tables = read_tables(results, videos)
     votes = votes_of(results)
     markdown = _markdown(tables, votes)
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in (("table1.md", markdown), ("table1.csv", _csv(tables, votes)),
                        ("table1.tex", _tex(tables, votes)),
                        ("table1c.csv", _csv_differences(tables))):

@@ -1,6 +1,8 @@
 """A disk that is full while something is written: one line that names the file and the fix, nothing half-written, and
 the same command goes on once there is room."""
 
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,10 @@ from small_notebook import write_notebook
 from tiny import tiny_finetune, write_tiny_checkpoint, write_tiny_prepared
 
 from eval.features.cache import Features
+from eval.publish import report, table1
 from eval.publish.figures.style import new_figure, save
 from eval.records import kept, score_page
+from eval.study import page as study_page
 from lnm import tensors, training, video
 from lnm.cli import main
 from lnm.errors import UserError
@@ -38,6 +42,35 @@ def page(path):
     score_page.write_page(path, {"read_at": {"fps": 8, "size": None}, "reference": None}, {}, None)
 
 
+def paper_report(path):
+    """The whole of `report.write` but what it puts together."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("Cells", "report_first", "report_tables", "report_provenance", "video", "votes_of", "encoded"):
+            patch.setattr(report, name, MagicMock())
+        patch.setattr(report.table1, "table1", lambda *_: ([], []))
+        patch.setattr(report.table1, "notes", lambda *_: [])
+        patch.setattr(report, "read_tables", lambda *_: {"ocean": {"backend": {"checkpoint": {}}}})
+        patch.setattr(report, "_render", lambda **_: "<p>" * 10000)
+        report.write(path.parent, ["ocean"], path.parent, commit="c0ffee", figures=[])
+
+
+def tables(path):
+    """Its Markdown finds room, and the CSV after it does not."""
+    with pytest.MonkeyPatch.context() as patch:
+        texts = {"_markdown": "| a |", "_csv": "a,b" * 9000, "_tex": "a & b", "_csv_differences": "a"}
+        for name, text in texts.items():
+            patch.setattr(table1, name, lambda *_, text=text: text)
+        patch.setattr(table1, "read_tables", lambda *_: {})
+        patch.setattr(table1, "votes_of", lambda *_: {})
+        table1.write(path.parent, ["ocean"], path.parent)
+
+
+def study(path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_page, "broken", lambda film, seed: film + bytes([seed]))
+        study_page.write_page({"ocean": {"ours": b"o" * 9000, "theirs": b"t" * 9000}}, path)
+
+
 WRITERS = {
     "latents.safetensors": lambda path: tensors.write(path, {"train": torch.ones(20, 4, 16, 16)}),
     "kept.safetensors": lambda path: kept.keep(path, np.ones((64, 64)), "0" * 64, "1", (8, 8)),
@@ -48,6 +81,9 @@ WRITERS = {
     "motion.png": figure,
     "metrics.json": lambda path: write_json(path, {"a": list(range(20000))}),
     "score.html": page,
+    "report.html": paper_report,
+    "table1.csv": tables,
+    "study.html": study,
 }
 
 
