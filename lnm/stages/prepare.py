@@ -93,6 +93,30 @@ def prepare(path: str | Path, out: Path, *, fps: float, prompts: list[str], chec
     return facts | {"prompt": chosen["prompt"]}
 
 
+def offers(path: str | Path, *, fps: float, size: int | Sequence[int], holdout: float, segment: int | None = None,
+           crop: str | Sequence[int | str] | None = None, start: float = 0.0, end: float | None = None,
+           max_frames: int | None = None, clips: Sequence[Mapping[str, Any]] = (), **_: Any) -> list[dict]:
+    """What `lnm.camera.findings` says of each clip as it is on disk: of its camera, and what would help. It takes what
+    `prepare` takes; nothing is done about the camera here, whatever is asked for. Those of further clips stand behind,
+    by "clip 2: path" and so on."""
+    found, needed = [], segment or frames_needed(Finetune(), holdout)
+    for number, clip in enumerate([{"path": path, "crop": crop, "start": start, "end": end}, *clips], 1):
+        span = (clip.get("start", 0.0), clip.get("end"), max_frames)
+        film = _reader(clip, fps, size, span)[1](size)
+        found += [one | {"name": f"clip {number}: {one['name']}" if number > 1 else one["name"]}
+                  for one in camera.findings(film.frames, film.fps, needed)]
+    return found
+
+
+def _reader(clip: Mapping[str, Any], fps: float, size: int | Sequence[int], span: tuple[float, float | None, int | None]
+            ) -> tuple[subject.Window | None, Callable[[int | Sequence[int]], video.Clip]]:
+    """Where the subject of a clip was looked for, and what reads the clip at some size, cut as it is asked for."""
+    path, crop = clip["path"], clip.get("crop")
+    window = subject.find(path, fps, size, crop, *span)
+    return window, lambda pixels: (subject.read(path, fps, pixels, window, *span) if window else
+                                   video.read(path, fps, pixels, crop, *span))
+
+
 @dataclass
 class _Part:
     """One clip, read and cut."""
@@ -127,13 +151,9 @@ class _Part:
 def _part(clip: Mapping[str, Any], name: str, *, fps: float, size: int | Sequence[int], max_frames: int | None,
           holdout: float, moving: str, segment: int) -> _Part:
     """A clip as `prepare` is told of it, read, and its last part held out. name: for the messages."""
-    path, crop, span = clip["path"], clip.get("crop"), (clip.get("start", 0.0), clip.get("end"), max_frames)
-
-    def read(pixels: int | Sequence[int]) -> video.Clip:
-        return subject.read(path, fps, pixels, window, *span) if window else video.read(path, fps, pixels, crop, *span)
-
+    path, span = clip["path"], (clip.get("start", 0.0), clip.get("end"), max_frames)
     try:
-        window = subject.find(path, fps, size, crop, *span)
+        window, read = _reader(clip, fps, size, span)
         if window and window.found == "travels" and moving == "stabilise":
             raise UserError("crop: subject follows what travels, and prepare.camera: stabilise would undo that; give "
                             "start and end in which it stays, a crop of your own, or prepare.camera: warn")

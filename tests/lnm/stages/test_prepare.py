@@ -1,18 +1,21 @@
 """The prepare stage: a clip cut into what is trained on and what is held out, its still, its latents, its records."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 from tiny import CHANNELS, SIZE, write_tiny_checkpoint
 
-from lnm import latents, video
+from lnm import camera, latents, video
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.latents import load_latents
-from lnm.stages.prepare import prepare
+from lnm.stages.prepare import offers, prepare
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,24 @@ def test_a_still_camera_is_left_as_it_is(tiny, shaken, tmp_path):
     facts, got = steadied(tiny, tmp_path / "still", tmp_path / "out", moving="stabilise")
     assert np.array_equal(got, video.read(tmp_path / "still", 8, 64).frames)
     assert facts["camera"] == {"done": "nothing: the camera stands still"}
+
+
+def test_what_would_help_is_said_of_the_clip_as_it_is_on_disk(tiny, shaken, clip, tmp_path):
+    """Whatever was done about its camera, and of further clips too; so does notebook 1."""
+    asked = {"path": shaken, "fps": 8, "size": 96, "holdout": 0.25, "segment": 16, "max_frames": 40}
+    found = camera.findings(video.read(shaken, 8, 96, max_frames=40).frames, 8, 16)
+    assert "prepare.camera: segment would take" in found[1]["say"]
+    facts = steadied(tiny, shaken, tmp_path / "out", moving="segment", segment=16)[0]
+    assert facts["frames_train"] < 30 and offers(**asked, prompts=["waves"], moving="segment") == found
+    second = offers(**asked, clips=[{"path": clip}])[2:]
+    assert [one["name"] for one in second] == ["clip 2: path", "clip 2: offer"]
+
+    cells = json.loads((REPOSITORY / "notebooks" / "1_prepare.ipynb").read_text(encoding="utf-8"))["cells"]
+    (cell,) = ("".join(one["source"]) for one in cells if one["id"] == "offers")
+    shown: list[pd.DataFrame] = []
+    choices = SimpleNamespace(segment=asked.pop("segment"), arguments=lambda: asked | {"prompts": ["waves"]})
+    exec(cell, {"choices": choices, "offers": offers, "pd": pd, "display": shown.append})
+    assert list(shown[0]["say"]) == [one["say"] for one in found]
 
 
 def test_a_moving_camera_can_be_refused(tiny, shaken, tmp_path):
