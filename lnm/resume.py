@@ -58,7 +58,9 @@ class ResumeStore:
         tensors = {f"{name}/{k}": v.detach().cpu().contiguous() for name, ps in modules.items() for k, v in ps.items()}
         for i, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}/{k}": v.detach().cpu().contiguous() for k, v in slots.items()}
-        about = {"step": str(step), "scaler": json.dumps(scaler), SUM: checksum(tensors)}
+        about = {"step": str(step), "scaler": json.dumps(scaler)}
+        tensors["about"] = _bytes(about)  # among the tensors, whose checksum it has then part in
+        about[SUM] = checksum(tensors)
         with whole(self.path) as part:
             save_file(tensors, part, metadata=about)
             with part.open("rb") as f:
@@ -73,7 +75,11 @@ class ResumeStore:
             if self.main:
                 self._put_log([])
             return 0, None
-        tensors, about = read(self.path, f"delete {self.folder}, and the same command starts from the beginning")
+        anew = f"delete {self.folder}, and the same command starts from the beginning"
+        tensors, about = read(self.path, anew)
+        said = {key: about.get(key) for key in ("step", "scaler")}
+        if not torch.equal(tensors.pop("about", torch.empty(0)), _bytes(said)):
+            raise UserError(f"{self.path}: damaged: the step that it names is not that of its weights; {anew}")
         step, scaler = int(about["step"]), json.loads(about["scaler"])
         with torch.no_grad():
             for name, ps in modules.items():
@@ -86,12 +92,19 @@ class ResumeStore:
                 state["state"].setdefault(int(i), {})[slot] = v
         optimizer.load_state_dict(state)
         if self.main:
-            rows = self.log.read_text().splitlines()[1:] if self.log.is_file() else []  # one a step, from step 0
-            if len(rows) < step:
-                raise UserError(f"{self.log}: lacks steps that the checkpoint beside it holds; delete {self.folder}, "
-                                "and the same command starts from the beginning")
-            self._put_log(rows[:step])
+            self._put_log(self._rows(step, anew))
         return step, scaler
+
+    def _rows(self, steps: int, anew: str) -> list[str]:
+        """The log's first lines, one a step, from step 0. Raises UserError where some are missing or damaged."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+        rows = text.splitlines()[1:][:steps]
+        if len(rows) < steps:
+            raise UserError(f"{self.log}: lacks steps that the checkpoint beside it holds; {anew}")
+        for step, row in enumerate(rows):
+            if not (row.startswith(f"{step},") and _numbers(row, self.header.count(",") + 1)):
+                raise UserError(f"{self.log}: damaged: line {step + 2} is no step's; {anew}")
+        return rows
 
     def _put_log(self, rows: list[str]) -> None:
         with whole(self.log) as part:
@@ -114,6 +127,21 @@ class ResumeStore:
                 self.path.unlink(missing_ok=True)  # first: what a kill leaves of the rest is not gone on from
                 shutil.rmtree(self.folder)
             self.lock.release()
+
+
+def _bytes(about: dict[str, Any]) -> torch.Tensor:
+    """What a checkpoint says of itself, uint8 (n,)."""
+    return torch.tensor(list(json.dumps(about, sort_keys=True).encode()), dtype=torch.uint8)
+
+
+def _numbers(row: str, count: int) -> bool:
+    """Whether a line of the log has so many fields, FIELDS first, all of them numbers; further ones may be empty."""
+    fields = row.split(",")
+    try:
+        list(map(float, [*fields[:len(FIELDS)], *filter(None, fields[len(FIELDS):])]))
+    except ValueError:
+        return False
+    return len(fields) == count
 
 
 @contextmanager

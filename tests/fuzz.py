@@ -8,6 +8,7 @@ What is neither, a traceback or a hang, is printed with the file that made it, k
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import signal
@@ -22,27 +23,41 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
+import av  # noqa: E402
 import numpy as np  # noqa: E402 - the folder of this file and the project's come first
 import torch  # noqa: E402
 from bad_input.materials import make  # noqa: E402
 from PIL import Image  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from single_file import write_single_file  # noqa: E402
+from tiny import write_tiny_checkpoint  # noqa: E402
+from tiny_decoder import tiny_dc, wake_decoder  # noqa: E402
 from tiny_unet import tiny_unet2d  # noqa: E402
 
 from eval.claims.ledger import read_claims  # noqa: E402
 from eval.records import kept  # noqa: E402
+from eval.records.run import _vectors, read_metrics  # noqa: E402
 from eval.study.page import read_study  # noqa: E402
 from eval.study.votes import read_votes  # noqa: E402
 from lnm import tensors, video  # noqa: E402
+from lnm.ablations.plan import read_plan  # noqa: E402
+from lnm.checkpoint import open_checkpoint  # noqa: E402
+from lnm.cli.style import calm  # noqa: E402
 from lnm.clips import read_captions  # noqa: E402
+from lnm.decoder import load_decoder, save_decoder  # noqa: E402
 from lnm.errors import UserError  # noqa: E402
+from lnm.lora import fuse_lora  # noqa: E402
+from lnm.resume import ResumeStore  # noqa: E402
 from lnm.temporal_file import read_temporal, save_temporal  # noqa: E402
 from lnm.unet import UNetPseudo3DConditionModel  # noqa: E402
 from lnm.workflow import code, params  # noqa: E402
 
 HANG = 20  # seconds
+ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+Seeds = list[tuple[Path, Callable[[Path], object]]]
 
 
-def seeds(folder: Path) -> list[tuple[Path, Callable[[Path], object]]]:
+def seeds(folder: Path) -> Seeds:
     """(a sound file, what reads it) of every format."""
     make(folder)
     picture = Image.open(folder / "still.png")
@@ -69,7 +84,74 @@ def seeds(folder: Path) -> list[tuple[Path, Callable[[Path], object]]]:
         "captions.csv": lambda path: read_captions(path, ["a"], "x"),
         "captions.json": lambda path: read_captions(path, ["a"], "x"), "1_prepare.ipynb": code.read,
     }
-    return [(folder / name, reader) for name, reader in readers.items()]
+    return [*((folder / name, reader) for name, reader in readers.items()), *_containers(folder), *_models(folder),
+            *_store(folder), *_records(folder)]
+
+
+def _containers(folder: Path) -> Seeds:
+    """Films in further containers and codecs."""
+    for name, codec in (("clip.webm", "libvpx-vp9"), ("clip.mov", "libx264"), ("clip.avi", "mpeg4")):
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream(codec, rate=8)
+            stream.width = stream.height = 32
+            stream.pix_fmt = "yuv420p"
+            for picture in video.read(folder / "clip.mp4").frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+            container.mux(stream.encode())
+    return [(folder / f"clip.{kind}", lambda path: video.read(path, max_frames=64)) for kind in ("webm", "mov", "avi")]
+
+
+def _models(folder: Path) -> Seeds:
+    """Each file of a base checkpoint, one in a single file, a LoRA of it, a decoder in time."""
+    base = write_tiny_checkpoint(folder / "base")
+    opened = open_checkpoint(str(base))
+    write_single_file(folder / "single.safetensors", opened)
+    shape = opened.unet.state_dict()[f"{ATTENTION}.weight"].shape
+    save_file({f"unet.{ATTENTION}.lora_A.weight": torch.zeros(2, shape[1]),
+               f"unet.{ATTENTION}.lora_B.weight": torch.zeros(shape[0], 2)}, folder / "lora.safetensors")
+    save_decoder(wake_decoder(tiny_dc()), folder / "decoder.safetensors")
+    files = [path for path in sorted(base.rglob("*")) if path.is_file()]
+    return [*((path, lambda _: open_checkpoint(str(base))) for path in files),
+            (folder / "single.safetensors", lambda path: open_checkpoint(str(path), config=str(base))),
+            (folder / "lora.safetensors", lambda path: fuse_lora(open_checkpoint(str(base)), path)),
+            (folder / "decoder.safetensors", lambda path: load_decoder(tiny_dc(), path))]
+
+
+def _store(folder: Path) -> Seeds:
+    """A training's checkpoint, and the log beside it."""
+    layers = {"a": torch.nn.Parameter(torch.ones(3))}
+    optimizer = torch.optim.AdamW(layers.values())
+    layers["a"].sum().backward()
+    optimizer.step()
+    store = ResumeStore(folder / "store", {})
+    store.resume({"temporal": layers}, optimizer)
+    for step in range(3):
+        store.write(step, 0.5, 1e-4, 1.0)
+    store.save(2, {"temporal": layers}, optimizer)
+
+    def resume(path: Path) -> object:
+        text = store.log.read_bytes()
+        try:
+            return store.resume({"temporal": layers}, torch.optim.AdamW(layers.values())), store.losses()
+        finally:
+            if path != store.log:
+                store.log.write_bytes(text)
+
+    return [(store.path, resume), (store.log, resume)]
+
+
+def _records(folder: Path) -> Seeds:
+    """What stages leave and the report reads, and the plan of the ablations."""
+    (folder / "ablations").mkdir()
+    shutil.copy(Path(__file__).resolve().parent.parent / "ablations" / "params.yaml", folder / "ablations")
+    metrics = folder / "results" / "ocean" / "evaluate" / "metrics.json"
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text(json.dumps({"methods": {"heldout": {}}, "backend": {"clip": {}}, "flags": [], "labels": {}}))
+    vectors = metrics.with_name("clip.json")
+    vectors.write_text(json.dumps({"sha256": "0", "prompt": "waves", "candidates": [], "real": [0.5], "text": [1.0]}))
+    return [(folder / "ablations" / "params.yaml", lambda _: read_plan(folder)),
+            *((path, lambda _: (read_metrics(folder / "results", "ocean"), _vectors(vectors)))
+              for path in (metrics, vectors))]
 
 
 def changed(data: bytes, rng: random.Random) -> bytes:
@@ -104,6 +186,7 @@ def fuzz(seconds: float, seed: int, out: Path) -> int:
     """How many files were met with neither a result nor one line."""
     rng, bad, said = random.Random(seed), 0, Counter()
     warnings.simplefilter("ignore")
+    calm()
     signal.signal(signal.SIGALRM, _hang)
     with tempfile.TemporaryDirectory() as folder:
         files = [(path, path.read_bytes(), reader) for path, reader in seeds(Path(folder))]
@@ -125,6 +208,7 @@ def fuzz(seconds: float, seed: int, out: Path) -> int:
                 print(f"{kept_file}:\n{traceback.format_exc(limit=-4)}")
             finally:
                 signal.alarm(0)
+                path.write_bytes(data)  # others read it as well
     print(f"{sum(said.values()) + bad} files of {len(files)} kinds: {said['accepted']} accepted, {said['refused']} "
           f"refused in one line, {bad} with a traceback")
     return bad

@@ -15,12 +15,25 @@ from eval.registry import MISMATCHED, UNITS
 from eval.statistics.intervals import rounded
 from eval.statistics.paired import tested
 from eval.statistics.small import summarise
+from lnm.errors import UserError
 from lnm.project import root
 
 
 def read_metrics(results: Path, video: str) -> dict:
-    """results/<video>/evaluate/metrics.json."""
-    return json.loads((results / video / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
+    """results/<video>/evaluate/metrics.json. Raises UserError for one that is damaged."""
+    return _read(results / video / "evaluate" / "metrics.json", "methods")
+
+
+def _read(path: Path, *keys: str) -> dict:
+    """What the evaluation wrote. Raises UserError for what is no JSON any more, or lacks one of `keys`."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise UserError(f"{path}: damaged, or of another version; `dvc checkout --force` brings what was evaluated, or "
+                        "delete it and run `make repro`")
+    return found
 
 
 def read_tables(results: Path, videos: list[str]) -> dict[str, dict]:
@@ -44,7 +57,7 @@ def read_tables(results: Path, videos: list[str]) -> dict[str, dict]:
 
 
 def _vectors(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"refused": f"no {path.name}"}
+    return _read(path) if path.is_file() else {"refused": f"no {path.name}"}
 
 
 def film(results: Path, video: str, method: str) -> np.ndarray:

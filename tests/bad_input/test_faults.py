@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.records.run import read_metrics, read_tables
 from eval.study.form import write_text
 from lnm import errors, tensors, video
 from lnm.cli import style
@@ -157,3 +158,19 @@ def test_a_written_file_takes_a_link_s_place_and_leaves_what_it_led_to(tmp_path)
     (tmp_path / "link").symlink_to("theirs")
     write_json(tmp_path / "link", [])
     assert (tmp_path / "theirs").read_text() == "theirs" and not (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"{}", b"\xff", b"[" * 100_000, b""])
+def test_a_damaged_record_of_the_evaluation_is_one_line(tmp_path, text):
+    """What tables, figures and report are made of."""
+    path = tmp_path / "ocean" / "evaluate" / "metrics.json"
+    write_json(path, {"methods": {"heldout": {}}})
+    assert read_metrics(tmp_path, "ocean") == {"methods": {"heldout": {}}}
+    said = "damaged, or of another version; `dvc checkout --force` brings what was evaluated"
+    if text != b"{}":
+        path.with_name("clip.json").write_bytes(text)
+        with pytest.raises(UserError, match=f"clip.json: {said}"):
+            read_tables(tmp_path, ["ocean"])
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=f"metrics.json: {said}"):
+        read_tables(tmp_path, ["ocean"])

@@ -54,7 +54,7 @@ def test_what_was_saved_is_restored_to_the_bit(tmp_path):
     store, trained = ResumeStore(tmp_path, {"a": 1}), weights()
     optimizer = optimizer_of(trained, steps=3)
     store.save(3, {"temporal": trained, "ema": weights(5.0)}, optimizer, {"scale": 1024.0, "_growth_tracker": 2})
-    store.log.write_text(LOG_HEADER + 3 * "0,1,1,1\n")
+    store.log.write_text(LOG_HEADER + "0,1,1,1\n1,1,1,1\n2,1,1,1\n")
     fresh, slow = weights(0.0), weights(0.0)
     again = optimizer_of(fresh)
     step, scaler = store.resume({"temporal": fresh, "ema": slow}, again)
@@ -79,6 +79,37 @@ def test_the_log_is_cut_back_to_exactly_the_steps_that_the_checkpoint_holds(tmp_
     store.resume({"temporal": weights()}, optimizer_of(weights()))
     assert store.log.read_text().splitlines() == whole[:1 + step]
     assert store.losses() == [10.0 + i for i in range(step)]
+
+
+@pytest.mark.parametrize("old, new", [(b"1,11.0", b"3,11.0"), (b"11.0", b"11:0"), (b"10.0", b"\xff0.0"),
+                                      (b"0.5000\n1,", b"0.50001,"), (b"1.000e-04,", b"1.000e-04.")])
+def test_a_damaged_line_of_the_log_is_refused_and_one_behind_the_checkpoint_is_cut_off(tmp_path, old, new):
+    store = ResumeStore(tmp_path, {})
+    store.resume({}, optimizer_of(weights()))
+    for i in range(3):
+        store.write(i, 10.0 + i, 1e-4, 0.5)
+    store.save(2, {"temporal": weights()}, optimizer_of(weights()))
+    sound = store.log.read_bytes()
+    store.log.write_bytes(sound.replace(b"12.0", b"\xff"))
+    assert store.resume({"temporal": weights()}, optimizer_of(weights())) == (2, None)
+    assert sound.startswith(store.log.read_bytes()) and store.losses() == [10.0, 11.0]
+    store.log.write_bytes(store.log.read_bytes().replace(old, new, 1))
+    with pytest.raises(UserError, match="log.csv: (damaged: line [23] is no step's|lacks steps).*; delete "):
+        store.resume({"temporal": weights()}, optimizer_of(weights()))
+
+
+def test_a_checkpoint_that_names_another_step_than_it_was_saved_at_is_refused(tmp_path):
+    """The step stands beside the tensors, where their checksum alone would not see a bit turn."""
+    store = ResumeStore(tmp_path, {})
+    store.resume({}, optimizer_of(weights()))
+    for i in range(6):
+        store.write(i, 1.0, 1e-4, 0.5)
+    store.save(6, {"temporal": weights()}, optimizer_of(weights()))
+    data = store.path.read_bytes()
+    assert data.count(b'"step":"6"') == 1
+    store.path.write_bytes(data.replace(b'"step":"6"', b'"step":"4"'))
+    with pytest.raises(UserError, match="checkpoint.safetensors: damaged: the step that it names .*; delete "):
+        store.resume({"temporal": weights()}, optimizer_of(weights()))
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
