@@ -19,8 +19,12 @@ CAMERA = 5.0  # % of the picture's width a second, below which a camera counts a
 MOTION = 0.002  # mean change of brightness over 0.4 s, of 1; still pictures with camera noise stay below
 CUT_RATIO, CUT_CHANGE = 3.0, 0.02  # a cut changes the picture so many times as much as its neighbours, and so much
 STILL = 12.5  # mean CIE76 colour difference over a 4 x 4 grid: clip and still of one scene below, of two above; parts
-# the 18 own pairs of the clips of data/ and footage/ (at most 12.1) from the 144 foreign ones (13.0 or more), by
-# `python -m benchmarks.stills`; means and deviations alone, or directions of edges, did not part them
+# the 18 own pairs of the clips of data/ and footage/ (at most 12.10) from the 144 foreign ones (13.05 or more), by
+# `python -m benchmarks.stills`; what else is said of a still parted them less well, alone or beside the colours
+FLAT = 0.05  # L* a pixel: a picture whose brightness is less steep has no edges
+BOUNDARY = 5.0  # L* by which brightness steps at a horizon; on clouds, foliage and rain it stays below 4.5
+TILT = 0.1  # share of the height within which two horizons count as one
+EDGES = 1.5  # times as strong, or as weak, from which on a film is said to change more, or less, than the clip
 
 
 def check(frames: np.ndarray, fps: float, still: np.ndarray | None = None, *more: np.ndarray) -> dict:
@@ -140,28 +144,142 @@ def _camera(frames: np.ndarray, fps: float, cut: list[int]) -> dict:
     return _finding("camera", True, value, f"The camera stands still (at most {value:.1f} % of the width a second).")
 
 
+def spread(frames: np.ndarray, count: int) -> np.ndarray:
+    """So many frames of a clip, evenly spread, or all of fewer."""
+    return frames[np.linspace(0, len(frames) - 1, min(len(frames), count)).round().astype(int)]
+
+
 def still_distance(frames: np.ndarray, still: np.ndarray) -> float:
     """How far a still is from the nearest of 32 frames of a clip: the mean CIE76 difference of colour over a 4 x 4
     grid, so of what colours lie where. frames: uint8 (F, H, W, 3); still: uint8 (h, w, 3) of that shape, any size."""
     import cv2
 
     def layout(picture: np.ndarray) -> np.ndarray:  # (4, 4, 3) CIE L*a*b*
-        small = cv2.resize(np.asarray(picture), (64, 64), interpolation=cv2.INTER_AREA)
-        lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-        return cv2.resize(lab, (4, 4), interpolation=cv2.INTER_AREA)
+        return cv2.resize(_lab(picture), (4, 4), interpolation=cv2.INTER_AREA)
 
-    chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), 32)).round().astype(int)]
     target = layout(still)
-    return round(float(min(np.linalg.norm(layout(f) - target, axis=-1).mean() for f in chosen)), 2)
+    return round(float(min(np.linalg.norm(layout(f) - target, axis=-1).mean() for f in spread(frames, 32))), 2)
+
+
+def _lab(picture: np.ndarray) -> np.ndarray:
+    """float32 (64, 64, 3) CIE L*a*b*."""
+    import cv2
+
+    small = cv2.resize(np.asarray(picture), (64, 64), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def lightness(picture: np.ndarray) -> np.ndarray:
+    """float32 (64, 64), CIE L*, of a picture uint8 (H, W, 3)."""
+    return _lab(picture)[..., 0]
+
+
+def gradients(light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of float32 (H, W), the slope of every pixel, in L* a pixel, and its direction in [0, pi): 0 across, pi / 2
+    down."""
+    import cv2
+
+    x, y = (cv2.Sobel(light, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
+    return np.hypot(x, y), np.mod(np.arctan2(y, x), np.pi)
+
+
+def orientations(light: np.ndarray) -> np.ndarray | None:
+    """Which edges lie where: float32 (96,) of length 1, the slopes in 6 directions over a grid of 4 x 4 (histograms of
+    oriented gradients, Dalal & Triggs 2005). None for a picture without edges."""
+    import cv2
+
+    slope, direction = gradients(cv2.GaussianBlur(light, (0, 0), 1.5))
+    if slope.mean() < FLAT:
+        return None
+    place = direction / np.pi * 6
+    near = [np.abs((place - k + 3) % 6 - 3) for k in range(6)]  # a direction counts for the two beside it
+    bins = np.stack([slope * np.clip(1 - far, 0, 1) for far in near], -1).astype(np.float32)
+    flat = cv2.resize(bins, (4, 4), interpolation=cv2.INTER_AREA).ravel()
+    return flat / np.linalg.norm(flat)
+
+
+def horizon(light: np.ndarray) -> float | None:
+    """The row of the strongest horizontal boundary, as a share of the height from the top. None without one.
+
+    light: float32 (64, 64), L*. At a row three quarters of the picture's width step the same way, from the mean of
+    the four rows above to that of the four below, by an amount or more; where that amount is greatest, at least
+    BOUNDARY and twice the median row's, lies the boundary. Four rows at either edge have none.
+    """
+    import cv2
+
+    band, rows = 4, len(light)
+    strips = cv2.resize(light, (16, rows), interpolation=cv2.INTER_AREA)
+    below = np.cumsum(np.vstack([np.zeros((1, 16)), strips]), axis=0)
+    at = np.arange(band, rows - band + 1)
+    step = (below[at + band] - 2 * below[at] + below[at - band]) / band  # (57, 16)
+    step.sort(axis=1)
+    least = np.maximum(step[:, 4], -step[:, 11])  # 12 of the 16 strips step so far, or further
+    return float(at[least.argmax()] / rows) if least.max() >= max(BOUNDARY, 2 * np.median(least)) else None
+
+
+def _common_horizon(frames: Sequence[np.ndarray]) -> float | None:
+    """The median of the frames' horizons; None where less than half of the frames have one within TILT of it."""
+    rows = [row for row in map(horizon, frames) if row is not None]
+    middle = float(np.median(rows)) if rows else 0.0
+    return middle if 2 * sum(abs(row - middle) <= TILT for row in rows) >= len(frames) else None
+
+
+def alignment(frames: np.ndarray, still: np.ndarray) -> dict[str, Any]:
+    """How a still lies beside a clip; frames: uint8 (F, H, W, 3), still: uint8 (h, w, 3) of that shape, any size.
+
+    colour: `still_distance`, in CIE76, 0 or more. layout: 1 less the cosine between the still's `orientations` and
+    those of the nearest of 8 frames, from 0 to 1: the same edges in the same places are 0, however strong. edges: how
+    many times as steep the still's brightness is as those frames', on average. still_horizon, clip_horizon: where each
+    has its `horizon`, share of the height from the top, of the clip the median of the frames; horizon: the difference
+    of the two, from 0 to 1. None for what a plain picture, or one without a horizon, does not have.
+    """
+    light, those = lightness(still), [lightness(frame) for frame in spread(frames, 8)]
+    mine, others = orientations(light), [found for found in map(orientations, those) if found is not None]
+    steep, usual = (float(np.mean([gradients(one)[0].mean() for one in some])) for some in ([light], those))
+    still_at, clip_at = horizon(light), _common_horizon(those)
+    layout = None if mine is None or not others else max(0.0, 1 - max(float(mine @ other) for other in others))
+    return {"colour": still_distance(frames, still), "layout": None if layout is None else round(layout, 3),
+            "edges": round(steep / usual, 3) if min(steep, usual) >= FLAT else None,
+            "horizon": None if still_at is None or clip_at is None else round(abs(still_at - clip_at), 3),
+            "still_horizon": still_at, "clip_horizon": clip_at}
+
+
+def _measured(found: dict[str, Any]) -> str:
+    """An alignment in words."""
+    told = [f"colour difference {found['colour']:.{0 if found['colour'] > STILL else 1}f}, usual is below {STILL:g}"]
+    if found["layout"] is not None:
+        told.append(f"layout of edges {100 * found['layout']:.0f} % apart")
+    if found["edges"] is not None:
+        told.append(f"edges {found['edges']:.{1 if found['edges'] > 0.95 else 2}f} times as strong")
+    mine, its = (found[f"{whose}_horizon"] for whose in ("still", "clip"))
+    if mine is not None and its is not None:
+        told.append(f"horizon {100 * mine:.0f} % from the top, the clip's {100 * its:.0f} %")
+    elif mine is None and its is None:
+        told.append("no horizon in either")
+    else:
+        told.append(f"a horizon in the {'clip' if mine is None else 'still'} alone")
+    return "; ".join(told)
+
+
+def _remedies(found: dict[str, Any]) -> list[str]:
+    """What would bring the two nearer."""
+    told = []
+    if found["edges"] is not None and max(found["edges"], 1 / found["edges"]) > EDGES:
+        told.append(f"its film is likely to change {'more' if found['edges'] > 1 else 'less'} than the clip does, and "
+                    "match_colours brings that nearer")
+    if found["colour"] > STILL and found["horizon"] is not None and found["horizon"] > TILT:
+        told.append("cut it so that the two horizons lie alike")
+    return told
 
 
 def _still(frames: np.ndarray, still: np.ndarray, name: str) -> dict:
-    value = still_distance(frames, still)
-    if value > STILL:
-        return _finding(name, False, value,
-                        f"The still does not look like the clip (colour difference {value:.0f}, usual is below "
-                        f"{STILL:g}): its motion may not fit; give a still of a like scene.")
-    return _finding(name, True, value, f"The still looks like the clip (colour difference {value:.1f}).")
+    found = alignment(frames, still)
+    fits = found["colour"] <= STILL
+    told = [] if fits else ["its motion may not fit; give a still of a like scene"]
+    say = "; ".join(told + _remedies(found))
+    head = "The still looks like the clip" if fits else "The still does not look like the clip"
+    text = f"{head} ({_measured(found)}){': ' if say else ''}{say}."
+    return _finding(name, fits, found["colour"], text) | {"alignment": found}
 
 
 def forecast(settings: Finetune, n_frames: int, latent_shape: tuple[int, int, int], device: str) -> dict:
