@@ -86,9 +86,14 @@ def clips(names: Sequence[str], results: Path, num_frames: int) -> list[Clip]:
 
 
 def stills(names: Sequence[str], results: Path, footage: Path) -> list[Still]:
-    """Every run's own still; of their size the first held-out frame of other footage, and a scene of every kind."""
+    """Every run's own still, and others of their size."""
     found = [Still(name, video.read_image(results / name / "prepare" / "still.png"), OWN) for name in names]
-    size = found[0].picture.shape[1::-1]
+    return [*found, *others(names, found[0].picture.shape[1::-1], footage)]
+
+
+def others(names: Sequence[str], size: tuple[int, int], footage: Path) -> list[Still]:
+    """Stills of (width, height) pixels: the first held-out frame of footage that is no run, a scene of every kind."""
+    found = []
     for name, clip in CATALOGUE.items():
         if name not in names and (footage / f"{name}.mp4").is_file():
             frames = video.read(footage / f"{name}.mp4", 12.5, size, clip.crop).frames
