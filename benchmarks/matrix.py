@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -331,6 +332,12 @@ def filmed(runs: Sequence[Clip], pictures: Sequence[Still], studio: Studio, stor
             yield (clip.name, still.name), film, row
 
 
+def write_rows(path: Path, data: dict[str, Any]) -> None:
+    """JSON with a row a line: of objects that hold no other, each on its own."""
+    text = re.sub(r"\{([^{}]*)\}", lambda found: "{" + " ".join(found[1].split()) + "}", json.dumps(data, indent=1))
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.matrix", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -365,7 +372,7 @@ def main(argv: list[str] | None = None) -> None:
     told = studio.sample.model_dump(include=SAMPLED)
     print(f"\n{report(rows, told)}")
     if args.json:
-        write_json(args.json, {"version": 1, "seed": studio.seed, "sample": told, "cells": rows})
+        write_rows(args.json, {"version": 1, "seed": studio.seed, "sample": told, "cells": rows})
     if args.figure:
         args.figure.parent.mkdir(parents=True, exist_ok=True)
         figure(films, rows, pictures, runs).save(args.figure, quality=30, method=6)

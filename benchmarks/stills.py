@@ -33,7 +33,6 @@ from eval.records.markdown import grid
 from lnm import likeness, preflight, video
 from lnm.demo.footage import CATALOGUE
 from lnm.errors import UserError
-from lnm.files import write_json
 from lnm.project import root
 from lnm.workflow.resolve import settings
 
@@ -307,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(str(error))
     print(report(kept))
     if args.json:
-        write_json(args.json, kept)
+        matrix.write_rows(args.json, kept)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,9 @@ def test_pairs_that_were_filmed_are_cut_again_and_held_against_what_was_filmed(c
 
 def test_all_of_it_on_tiny_clips(cells, project):
     kept = stills.tried(stills.own_and_foreign(CLIPS), stills.filmed(cells, project / "footage"))
-    assert json.loads(json.dumps(kept)) == kept
+    matrix.write_rows(project / "kept.json", kept)
+    text = (project / "kept.json").read_text()
+    assert json.loads(text) == kept and sum('"auc": ' in line for line in text.splitlines()) == text.count('"auc": ')
     assert (kept["own"], kept["foreign"], kept["films"]) == (6, 12, 14)
     assert kept["own_at_most"] < kept["foreign_at_least"]
     assert kept["held"]["colours"]["auc"] == 1 and list(kept["held"]) == list(kept["filmed"])
