@@ -1,11 +1,18 @@
 """The ledger's rows that the ablations answer: not run, not told apart, told apart, and of which checkpoint."""
 
+import re
+
 import pytest
-from run_left import MINE, SD
+from conftest import REPOSITORY
+from run_left import LEDGER, MINE, SD
 
 from eval.claims import ledger as claims
 from eval.claims.finding import DIFFERS, INCOMPARABLE, RESULT
+from eval.claims.measurements import tried
+from lnm.ablations.arms import ARMS
 from lnm.files import write_json
+
+TRIED = {one.id: one for one in LEDGER if claims.resolve(one.function) is tried}
 
 
 def arm(loss, p, value="", base=0.100):
@@ -17,7 +24,7 @@ def rows(project, checkpoint=MINE, **arms):
     if arms:
         write_json(project / "results" / "ablations" / "ablations.json", {
             "checkpoint": checkpoint, "steps": 60, "arms": {"base": arm(0.100, None)} | arms})
-    found = claims.rows(project / "results", ids=["lion_performs", "cosine_schedule"])
+    found = claims.rows(project / "results", ids=sorted(TRIED))
     return {one["id"]: one for one in found}
 
 
@@ -49,3 +56,22 @@ def test_the_cosine_schedule_is_told_and_never_judged(ledger):
     assert found["computed"] == "base 0.1000; cosine 0.2000, p = 0.001; linear 0.1000, p = 0.9"
     assert "the paper gives no number of it" in found["reason"]
     assert "the checkpoint's frozen layers know its own schedule alone" in found["reason"]
+
+
+@pytest.mark.parametrize("claim, without, value", [
+    ("attention_accelerates", "no_attention", "off"), ("fps_helps", "no_fps", "off")])
+@pytest.mark.parametrize("checkpoint, loss, p, verdict", [
+    (MINE, 0.2, 0.001, INCOMPARABLE), (SD, 0.2, 0.001, RESULT), (SD, 0.05, 0.001, DIFFERS),
+    (SD, 0.101, 0.8, INCOMPARABLE)])
+def test_what_the_paper_says_a_part_is_good_for_holds_where_the_loss_is_more_without_it(
+        ledger, claim, without, value, checkpoint, loss, p, verdict):
+    one = rows(ledger, checkpoint, **{without: arm(loss, p, value)})[claim]
+    assert one["verdict"] == verdict and one["computed"] == f"base 0.1000; {value} {loss:.4f}, p = {p:.2g}", one
+
+
+def test_the_page_of_the_ablations_names_the_choices_that_are_in_the_ledger_and_their_arms():
+    page = (REPOSITORY / "docs" / "ablations.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| .*? \| (`[^|]+`) \| ", page, re.M))
+    assert {claim: re.findall(r"`(\w+)`", arms) for claim, arms in told.items()} == {
+        claim: one.arguments["arms"] for claim, one in TRIED.items()}
+    assert {arm for one in TRIED.values() for arm in one.arguments["arms"]} <= set(ARMS)
