@@ -1,6 +1,10 @@
-"""The table: what is asked, the exit status, a part of the one line that answers."""
+"""The table: what is asked, the exit status, a part of the one line that answers; what is taken on purpose; counts."""
 
 from __future__ import annotations
+
+from collections import Counter
+
+from eval.records.markdown import table
 
 LONG = "x" * 300
 DEEP = "[" * 3000 + "]" * 3000
@@ -304,3 +308,27 @@ COMMANDS = [
     (["scenes", "--stills", "2", "--sheet", "images"], 2, "this is a folder"),
     (["scenes", "--stills", "2", "--sheet", "sheet.txt"], 2, "must end in .png"),
 ]
+
+# What may look amiss and is taken on purpose: params.yaml's text, and references of `lnm score`.
+TAKEN_PARAMS = [
+    video().replace("waves", "waves " * 1700),
+    video().replace("waves", "גלי ים בשקיעה"),
+    video().replace("waves", "'<script>alert(1)</script>'"),
+    "videos: {ocean: &v {path: clip.mp4, fps: 8, prompts: [waves]}, again: *v}",
+    named("x" * 64),
+    "size: [192, 128]\n" + video(),
+    video().replace("fps: 8", "fps: 999.9"),
+    "\ufeff" + video(),
+]
+TAKEN_REFERENCES = ["black", "single", "one.mp4"]
+
+
+def counts() -> str:
+    """The table of docs/troubleshooting.md: how many rows there are of each kind of input."""
+    asked = Counter(words[0] for words, *_ in COMMANDS)
+    refused = {"the text of `params.yaml`": len(PARAMS), "a clip or still that it names": len(FILES)} | {
+        f"command `lnm {name}`": asked[name] for name in sorted(asked)}
+    taken = {"the text of `params.yaml`": len(TAKEN_PARAMS), "command `lnm score`": len(TAKEN_REFERENCES)}
+    rows = [[kind, str(count), str(taken.get(kind, 0))] for kind, count in refused.items()]
+    rows.append(["all", str(sum(refused.values())), str(sum(taken.values()))])
+    return table(["input", "refused in one line", "taken on purpose"], rows, lined_up=False)

@@ -6,7 +6,8 @@ from importlib import import_module
 
 import pytest
 from bad_input.materials import make
-from bad_input.rows import COMMANDS, FILES, PARAMS
+from bad_input.rows import COMMANDS, FILES, PARAMS, TAKEN_PARAMS, TAKEN_REFERENCES, counts
+from conftest import REPOSITORY
 
 from lnm.cli import main
 
@@ -90,9 +91,21 @@ def test_a_place_where_nothing_may_be_written_is_refused_before_the_work(capsys,
 
 def test_the_table_is_as_long_as_it_is_said_to_be():
     assert len(COMMANDS) + len(PARAMS) + len(FILES) >= 120
+    page = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- tests/bad_input/rows.py -->\n")[1].split("\n<!-- end of tests/bad_input/rows.py -->")[0]
+    assert shown == counts(), counts()
 
 
-@pytest.mark.parametrize("reference", ["black", "single", "one.mp4"])
+@pytest.mark.parametrize("text", TAKEN_PARAMS, ids=[text[:50] for text in TAKEN_PARAMS])
+def test_a_params_file_that_may_look_amiss_is_taken(capsys, tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert main(["params", "check", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{path}: fine; ") and err == ""
+
+
+@pytest.mark.parametrize("reference", TAKEN_REFERENCES)
 def test_a_reference_that_says_little_is_scored_without_a_warning_of_numpy_s(capsys, reference):
     """A black one, and ones of a single frame: a number or a reason for each measure, never nan."""
     assert main(["score", "--frames", "images", "--method", "mine", "--clip", "none", "--reference", reference, "--fps",
