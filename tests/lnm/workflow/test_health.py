@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 
 import pytest
@@ -167,3 +168,23 @@ def test_a_folder_s_hash_is_dvc_s():
     if not data.is_dir():
         pytest.skip("no data/: `make data` brings it")
     assert f"md5: {health.dvc_hash(data)}" in (REPOSITORY / "data.dvc").read_text()
+
+
+def test_what_troubleshooting_shows_is_what_it_prints(tree, capsys):
+    """Of a sound tree every line, of a broken one the faults and fixes themselves; nothing of where it was run."""
+    page = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    sound, broken = re.findall(r"```text\n((?:ok|FAIL|warn) .*?)\n```", page, re.S)
+    carried = health._recorded(REPOSITORY)
+    own = [line.what for line in health.examine(tree)]
+    first, last = own.index("data"), own.index("footage")
+    shown = dict(line[6:].split(": ", 1) for line in sound.splitlines()[:-1])
+    assert list(shown) == [*own[:first], *carried, *own[last:]]
+    assert {name: shown[name] for name in carried} == {
+        name: f"as git has it (md5 {found[:12]})" for name, found in carried.items()}
+    assert sound.splitlines()[-1] == f"{len(shown)} lines: 0 fail, 0 warn" and ".../.venv" in shown["Python"]
+    (tree / "params.yaml").write_text((tree / "params.yaml").read_text() + "finetun: {}\n")
+    (tree / "checkpoints" / "lnm-mini" / "unet" / "x").write_text("cut")
+    (tree / "footage" / "rapids.mp4").unlink()
+    assert main(["doctor", "--quiet"]) == 1
+    said, of_git, _ = capsys.readouterr().out.partition("warn  git: ")
+    assert of_git and said and said == broken.partition(of_git)[0]
