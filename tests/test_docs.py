@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -39,32 +41,63 @@ RUN = {
     "lnm motion train": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini"],
     "lnm motion decoder": ["--steps", "2", "--size", str(SIZE), "--checkpoint", "lnm-mini", "--set", "crop=16"],
     "lnm check": ["--size", str(SIZE)],
-    "lnm footage --list": [],
     "lnm scenes --stills": [],
     "lnm checkpoint show": [],
     "lnm params check": [],
     "lnm params videos": [],
+    "lnm params show": [],
+    "lnm params resolve": [],
+    "lnm doctor": [],
+    "lnm checkpoint verify lnm-mini": ["--size", str(SIZE)],
+    "lnm notebook code": [],
+    "lnm score": ["--clip", "none", "--quiet"],
+    "lnm study build": [],
+    "lnm study aggregate": ["--bootstrap", "100"],
+    "lnm study simulate": [],
+    "lnm claims": [],
 }
-# Commands whose words are checked and that are not run, and why.
+# In a small project (`small_project`); the others of RUN in a folder that is none.
+IN_PROJECT = ("lnm params show", "lnm params resolve", "lnm notebook code", "lnm study", "lnm claims")
+ENDS = {"lnm check": 1, "lnm checkpoint verify lnm-mini": 1}  # what is drawn is noise that drifts; weights are random
+# Commands whose words are checked here, and the test below tests/ that runs them; "": none does, see UNTRIED.
 PARSED = {
-    "lnm footage": "needs a network",
-    "lnm scenes": "renders for minutes",
-    "lnm motion clips": "renders for minutes: tests/lnm/demo/test_motion_clips.py",
-    "lnm checkpoint train": "takes hours",
-    "lnm checkpoint verify": "needs Stable Diffusion's weights",
-    "lnm doctor": "looks at the machine it runs on",
-    "lnm repro": "runs the pipeline",
-    "lnm fan-out": "runs the pipeline: tests/lnm/workflow/test_fan_out.py",
-    "lnm rival": "needs published weights: tests/lnm/rivals/test_published.py",
-    "lnm notebook": "runs a stage of the pipeline",
-    "lnm params": "needs the clips of a project: tests/lnm/cli",
-    "lnm score": "needs the harness's models: tests/eval",
-    "lnm study": "needs the films of a run: tests/eval",
-    "lnm claims": "takes a minute: tests/eval",
-    "lnm ablation": "trains for minutes: tests/lnm/stages/test_ablation.py",
-    "make": "sets up and runs everything",
-    "dvc": "runs the pipeline, or fetches",
-    "python -m benchmarks": "measures for minutes",
+    "lnm footage": "lnm/cli/test_project.py::test_footage_lists_and_fetches",
+    "lnm motion clips": "lnm/demo/test_motion_clips.py::test_every_clip_has_a_caption_and_validation_is_apart",
+    "lnm checkpoint train": "lnm/cli/test_project.py::test_checkpoint_train_runs_the_recipe",
+    "lnm checkpoint verify": "lnm/cli/test_project.py::test_checkpoint_verify_tells_by_its_status",
+    "lnm repro": "lnm/workflow/test_interrupted.py::test_ctrl_c_leaves_no_process_and_the_same_command_goes_on",
+    "lnm fan-out": "lnm/workflow/test_fan_out.py::test_a_grid_ends_in_a_table_and_changes_nothing_here",
+    "lnm rival": "lnm/rivals/test_published.py::test_the_command_writes_a_film_and_says_what_is_unfair",
+    "lnm notebook run": "lnm/workflow/test_runner.py::test_the_same_run_gives_the_same_bytes_and_shows_its_progress",
+    "lnm notebook lab": "lnm/workflow/test_jupyterlab.py::"
+                        "test_every_notebook_runs_from_top_to_bottom_and_shows_what_it_says",
+    "lnm params seal": "lnm/workflow/test_resolve.py::test_a_seal_changes_when_any_result_does",
+    "lnm claims --check": "",
+    "lnm ablation": "lnm/stages/test_ablation.py::test_an_arm_leaves_its_losses_its_log_and_its_film",
+    "lnm ablations": "lnm/workflow/test_ablations.py::test_arms_are_shared_out_among_workers_and_the_table_comes_last",
+    "make": "test_docs.py::test_make_has_this_target_and_knows_what_to_do",
+    "dvc": "lnm/workflow/test_experiments.py::"
+           "test_experiments_are_shown_beside_each_other_and_what_was_fetched_stays",
+    "dvc pull": "",
+    "dvc queue": "",
+    "dvc exp run --queue": "",
+    "python -m benchmarks.bars": "test_bars.py::test_what_is_outside_its_bounds_or_missing_is_marked",
+    "python -m benchmarks.conditioning": "",
+    "python -m benchmarks.fid": "",
+    "python -m benchmarks.matrix": "test_matrix_benchmark.py::"
+                                   "test_a_cell_of_a_clip_and_its_own_still_is_the_film_of_its_run",
+    "python -m benchmarks.rivals_seconds": "test_rivals_seconds.py::"
+                                           "test_each_way_has_films_of_its_own_by_its_own_number_of_steps",
+    "python -m benchmarks.speed": "test_speed_benchmark.py::test_every_arm_runs_and_every_figure_has_its_goal",
+    "python -m benchmarks.windows": "test_windows_benchmark.py::test_memory_is_of_films_as_they_are_made",
+}
+UNTRIED = {
+    "lnm claims --check": "the stage `conformance` runs it, nine minutes of tests that stand in tests/conformance/",
+    "dvc pull": "`make data` runs it, before any test",
+    "dvc queue": "its workers outlive the command that starts them",
+    "dvc exp run --queue": "the same",
+    "python -m benchmarks.conditioning": "trains for minutes on a run's own results",
+    "python -m benchmarks.fid": "measures for a minute; what it measures is tests/eval/metrics/test_frechet.py",
 }
 
 
@@ -223,11 +256,55 @@ def test_lnm_takes_these_words(page, words, folder):
     assert command.make_context(words[-1], list(left)).params is not None
 
 
+def small_project(folder: Path) -> None:
+    """The folder made a project: params.yaml, the ledger, notebooks, films of a run, and answers about them."""
+    from lnm import video
+    from lnm.cli import main
+
+    (folder / "params.yaml").write_text("videos:\n  ocean: {path: clip.mp4, fps: 8, prompts: [waves]}\n")
+    for name in ("claims.yaml", "params.paper.yaml"):
+        shutil.copy(REPOSITORY / name, folder)
+    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
+    for name in ("checkpoints/lnm-mini/unet/x", "checkpoints/lnm-mini-clip/x", "checkpoints/lnm-mini-motion/x"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(name)
+    film, run = video.read(folder / "clip.mp4").frames[:12], folder / "results" / "ocean"
+    video.write_mp4(run / "sample" / "ours" / "seed_0" / "film.mp4", film[::-1], 8)
+    (run / "sample" / "films.json").write_text(json.dumps({"fps": 8, "num_frames": 12, "methods": ["ours"]}))
+    video.write_frames(run / "prepare" / "heldout", film)
+    assert main(["study", "build", "--methods", "ours,heldout", "--out", "study.html", "--quiet"]) == 0
+    study = json.loads((folder / "study.json").read_text())
+    asked = [trial for trial in study["trials"] if not trial["is_catch"]]
+    rows = [["ann", "s1", study["id"], trial["scene"], trial["question"], *trial["conditions"],
+             *(study["hashes"][k] for k in trial["films"]), "A", 1, 900, "", 0] for trial in asked]
+    assert len(rows) == 2
+    for place in (folder / "answers", folder / "inputs" / "human_study"):
+        place.mkdir(parents=True)
+        (place / "ann.csv").write_text("\n".join(",".join(map(str, row)) for row in [study["columns"], *rows]) + "\n")
+
+
+def films_to_score(folder: Path) -> None:
+    """film/, my_film/ and their_films/ of 12 frames each; real.mp4 and clip_decoded.mp4 as long as clip.mp4."""
+    from lnm import video
+
+    real = video.read(folder / "clip.mp4").frames
+    frames = real[:12]
+    for name in ("film", "my_film", "their_films/one", "their_films/other"):
+        video.write_frames(folder / name, frames if name != "their_films/other" else frames[::-1])
+    for name in ("real.mp4", "clip_decoded.mp4"):
+        video.write_mp4(folder / name, real, 8)
+
+
 @of("lnm", among=RUN)
 def test_lnm_runs_small(page, words, folder, tiny, monkeypatch, capfd):
     from lnm.cli import main
 
     tiny_stands_in(monkeypatch, tiny, "lnm.cli.options")
+    monkeypatch.setattr("lnm.workflow.health.builtin", lambda name: tiny)  # all that an installation brings
+    if start(words).startswith(IN_PROJECT):
+        small_project(folder)
+    elif start(words) == "lnm score":
+        films_to_score(folder)
     if start(words) == "lnm sample":
         first = ["finetune", "clip.mp4", "--prompt", "waves", "--out", "waves.safetensors", *RUN["lnm finetune"]]
         assert main(first) == 0
@@ -237,21 +314,33 @@ def test_lnm_runs_small(page, words, folder, tiny, monkeypatch, capfd):
     if "temporal_decoder=decoder.safetensors" in words:
         first = ["motion", "decoder", "--clips", "timelapses", "--out", "decoder.safetensors"]
         assert main([*first, *RUN["lnm motion decoder"]]) == 0
-    if start(words).startswith("lnm params"):
+    if start(words) in ("lnm params check", "lnm params videos"):
         for name in ("params.yaml", "params.paper.yaml"):
             shutil.copy(REPOSITORY / name, folder)
-    status = main([*words[1:], *RUN[start(words)]])
-    # what is drawn here is noise that drifts, which `check` finds wanting
-    assert status == (1 if start(words) == "lnm check" else 0), capfd.readouterr().err
+    given = [name for word in words[1:] for name in (sorted(map(str, folder.glob(word))) if "*" in word else [word])]
+    status = main([*given, *RUN[start(words)]])
+    assert status == ENDS.get(start(words), 0), "".join(capfd.readouterr())
     if start(words) in ("lnm animate", "lnm sample"):
         film = Path(capfd.readouterr().out.rpartition("film: ")[2].strip())
         assert film.parent == folder and film.stat().st_size > 500
 
 
+def test_what_is_not_run_here_is_run_by_the_test_that_is_named():
+    for kind, where in PARSED.items():
+        file, _, name = where.partition("::")
+        assert bool(where) != (kind in UNTRIED), kind
+        assert not where or f"def {name}(" in (REPOSITORY / "tests" / file).read_text(encoding="utf-8"), kind
+    assert set(UNTRIED) <= set(PARSED)
+    used = {start(words) for _, words in COMMANDS}
+    assert set(RUN) | set(PARSED) <= used, "a kind that no page has any more"
+
+
 @of("make")
-def test_make_has_this_target(page, words):
+def test_make_has_this_target_and_knows_what_to_do(page, words):
     targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
     assert {word for word in words[1:] if "=" not in word} <= set(targets)
+    found = subprocess.run([*words, "--dry-run"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert found.returncode == 0 and found.stdout.strip(), found.stderr
 
 
 @of("dvc")
