@@ -34,8 +34,10 @@ def test_the_table_of_kills_is_of_the_committed_numbers():
 
 def test_every_stage_was_killed_every_way_and_survived():
     kills = MEASURED["rows"]
-    assert not [row for row in kills if row["failed"]] and len(kills) >= 20
-    assert {row["stage"] for row in kills} == set(STAGES) and {row["victim"] for row in kills} == set(VICTIMS)
+    assert not [row for row in kills if row["failed"]] and len(kills) >= 4 * len(STAGES)
+    for stage in STAGES:
+        ways = {row["victim"] for row in kills if row["stage"] == stage}
+        assert ways == set(VICTIMS) - ({"kernel"} if stage in PLAIN else set()), stage
     assert {row["shell"] for row in kills} == set(fault_table.SHELLS)
     for row in kills:
         for whole, before, after in row["work"].values():
