@@ -262,7 +262,8 @@ def _offer(way: CameraPath, fps: float, count: int) -> str:
     if not way.cuts and way.wander(0, len(way.steps) + 1) <= STEADY:
         return "Nothing needs to be mended."
     share = remains(way)[1]
-    first = (f"prepare.camera (lnm animate --camera): stabilise would keep {100 * share:.0f} % of the picture"
+    how = "prepare.camera (lnm animate --camera): "
+    first = (f"{how}stabilise would keep {100 * share:.0f} % of the picture"
              if share >= REMAINS else "The whole clip cannot be stabilised"
              + (" over a cut" if way.cuts else f" ({100 * share:.0f} % of the picture would remain)"))
     run = segment(way, count)
@@ -271,7 +272,7 @@ def _offer(way: CameraPath, fps: float, count: int) -> str:
     if run == (0, len(way.steps) + 1):
         return f"{first}; a run needs all of its frames, and no steadier part can be taken: give a longer clip."
     kept = remains(way.part(*run))[1]
-    return (f"{first}; segment would take {run[0] / fps:.1f} to {run[1] / fps:.1f} s "
+    return (f"{first}; {how if share < REMAINS else ''}segment would take {run[0] / fps:.1f} to {run[1] / fps:.1f} s "
             f"({run[1] - run[0]} frames), which wander by {way.wander(*run):.1f} %, "
             + (f"or by these as start and end stabilise would keep {100 * kept:.0f} %." if kept >= REMAINS
                else f"and of which stabilise would keep {100 * kept:.0f} %, too little."))

@@ -89,6 +89,7 @@ PARSED = {
     "python -m benchmarks.rivals_seconds": "test_rivals_seconds.py::"
                                            "test_each_way_has_films_of_its_own_by_its_own_number_of_steps",
     "python -m benchmarks.speed": "test_speed_benchmark.py::test_every_arm_runs_and_every_figure_has_its_goal",
+    "python -m benchmarks.stills": "test_stills_benchmark.py::test_all_of_it_on_tiny_clips",
     "python -m benchmarks.windows": "test_windows_benchmark.py::test_memory_is_of_films_as_they_are_made",
 }
 UNTRIED = {

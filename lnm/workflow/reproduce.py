@@ -27,6 +27,7 @@ from lnm.workflow.record import unlock
 
 RUNNING = re.compile(r"Running stage '([^']+)'")
 SKIPPED = re.compile(r"Stage '([^']+)' (didn't change, skipping|is cached)")
+WENT_ON = "WARNING: failed to run: "  # of a stage that failed, where DVC goes on with others (--keep-going)
 NOISE = ("To track the changes", "To enable auto staging", "Use `dvc push`", "git add ", "dvc config ",
          "WARNING: stage:", "ERROR: failed to reproduce")
 BEHIND = 5  # niceness of the videos that are done sooner
@@ -64,7 +65,7 @@ class Pipeline:
         self.processes.add(process)
         if self.stopping:  # since it was asked for: `ended` may not have seen it
             os.killpg(process.pid, signal.SIGKILL)
-        current, lines = None, list[str]()
+        current, lines, told = None, list[str](), False
         with named(path.relative_to(self.root)), path.open("w") as file:
             for line in process.stdout or ():
                 file.write(line)
@@ -80,16 +81,23 @@ class Pipeline:
                         self.progress.end(current)
                         current = None
                     self.progress.end(found[1], "up to date" if found[2].startswith("didn't") else "from DVC's cache")
+                elif current and line.startswith(WENT_ON):
+                    self._failed(current, path, lines)
+                    current, told = None, True
                 elif current:
                     self.progress.seen(current, line)
         fine = process.wait() == 0
         self.processes.discard(process)
-        if current and fine:
+        if current and (fine or told):
             self.progress.end(current)
-        if not fine and not self.stopping:
-            tail = [line for line in lines if line.strip() and not line.strip().startswith(NOISE)]
-            self.progress.fail(current or targets[-1], path.relative_to(self.root), tail[-12:])
+        if not fine and not told:
+            self._failed(current or targets[-1], path, lines)
         return fine
+
+    def _failed(self, stage: str, log: Path, lines: list[str]) -> None:
+        if not self.stopping:
+            tail = [line for line in lines if line.strip() and not line.strip().startswith(NOISE)]
+            self.progress.fail(stage, log.relative_to(self.root), tail[-12:])
 
     def video(self, name: str) -> bool:
         """Every stage of one video. --single-item: what all videos share is up to date, and looking at it again would

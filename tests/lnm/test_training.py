@@ -11,7 +11,7 @@ from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.precision import HalfFrozen
-from lnm.resume import ResumeStore
+from lnm.resume import LOG_HEADER, ResumeStore
 from lnm.schedulers import make_scheduler
 from lnm.settings import Finetune
 
@@ -209,7 +209,7 @@ def test_the_loss_scale_is_kept_in_a_checkpoint(base, tmp_path):
     grown = ready.accelerator.scaler.state_dict()
     assert grown["scale"] == 512 and grown["_growth_tracker"] == 1
     ready.save(store, 3)
-    store.log.write_text("step\n0\n1\n2\n")
+    store.log.write_text(LOG_HEADER + "".join(f"{step},1,1,1\n" for step in range(3)))
     again = scaled(trainer(base), 8.0)
     assert again.restore(store) == 3
     assert again.accelerator.scaler.state_dict() == grown

@@ -154,7 +154,7 @@ def test_what_would_help_is_said_of_the_clip_as_it_is_on_disk(tiny, shaken, clip
     """Whatever was done about its camera, and of further clips too; so does notebook 1."""
     asked = {"path": shaken, "fps": 8, "size": 96, "holdout": 0.25, "segment": 16, "max_frames": 40}
     found = camera.findings(video.read(shaken, 8, 96, max_frames=40).frames, 8, 16)
-    assert "prepare.camera: segment would take" in found[1]["say"]
+    assert "prepare.camera (lnm animate --camera): segment would take" in found[1]["say"]
     facts = steadied(tiny, shaken, tmp_path / "out", moving="segment", segment=16)[0]
     assert facts["frames_train"] < 30 and offers(**asked, prompts=["waves"], moving="segment") == found
     second = offers(**asked, clips=[{"path": clip}])[2:]

@@ -56,6 +56,17 @@ def test_stages_are_told_as_dvc_runs_them_and_a_failure_by_the_end_of_its_log(pr
     assert again.progress.out.getvalue() == "rain        prepare      up to date\n"
 
 
+def test_of_stages_that_are_run_whatever_fails_those_that_failed_are_told(project, pipeline):
+    run = pipeline()
+    assert run.dvc("w.log", "prepare@ocean")
+    assert not run.dvc("x.log", "--single-item", "--keep-going", "sample@ocean", "prepare@rain")
+    said = run.progress.out.getvalue().splitlines()
+    assert [line.split()[:2] for line in said if not line.startswith(" ")] == [
+        ["ocean", "prepare"], ["ocean", "sample"], ["rain", "prepare"]]
+    assert "FAILED" in said[1] and not any("FAILED" in line for line in said[2:])
+    assert "    error: inputs/ocean.mp4 is torn; give another" in said
+
+
 def test_a_video_with_rivals_goes_before_the_others_and_what_needs_no_video_runs_beside_them(project, pipeline):
     stage = "{cmd: 'nice > NAME', outs: ['NAME']}"
     own = "".join(f"  {name}:\n    foreach: [ocean, rain]\n    do: {stage.replace('NAME', name + '-${item}')}\n"
