@@ -230,7 +230,7 @@ def carried_latents(pipe: LateNtMoviesPipeline, still: np.ndarray, clip: np.ndar
                     k: int = 0) -> torch.Tensor:
     """Latents (1, C, F, h, w), scaled, of still uint8 (H, W, 3), carried along by the flow of clip uint8 (N, H, W, 3)
     from the k-th nearest of its frames on."""
-    film = np.stack(list(carried(still, played(still, clip, num_frames, k))))
+    film = np.stack(list(carried(still, *played(still, clip, num_frames, k))))
     return encode(pipe.vae, film).movedim(0, 1)[None]
 
 

@@ -110,7 +110,7 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
     assert np.array_equal(film("fewer", "from_noise", 0), film("flow", "from_noise", 0))
     for k in range(2):
         assert np.array_equal(film("flow", "from_noise", k), film("noise", "ours", k))
-        moved = np.stack(list(carried(picture, played(picture, clip, 4, k))))
+        moved = np.stack(list(carried(picture, *played(picture, clip, 4, k))))
         want = pipe(image_latents=load_latents(prepared)["still"], prompt="ocean waves", fps=8.0,
                     video_latents=encode(pipe.vae, moved).movedim(0, 1)[None],
                     generator=torch.Generator().manual_seed(film_seed(0, k)), output_type="uint8",
