@@ -82,6 +82,8 @@ PARSED = {
     "dvc queue": "",
     "dvc exp run --queue": "",
     "python -m benchmarks.bars": "test_bars.py::test_what_is_outside_its_bounds_or_missing_is_marked",
+    "python -m benchmarks.choosing": "test_choosing_benchmark.py::"
+                                     "test_each_way_of_each_number_of_steps_is_a_row_and_what_was_tuned_is_found_again",
     "python -m benchmarks.conditioning": "",
     "python -m benchmarks.fid": "",
     "python -m benchmarks.matrix": "test_matrix_benchmark.py::"
