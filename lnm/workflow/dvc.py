@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
     """dvc's exit status for a command line. The process must lead a group of its own, which SIGINT ends."""
     from dvc.cli import main as dvc
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a script puts into the background ignores it
     status: Future[int] = Future()
 
     def work() -> None:

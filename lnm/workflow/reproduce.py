@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from lnm.errors import UserError
 from lnm.files import named
@@ -145,9 +145,13 @@ class Pipeline:
 
     @contextmanager
     def ended(self) -> Iterator[None]:
-        """Ctrl-C, SIGTERM or a terminal that closes end every process that was started, with all that it started."""
-        before = {number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-                  for number in (signal.SIGTERM, signal.SIGHUP)}
+        """Ctrl-C, SIGTERM or a terminal that closes end every process that was started, with all that it started.
+        What is ignored when the run begins stays so: under nohup it outlives its terminal."""
+        def stop(*_: object) -> NoReturn:
+            raise KeyboardInterrupt  # SIGINT itself is ignored where a script has put the run into the background
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)
+                  if signal.getsignal(number) is not signal.SIG_IGN}
         try:
             yield
         finally:

@@ -85,20 +85,44 @@ def test_a_video_with_rivals_goes_before_the_others_and_what_needs_no_video_runs
     assert "Running stage 'conformance'" not in (project / "build" / "logs" / "closing.log").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_run_that_is_stopped_leaves_no_process_and_says_so(project, pipeline, number):
+STARTED = [sys.executable, "-m", "lnm", "repro"]
+
+
+def sleeping(project, **ignored):
+    """`lnm repro` in the middle of a stage, and the processes below it. ignored: {signal's name: whether it is, as
+    whoever starts a command may have it: nohup that of a terminal that closes, a script SIGINT in the background}."""
     (project / "dvc.yaml").write_text("stages:\n  code:\n    cmd: sleep 600\n  footage:\n    cmd: sleep 600\n")
-    run = subprocess.Popen([sys.executable, "-m", "lnm", "repro"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           text=True, cwd=project, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+    def begin():
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored.get("SIGINT") else signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored.get("SIGHUP") else signal.SIG_DFL)
+
+    run = subprocess.Popen(STARTED, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=project,
+                           env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, preexec_fn=begin)
     family, deadline = [], time.monotonic() + 200
     while not any(p.name() == "sleep" for p in family) and time.monotonic() < deadline:
         time.sleep(0.1)
         family = psutil.Process(run.pid).children(recursive=True)
+    return run, family
+
+
+@pytest.mark.parametrize("number, ignored", [(signal.SIGINT, {}), (signal.SIGTERM, {}), (signal.SIGHUP, {}),
+                                             (signal.SIGTERM, {"SIGINT": True})])
+def test_a_run_that_is_stopped_leaves_no_process_and_says_so(project, pipeline, number, ignored):
+    run, family = sleeping(project, **ignored)
     run.send_signal(number)
     said = run.communicate(timeout=60)[0]
     assert run.returncode == 130 and said.strip() == "stopped; the same command goes on from the last checkpoints"
     assert family and not psutil.wait_procs(family, timeout=5)[1]
+
+
+def test_under_nohup_a_run_outlives_its_terminal(project, pipeline):
+    run, family = sleeping(project, SIGHUP=True)
+    run.send_signal(signal.SIGHUP)
+    assert len(psutil.wait_procs(family, timeout=2)[1]) == len(family) > 0 and run.poll() is None
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=60)
+    assert run.returncode == 130 and not psutil.wait_procs(family, timeout=5)[1]
 
 
 def measured(project, video, **numbers):
