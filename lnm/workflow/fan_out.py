@@ -116,8 +116,11 @@ def cluster(address: str, jobs: int, root: Path, quiet: bool) -> Iterator[None]:
             ray.shutdown()
             why = " ".join(str(error).split())
             if last or "timed out during startup" not in why:  # a busy machine takes longer than Ray's 30 s to start it
-                raise UserError(f"--address {address}: no Ray answers there ({why[:200]}); `ray start --head` begins "
-                                "one, and --address local needs none") from None
+                raise UserError(
+                    f"fan-out: Ray does not start on this machine ({why[:200]}); it waits half a minute, three times "
+                    "over: where much else runs, run the same command again when there is less" if address == "local"
+                    else f"--address {address}: no Ray answers there ({why[:200]}); `ray start --head` begins one, and "
+                    "--address local needs none") from None
     try:
         yield
     finally:

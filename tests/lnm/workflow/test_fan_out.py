@@ -233,6 +233,22 @@ def test_without_a_grid_the_project_goes_on_with_what_all_videos_share(head, wit
     assert not list((head / "build" / "fan-out" / "params").iterdir()), "what is in the cache needs no checkout"
 
 
+@pytest.mark.parametrize("address, said", [
+    ("local", "fan-out: Ray does not start on this machine .*timed out.*again when there is less"),
+    ("auto", "--address auto: no Ray answers there .*timed out.*`ray start --head` begins one")])
+def test_a_ray_that_does_not_start_is_tried_three_times_and_said(monkeypatch, tmp_path, address, said):
+    tries = []
+
+    def init(*words, **named):
+        tries.append(words)
+        raise RuntimeError("The current node timed out\nduring startup")
+
+    monkeypatch.setitem(sys.modules, "ray", type("Ray", (), {"init": init, "shutdown": lambda: None}))
+    with pytest.raises(UserError, match=said), fan_out.cluster(address, 1, tmp_path, True):
+        pass
+    assert tries == [(address,)] * 3
+
+
 def test_without_ray_it_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match="Ray is not installed; `pip install ray` brings it"), \
