@@ -113,7 +113,7 @@ def camera_speed(frames: np.ndarray, fps: float, cut: Sequence[int] = ()) -> flo
     import cv2
 
     width = 128
-    height = round(frames.shape[1] * width / frames.shape[2])
+    height = max(1, round(frames.shape[1] * width / frames.shape[2]))  # of a strip too
     gap = max(1, round(0.4 * fps))
     grey = [cv2.cvtColor(cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
             for f in frames]

@@ -110,6 +110,12 @@ def test_a_picture_need_not_be_square(pan, ocean):
     assert report["ok"], preflight.as_text(report)
 
 
+@pytest.mark.parametrize("shape", [(1, 900), (900, 1)])
+def test_a_strip_is_said_to_have_too_little_texture(shape):
+    strip = np.random.default_rng(0).integers(0, 256, (20, *shape, 3), dtype=np.uint8)
+    assert "Too little texture" in finding(preflight.check(strip, FPS), "camera")["say"]
+
+
 def test_wild_motion_throughout_is_not_a_cut():
     blobs = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     assert preflight.cuts(blobs) == []
