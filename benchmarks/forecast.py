@@ -32,8 +32,9 @@ def fine_tune(steps: int) -> dict[str, float]:
     from lnm.hub import locate_temporal
     from lnm.meter import Peak
     from lnm.model import InflatedModel
+    from lnm.runs import make_accelerator
     from lnm.settings import finetune_of
-    from lnm.training import make_accelerator, train
+    from lnm.training import train
 
     settings = finetune_of("lnm-mini")
     latents = torch.randn(60, 16, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -53,7 +53,8 @@ def seconds_a_step(methods: list[str], clips: Any, prompt: str, fps: float, choi
     from lnm.lora import fuse_lora
     from lnm.model import InflatedModel
     from lnm.rivals.methods import RIVALS, rival_pipeline
-    from lnm.training import Trainer, make_accelerator
+    from lnm.runs import make_accelerator
+    from lnm.training import Trainer
 
     settings, base = choices.finetune, choices.base()
     trainers: dict[str, Trainer] = {}

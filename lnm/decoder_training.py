@@ -33,9 +33,8 @@ from lnm.decoder import (
 from lnm.errors import UserError
 from lnm.latents import encode_pixels, to_tensor
 from lnm.resume import FIELDS, ResumeStore
-from lnm.runs import WITHOUT_EFFECT, fingerprint
+from lnm.runs import WITHOUT_EFFECT, Trained, fingerprint
 from lnm.settings import Decoder, validated
-from lnm.training import Trained
 
 LEVELS = (0.0, 0.07)  # noise on the scaled latents of held-out clips; 0.07: about what a U-Net gets wrong in a film
 MEASURES = tuple(f"{what}_{level:g}" for level in LEVELS for what in ("mse", "change"))  # of the log, after FIELDS

@@ -24,10 +24,10 @@ from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.model import InflatedModel
 from lnm.resume import FIELDS, ResumeStore
-from lnm.runs import decided, make_accelerator, resumable, weights_of
+from lnm.runs import Trained, decided, make_accelerator, resumable, weights_of
 from lnm.settings import Motion
 from lnm.temporal_file import load_temporal
-from lnm.training import Trained, Trainer, _draw, _settings, lora_of, run
+from lnm.training import Trainer, _draw, _settings, lora_of, run
 from lnm.validation import reach
 
 

@@ -28,9 +28,7 @@ from lnm.latents import Clips, encode
 from lnm.model import InflatedModel
 from lnm.precision import HALF, HalfFrozen
 from lnm.resume import ResumeStore
-from lnm.runs import Trained as Trained
-from lnm.runs import log_fields, make_accelerator, resumable, run_identity
-from lnm.runs import open_store as open_store
+from lnm.runs import Trained, log_fields, make_accelerator, resumable, run_identity
 from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune, finetune_of, validated
 from lnm.temporal_file import load_temporal

@@ -19,11 +19,11 @@ from lnm.errors import UserError
 from lnm.files import write_json
 from lnm.latents import decode, load_latents
 from lnm.pipeline import LateNtMoviesPipeline
-from lnm.runs import make_accelerator, open_store, run_identity
+from lnm.runs import Trained, make_accelerator, open_store, run_identity
 from lnm.schedulers import make_scheduler
 from lnm.settings import Finetune, Sample
 from lnm.stages.sample import film_of, film_seed
-from lnm.training import Trained, train
+from lnm.training import train
 from lnm.validation import split
 
 LOOKED_AT = (5, 8)  # frames of a held-out sample: the paper's, and the other choice's

@@ -85,7 +85,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     adapted_motion = [*motion, sha256(Path(lora).expanduser()), lora_scale] if lora else motion
     try:
         # nothing that is learned hangs on the still's colours
-        prepared = store / _key([motion, sha256(still), *["match_colours"] * match_colours]) / "prepare"
+        prepared = store / _key([motion, sha256(still), *(["match_colours"] if match_colours else [])]) / "prepare"
         if not _found(prepared):
             prepare(**clip, out=prepared, still=still.absolute(), **model, match_colours=match_colours, name=like.stem)
             _note(prepared)

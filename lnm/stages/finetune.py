@@ -19,11 +19,11 @@ from lnm.latents import load_latents, spare, training_clips
 from lnm.lora import fuse_lora
 from lnm.model import InflatedModel
 from lnm.resume import ResumeStore, together
-from lnm.runs import log_fields
+from lnm.runs import log_fields, make_accelerator, open_store, run_identity
 from lnm.settings import Finetune
 from lnm.stages.preview import previewer
 from lnm.temporal_file import load_temporal
-from lnm.training import make_accelerator, open_store, run_identity, train
+from lnm.training import train
 
 
 def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, checkpoint: str,

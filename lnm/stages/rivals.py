@@ -16,11 +16,11 @@ from lnm.lora import fuse_lora
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.resume import ResumeStore, together
 from lnm.rivals.methods import RIVALS, rival_pipeline
-from lnm.runs import log_fields
+from lnm.runs import Trained, log_fields, make_accelerator, open_store, run_identity
 from lnm.schedulers import make_scheduler
 from lnm.settings import Finetune, Sample
 from lnm.stages.sample import film_of, film_seed, made_from, origins, write_film
-from lnm.training import Trained, make_accelerator, open_store, run_identity, train
+from lnm.training import train
 
 STYLE = "_style"  # behind a method's name: what is filmed is not the method's own model
 

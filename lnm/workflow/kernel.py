@@ -19,9 +19,9 @@ def begin(parent: int) -> None:
     tqdm.notebook.IProgress = None  # what tqdm.auto looks for when it chooses
 
 
-def stand_back(group: Path = Path("/proc/self/autogroup")) -> None:
+def stand_back() -> None:
     """Take the niceness of this process for its session. A kernel has a session of its own, and where Linux groups
     processes by session (sched(7), "The autogroup feature") that of a process counts within its session alone: a video
     that stands behind would not stand behind."""
     with suppress(OSError):  # no Linux, no such feature, or no leave to
-        group.write_text(str(os.nice(0)))
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import tiny_finetune, tiny_settings, write_tiny_checkpoint, write_tiny_prepared
 
-from lnm import training
+from lnm import runs, training
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.pipeline import LateNtMoviesPipeline
@@ -232,7 +232,7 @@ def test_a_clip_too_short_is_one_line(tiny, tmp_path):
 
 def test_a_store_in_use_is_one_line(tiny, tmp_path, monkeypatch):
     held = ResumeStore(tmp_path / "store", {})
-    monkeypatch.setattr(training.open_store, "__defaults__", (0.1,))
+    monkeypatch.setattr(runs.open_store, "__defaults__", (0.1,))
     with pytest.raises(UserError, match="another training"):
         run(tiny, tmp_path)
     held.close(finished=True)
