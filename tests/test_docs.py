@@ -85,6 +85,7 @@ PARSED = {
     "python -m benchmarks.choosing": "test_choosing_benchmark.py::"
                                      "test_each_way_of_each_number_of_steps_is_a_row_and_what_was_tuned_is_found_again",
     "python -m benchmarks.conditioning": "",
+    "python -m benchmarks.fan_out": "test_fan_out_benchmark.py::test_two_kills_and_what_was_done_again_after_each",
     "python -m benchmarks.fid": "",
     "python -m benchmarks.matrix": "test_matrix_benchmark.py::"
                                    "test_a_cell_of_a_clip_and_its_own_still_is_the_film_of_its_run",
