@@ -23,6 +23,7 @@ from lnm.errors import UserError
 from lnm.video import read_frames
 
 VERSION = 1
+INDEPENDENT = "independent"  # of noise over frames (lnm.ablations.noise), what an arm has where it says nothing else
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def measured(runs: Path, reference: np.ndarray, wanted: Sequence[tuple[str, int]
     table. about: facts for the record (video, checkpoint, steps).
     Returns {"version", ...about, "clip" (its own motion), "done", "wanted", "missing" (of the wanted), "arms": {arm:
     {"choice", "value", "against", "beside", "seeds", "values": {measure: a number a seed}, "compared": {measure: what
-    `against_control` gives}}}, "sentences": {arm: text}}; an arm that would repeat another has "same_as" alone.
+    `against_control` gives}, "noise" (what it is trained on and filmed from), "by_noise": {kind of noise: held-out loss
+    a seed}}}, "sentences": {arm: text}}; an arm that would repeat another has "same_as" alone.
     Raises UserError where no run is there, and where runs are of different clips or lengths.
     """
     files = {(arm, seed): runs / arm / f"seed_{seed}" / "run.json" for arm, seed in wanted}
@@ -77,6 +79,9 @@ def measured(runs: Path, reference: np.ndarray, wanted: Sequence[tuple[str, int]
         entry.setdefault("seeds", []).append(seed)
         for name, value in own.items():
             entry.setdefault("values", {}).setdefault(name, []).append(value)
+        entry.setdefault("noise", run.get("noise", INDEPENDENT))
+        for kind, value in run.get("loss_by_noise", {}).items():
+            entry.setdefault("by_noise", {}).setdefault(kind, []).append(value)
     _compare(arms)
     missing = [[arm, seed] for arm, seed in wanted if (arm, seed) not in found]
     table = {"version": VERSION, **about, "clip": clip, "done": len(found), "wanted": len(wanted), "missing": missing,
@@ -155,12 +160,12 @@ def _listed(words: list[str]) -> str:
 
 
 def markdown(table: dict) -> str:
-    """The table as Markdown: how many runs there are, a row an arm with its mean and seeds, and the sentences. * a
-    difference larger than between seeds."""
+    """The table as Markdown: how many runs there are, a row an arm with its mean and seeds, the sentences, and where
+    arms were trained on noise of their own the losses by noise. * a difference larger than between seeds."""
     lines = [f"{table['done']} of {table['wanted']} runs, of {table['video']}, {table['steps']} steps each."]
     if table["missing"]:
         lines[0] += f" Not trained yet: {_listed(_by_arm(table))}."
-    head = ["choice", "this arm", "base", *(one.label for one in MEASURES.values())]
+    head = ["choice", "this arm", "in place of", *(one.label for one in MEASURES.values())]
     rows = []
     for name, entry in table["arms"].items():
         cells = [f"as {entry['same_as']}"] * len(MEASURES) if "same_as" in entry else [
@@ -168,7 +173,22 @@ def markdown(table: dict) -> str:
         rows.append([entry["choice"] if entry["against"] else name, entry["value"] if entry["against"] else "-",
                      entry["against"] or "-", *cells])
     sentences = "\n".join(f"- {text}" for text in table["sentences"].values())
-    return "\n\n".join([*lines, grid(head, rows), sentences]) + "\n"
+    return "\n\n".join([*lines, grid(head, rows), sentences, *_by_noise(table)]) + "\n"
+
+
+def _by_noise(table: dict) -> list[str]:
+    """The held-out losses of the arms that were trained on noise of their own, and of what they stand beside, under
+    each kind of noise: a heading and a table, or nothing."""
+    own = [name for name, entry in table["arms"].items() if entry.get("noise", INDEPENDENT) != INDEPENDENT]
+    named = dict.fromkeys(name for arm in own for name in (table["arms"][arm]["beside"], arm))
+    shown = [(name, table["arms"][name]["by_noise"]) for name in named if "by_noise" in table["arms"].get(name, {})]
+    if not own:
+        return []
+    digits = MEASURES["loss"].digits
+    rows = [[name, *(f"{np.mean(seeds):.{digits}f} ({', '.join(f'{one:.{digits}f}' for one in seeds)})"
+                     for seeds in by_kind.values())] for name, by_kind in shown]
+    return ["Held-out loss where the noise asked about is independent, mixed or progressive:",
+            grid(["arm", *shown[0][1]], rows)]
 
 
 def _by_arm(table: dict) -> list[str]:

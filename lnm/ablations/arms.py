@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-from lnm.ablations.layers import pointwise_projection, without_fps, without_position
+from lnm.ablations.layers import faded, pointwise_projection, without_fps, without_position
+from lnm.ablations.noise import INDEPENDENT
+from lnm.ablations.trials import AnchorLoss, BiasedTimesteps, MixedNoise, ProgressiveNoise
 from lnm.checkpoint import Checkpoint
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
@@ -16,10 +18,14 @@ from lnm.pipeline import LateNtMoviesPipeline
 from lnm.schedulers import make_scheduler, schedule_of
 from lnm.settings import Finetune
 from lnm.temporal_file import load_temporal
+from lnm.training import Trainer
 from lnm.unet import UNetPseudo3DConditionModel
 
-BASE = "base"
+BASE, MANY_CLIPS = "base", "many_clips"
 ADAMW_RATE = 5.0  # times Lion's: Chen et al. (2023), section 5, give Lion a rate 3 to 10 times smaller than AdamW's
+FROM_MANY = {"init": "lnm-mini-motion"}  # where the default begins
+# 20 steps of memory, a third of a short form. Its own warm-up keeps it at (1 + step) / (10 + step): 0.87 after 60 steps
+DECAY = 0.95
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,8 @@ class Arm:
     """One arm. choice: what the paper leaves open; value: what this arm has there, where the base has `against`.
 
     changes: of the fine-tune's settings, in the place of the base's. attention: whether there is temporal attention.
-    edit: what is done to the inflated U-Net. rate: the learning rate, times the base's. factor: of the steps. beside:
-    the arm that it is compared with. long: only where a GPU is at hand.
+    edit: what is done to the inflated U-Net. rate: the learning rate, times the base's. trainer: whose steps are taken.
+    beside: the arm that it is compared with. long: only where a GPU is at hand.
     """
 
     choice: str
@@ -38,8 +44,20 @@ class Arm:
     attention: bool = True
     edit: Callable[[UNetPseudo3DConditionModel], None] | None = None
     rate: float = 1.0
+    trainer: type[Trainer] = Trainer
     beside: str = BASE
     long: bool = False
+
+    @property
+    def noise(self) -> str:
+        """Of `lnm.ablations.noise.NOISES`: what it is trained on, and what its film begins from."""
+        return getattr(self.trainer, "noise", INDEPENDENT)
+
+
+def _beside_many(choice: str, value: str, against: str, changes: Mapping[str, Any] | None = None, **more: Any) -> Arm:
+    """An arm that begins from the layers of many clips, as what it is compared with does."""
+    changed = {**FROM_MANY, **(changes or {})}
+    return Arm(f"from many clips: {choice}", value, against, changed, beside=MANY_CLIPS, **more)
 
 
 ARMS = {
@@ -60,7 +78,14 @@ ARMS = {
     "no_position": Arm("position term of the attention", "off", "on", edit=without_position),
     "kernel_1": Arm("kernel of the attention's projection", "1", "3x1x1", edit=pointwise_projection),
     "frames_8": Arm("frames a step", "8", "5", {"frames": 8}),
-    "many_clips": Arm("start", "layers of many clips", "the identity", {"init": "lnm-mini-motion"}),
+    MANY_CLIPS: Arm("start", "layers of many clips", "the identity", FROM_MANY),
+    "ema": _beside_many("weights", f"their moving average, decay {DECAY:g}", "the last step's", {"ema": DECAY}),
+    "frames_16": _beside_many("frames a step", "16", "5", {"frames": 16}),
+    "noise_mixed": _beside_many("noise", "mixed", "independent", trainer=MixedNoise),
+    "noise_progressive": _beside_many("noise", "progressive", "independent", trainer=ProgressiveNoise),
+    "biased_timesteps": _beside_many("timesteps", "biased to high noise", "even", trainer=BiasedTimesteps),
+    "faded": _beside_many("temporal layers at low noise", "faded out", "whole", edit=faded),
+    "anchor_loss": _beside_many("loss", "eq. 2 and MotionDirector's", "eq. 2", trainer=AnchorLoss),
     "steps_1800": Arm("steps", "1800", "", {"steps": 1800}, long=True),
     "steps_3600": Arm("steps", "3600", "1800", {"steps": 3600}, beside="steps_1800", long=True),
 }

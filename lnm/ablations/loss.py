@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from lnm.ablations.noise import INDEPENDENT, correlated
 from lnm.batches import noised
 from lnm.model import InflatedModel
 from lnm.settings import Finetune
@@ -16,12 +17,13 @@ from lnm.validation import grid, samples
 
 @torch.no_grad()
 def fixed_loss(pipe: InflatedModel, held: torch.Tensor, prompt: str, fps: float, settings: Finetune, frames: int,
-               levels: Any) -> float:
+               levels: Any, kind: str = INDEPENDENT) -> float:
     """Mean squared error of eq. 2 over `lnm.validation.grid`, of samples of `frames` frames, in float32.
 
     held: latents (N, C, h, w) at `fps` that were not trained on. settings: of the arm, whose mask it is shown. levels:
     a scheduler whose noise levels the grid's timesteps mean. An arm of another schedule (`pipe.scheduler`) is asked at
-    its own timestep with the nearest level, so that all arms are asked for the same target under the same noise.
+    its own timestep with the nearest level, so that all arms are asked for the same target under the same noise. kind:
+    of the grid's noise over frames (`lnm.ablations.noise.NOISES`), whatever the arm was trained on.
     """
     looked = settings.model_copy(update={"frames": frames, "still_noise": 0.0})
     own = pipe.scheduler
@@ -30,6 +32,7 @@ def fixed_loss(pipe: InflatedModel, held: torch.Tensor, prompt: str, fps: float,
     losses = []
     for i, clean in enumerate(samples(held, looked)):
         for noise, t, generator in grid(clean, i, levels.config.num_train_timesteps):
+            noise = correlated(noise, kind)
             batch = noised(clean, noise, same_level(own, levels, t), looked, own, generator)
             batch = {k: v.to(pipe.device) for k, v in batch.items()}
             seen = pipe.unet(batch["sample"], batch["timestep"], embeds, fps=rate.to(pipe.device)).sample

@@ -7,11 +7,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lnm import video
-from lnm.ablations.arms import arm_of, arm_pipeline, base_settings, settings_of, twin
+from lnm.ablations.arms import Arm, arm_of, arm_pipeline, base_settings, settings_of, twin
 from lnm.ablations.loss import fixed_loss
+from lnm.ablations.noise import INDEPENDENT, NOISES, correlated
 from lnm.batches import check_length
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
@@ -42,8 +44,9 @@ def run_arm(prepared: Path, out: Path, store: Path, *, arm: str, seed: int, step
     steps: of every arm but those about steps. sample: how the film is sampled (None: FILM, by the
     checkpoint's own decoder). name: of the clip.
     Writes <out>/film/ (frames, and film.mp4), <out>/log.csv and, last, <out>/run.json, whose content is returned: what
-    the arm is, `loss` by frames of a held-out sample, and counts. An arm that on this checkpoint is the base itself is
-    not trained: it names it under `same_as`.
+    the arm is, `loss` by frames of a held-out sample under independent noise, `loss_by_noise` of the fewest frames by
+    the kind of noise, and counts. An arm that on this checkpoint is the base itself is not trained: it names it under
+    `same_as`.
     Raises UserError for a clip that is too short, an arm that there is not, or while another run holds the store.
     """
     prepared, out, store = Path(prepared), Path(out), Path(store)
@@ -55,7 +58,8 @@ def run_arm(prepared: Path, out: Path, store: Path, *, arm: str, seed: int, step
     base = open_checkpoint(checkpoint, revision, pick_device(device), widen=widen)
     chosen = arm_of(arm)
     note = {"arm": arm, "seed": seed, "video": name, "steps": settings.steps, "choice": chosen.choice,
-            "value": chosen.value, "against": chosen.against, "beside": chosen.beside, "prompt": prompt, "fps": fps}
+            "value": chosen.value, "against": chosen.against, "beside": chosen.beside, "noise": chosen.noise,
+            "prompt": prompt, "fps": fps}
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     if same := twin(arm, base.scheduler):
@@ -65,14 +69,16 @@ def run_arm(prepared: Path, out: Path, store: Path, *, arm: str, seed: int, step
     levels = make_scheduler(base.scheduler)
     pipe = arm_pipeline(arm, base, settings, seed)
     pipe.set_progress_bar_config(desc=f"filming {arm}, seed {seed}")
-    trained = _train(pipe, own, prompt, fps, settings, seed, store, f"{arm}, seed {seed}", out / "log.csv")
-    note |= {"loss": {str(frames): fixed_loss(pipe, held, prompt, fps, settings, frames, levels)
-                      for frames in LOOKED_AT},
+    trained = _train(pipe, own, prompt, fps, settings, seed, store, f"{arm}, seed {seed}", out / "log.csv", chosen)
+    by_noise = {kind: fixed_loss(pipe, held, prompt, fps, settings, min(LOOKED_AT), levels, kind) for kind in NOISES}
+    longer = fixed_loss(pipe, held, prompt, fps, settings, max(LOOKED_AT), levels)
+    note |= {"loss": dict(zip(map(str, LOOKED_AT), (by_noise[INDEPENDENT], longer), strict=True)),
+             "loss_by_noise": by_noise,
              "learning_rate": settings.learning_rate, "train_loss_last_tenth": trained.loss_last_tenth,
              "trained_parameters": trained.trained_parameters, "frames_train": len(own), "frames_held": len(held)}
     sample = sample or FILM
     pipe.scheduler = make_scheduler(pipe.scheduler, kind=sample.scheduler)
-    film = film_of(pipe, held[:1], prompt, fps, sample, film_seed(seed, 0))
+    film = _film(pipe, held[:1], prompt, fps, sample, film_seed(seed, 0), chosen.noise)
     video.write_frames(out / "film", film)
     video.write_mp4(out / "film" / "film.mp4", film, fps)
     write_json(out / "run.json", note)
@@ -100,16 +106,29 @@ def reference(prepared: Path, checkpoint: str, revision: str | None = None, *, w
 
 
 def _train(pipe: LateNtMoviesPipeline, latents: torch.Tensor, prompt: str, fps: float, settings: Finetune, seed: int,
-           store: Path, name: str, log: Path) -> Trained:
+           store: Path, name: str, log: Path, arm: Arm) -> Trained:
     """The arm's training, which goes on from its store; its log is written to `log`."""
     accelerator = make_accelerator(settings, pipe.device)
     identity = run_identity(pipe, latents, prompt, fps, settings, seed)
-    resume = open_store(store, identity | {"layers": sorted(pipe.unet.temporal_parameters())}, accelerator)
+    told = {"layers": sorted(pipe.unet.temporal_parameters()), "trainer": arm.trainer.__name__}
+    resume = open_store(store, identity | told, accelerator)
     finished = False
     try:
-        trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, resume, name)
+        trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, resume, name, kind=arm.trainer)
         log.write_bytes(resume.log.read_bytes())
         finished = True
         return trained
     finally:
         resume.close(finished)
+
+
+def _film(pipe: LateNtMoviesPipeline, still: torch.Tensor, prompt: str, fps: float, sample: Sample, seed: int,
+          kind: str) -> np.ndarray:
+    """`lnm.stages.sample.film_of` begun from noise of a kind, which for independent noise is that film itself: the same
+    noise is drawn for all kinds."""
+    if kind == INDEPENDENT:
+        return film_of(pipe, still, prompt, fps, sample, seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    drawn = torch.randn((1, still.shape[1], sample.num_frames, *still.shape[2:]), generator=generator)
+    return pipe(image_latents=still, prompt=prompt, fps=fps, output_type="uint8", latents=correlated(drawn, kind),
+                **sample.film(), generator=generator).frames[0]

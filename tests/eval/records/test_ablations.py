@@ -26,13 +26,13 @@ def drift(shift, seed=0, frames=6):
     return np.repeat((60 * (np.stack(film) + 2)).astype(np.uint8)[..., None], 3, axis=3)
 
 
-def leave(folder, arm, seed, loss, shift=1.0, video="drift", same_as=None):
-    """A run as `lnm ablation` leaves it."""
+def leave(folder, arm, seed, loss, shift=1.0, video="drift", same_as=None, **more):
+    """A run as `lnm ablation` leaves it. more: of its note."""
     choice, value, against, beside = ARMS[arm]
     run = folder / arm / f"seed_{seed}"
     (run / "film").mkdir(parents=True)
     note = {"arm": arm, "seed": seed, "video": video, "steps": 4, "choice": choice, "value": value, "against": against,
-            "beside": beside, "fps": 8.0}
+            "beside": beside, "fps": 8.0} | more
     if same_as:
         (run / "run.json").write_text(json.dumps(note | {"same_as": same_as}))
         return
@@ -117,6 +117,20 @@ def test_arms_about_steps_stand_beside_each_other_and_not_beside_the_base(runs):
     said = table_of(runs, ("base", "mask_0", "long", "longer"))["sentences"]
     assert set(said) == {"mask_0", "longer"}
     assert said["longer"].startswith("Steps, 3600 in place of 1800: held-out loss 0.0505 against 0.0905, 44% less")
+
+
+def test_arms_of_other_noise_have_a_second_table_beside_the_one_that_they_stand_beside(runs):
+    assert "independent, mixed or progressive" not in markdown(table_of(runs)), "all are of independent noise"
+    for seed in (0, 1):
+        leave(runs, "long", seed, 0.09, loss_by_noise={"independent": 0.09, "mixed": 0.14 + 0.01 * seed})
+        leave(runs, "longer", seed, 0.12, noise="mixed", loss_by_noise={"independent": 0.12, "mixed": 0.08})
+    table = table_of(runs, ("base", "mask_0", "long", "longer"))
+    assert table["arms"]["long"]["by_noise"]["mixed"] == pytest.approx([0.14, 0.15])
+    text = markdown(table).split("independent, mixed or progressive:\n\n")[1]
+    cells = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in text.splitlines()]
+    assert cells[0] == ["arm", "independent", "mixed"] and cells[2:] == [
+        ["long", "0.0900 (0.0900, 0.0900)", "0.1450 (0.1400, 0.1500)"],
+        ["longer", "0.1200 (0.1200, 0.1200)", "0.0800 (0.0800, 0.0800)"]]
 
 
 def test_no_run_and_runs_of_two_clips_are_one_line(tmp_path):

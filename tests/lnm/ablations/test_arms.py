@@ -6,7 +6,9 @@ from tiny import CHANNELS, write_tiny_checkpoint
 from tiny_unet import wake
 
 from lnm.ablations.arms import ARMS, BASE, arm_pipeline, base_settings, settings_of, twin
+from lnm.ablations.layers import faded
 from lnm.ablations.loss import fixed_loss, same_level
+from lnm.ablations.noise import NOISES
 from lnm.checkpoint import open_checkpoint
 from lnm.errors import UserError
 from lnm.schedulers import make_scheduler
@@ -44,6 +46,7 @@ def test_an_arm_differs_from_what_it_stands_beside_in_one_choice():
         changed = {key for key in Finetune.model_fields if getattr(own, key) != getattr(base, key)}
         changed |= {"attention"} if arm.attention != other.attention else set()
         changed |= {"edit"} if arm.edit != other.edit else set()
+        changed |= {"trainer"} if arm.trainer != other.trainer else set()
         expected = {"optimizer", "learning_rate"} if name == "adamw_faster" else None
         alone = name in (BASE, "steps_1800")  # the first of its kind, which others stand beside
         assert changed == expected if expected else alone or len(changed) == 1, (name, changed)
@@ -108,6 +111,36 @@ def test_without_the_position_term_attention_does_not_see_when_a_frame_is(base):
     assert seen("no_position") and not seen("base")
 
 
+def test_faded_layers_are_the_checkpoint_frame_by_frame_at_low_noise_and_whole_at_high_noise(base):
+    whole, own = (wake(pipeline(base, "base").unet) for _ in range(2))
+    faded(own)
+    for unet in (whole, own):
+        torch.nn.init.ones_(unet.fps_embedding.linear_2.weight)  # the frame rate has something to say
+    sample, _, text = clip()
+
+    @torch.no_grad()
+    def asked(unet, *t):
+        many = len(t)
+        return unet(sample.expand(many, -1, -1, -1, -1), torch.tensor(t), text.expand(many, -1, -1),
+                    fps=torch.tensor([8.0])).sample
+
+    @torch.no_grad()
+    def frame_by_frame(t):
+        return torch.stack([base.unet(sample[:, :, k], t, text).sample for k in range(sample.shape[2])], dim=2)
+
+    for t in (0, 60, 100):
+        assert torch.allclose(asked(own, t), frame_by_frame(t), atol=1e-5)
+        assert not torch.allclose(asked(whole, t), frame_by_frame(t), atol=1e-2)
+    for t in (300, 999):
+        assert torch.equal(asked(own, t), asked(whole, t))
+    half = asked(own, 200)
+    assert not torch.allclose(half, frame_by_frame(200), atol=1e-3)
+    assert not torch.allclose(half, asked(whole, 200), atol=1e-3)
+    both = asked(own, 60, 999)  # each clip of a batch by its own timestep
+    assert torch.allclose(both[:1], frame_by_frame(60), atol=1e-4)
+    assert torch.allclose(both[1:], asked(whole, 999), atol=1e-4)
+
+
 def test_a_schedule_that_the_checkpoint_has_already_is_no_arm_of_its_own(base):
     assert twin("scaled_linear", base.scheduler) == BASE  # Stable Diffusion's, and lnm-mini's
     assert {twin(name, base.scheduler) for name in ARMS if name != "scaled_linear"} == {None}
@@ -142,6 +175,8 @@ def test_the_held_out_loss_of_the_base_is_that_of_the_grid(base):
     found = fixed_loss(pipe, held, "waves", 8.0, settings, 5, scheduler)
     assert found == pytest.approx(sum(expected) / len(expected), rel=1e-6) and len(expected) == 18
     assert fixed_loss(pipe, held, "waves", 8.0, settings, 8, scheduler) != found
+    kinds = [fixed_loss(pipe, held, "waves", 8.0, settings, 5, scheduler, kind) for kind in NOISES]
+    assert kinds[0] == found and len(set(kinds)) == 3
 
 
 def test_an_arm_that_there_is_not_is_one_line():

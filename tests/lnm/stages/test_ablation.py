@@ -41,6 +41,37 @@ def test_an_arm_leaves_its_losses_its_log_and_its_film(folder, tmp_path, arm):
     assert not list((tmp_path / "store").glob("*/checkpoint.safetensors")), "nothing is left to resume"
 
 
+@pytest.mark.parametrize("arm", ["ema", "frames_16", "noise_mixed", "noise_progressive", "biased_timesteps", "faded",
+                                 "anchor_loss"])
+def test_an_arm_from_many_clips_differs_from_what_it_stands_beside(folder, tmp_path, monkeypatch, arm):
+    """From the identity here, for the tiny checkpoint has no layers of many clips: the loss shows that it trains other
+    layers than the base does, by its own steps and, of correlated noise, films from it."""
+    monkeypatch.setattr(stage, "settings_of", lambda name, steps, real=stage.settings_of: real(
+        name, steps).model_copy(update={"init": None, "learning_rate": 0.01, "warmup_steps": 0}))
+    own, base = run(folder, tmp_path / "own" / "run", arm), run(folder, tmp_path / "base" / "run")
+    assert (own["beside"], own["noise"]) == ("many_clips", {"noise_mixed": "mixed", "noise_progressive": "progressive"}
+                                             .get(arm, "independent"))
+    assert own["loss"]["5"] != base["loss"]["5"] and own["loss_by_noise"]["mixed"] != base["loss_by_noise"]["mixed"]
+    assert own["loss_by_noise"]["independent"] == own["loss"]["5"]
+    assert set(own["loss_by_noise"]) == {"independent", "mixed", "progressive"}
+    assert video.read_frames(tmp_path / "own" / "run" / "film").shape == (3, 32, 32, 3)
+
+
+def test_a_film_of_correlated_noise_is_that_noise_denoised_and_of_independent_noise_the_default_s(folder, tmp_path,
+                                                                                                monkeypatch):
+    from lnm.ablations.noise import correlated
+    from lnm.denoising import Denoising
+
+    begun, real = [], Denoising._at_once
+    monkeypatch.setattr(Denoising, "_at_once", lambda self, noise, *a: begun.append(noise) or real(self, noise, *a))
+    monkeypatch.setattr(stage, "settings_of", lambda name, steps, real=stage.settings_of: real(
+        name, steps).model_copy(update={"init": None}))
+    for arm in ("base", "noise_mixed", "noise_progressive"):
+        run(folder, tmp_path / arm / "run", arm, steps=1)
+    assert torch.allclose(begun[1], correlated(begun[0], "mixed"))
+    assert torch.allclose(begun[2], correlated(begun[0], "progressive"))
+
+
 def test_neither_the_part_kept_apart_nor_the_clip_s_held_out_frames_are_trained_on(folder, tmp_path, monkeypatch):
     given, real = [], stage.train
     monkeypatch.setattr(stage, "train", lambda *a, **k: given.append(a[1]) or real(*a, **k))

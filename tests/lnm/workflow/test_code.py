@@ -53,8 +53,8 @@ PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.fi
             eval.publish.report_tables eval.publish.table1 eval.publish.table1_notes eval.publish.votes
             eval.records.latex eval.records.markdown eval.records.published eval.study eval.study.form
             lnm.workflow.commit"""
-ARM = """lnm.ablations lnm.ablations.arms lnm.ablations.layers lnm.ablations.loss lnm.flow lnm.stages.ablation
-         lnm.stages.kept lnm.stages.sample"""
+ARM = """lnm.ablations lnm.ablations.arms lnm.ablations.layers lnm.ablations.loss lnm.ablations.noise
+         lnm.ablations.trials lnm.flow lnm.stages.ablation lnm.stages.kept lnm.stages.sample"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.camera lnm.flow lnm.likeness lnm.preflight lnm.prompts lnm.stages.prepare lnm.subject",
@@ -174,6 +174,7 @@ FILMING = {"3_sample", "6_paper", "rivals", "ablations"}
         ("lnm/stages/rivals.py", {"rivals"}),
         ("lnm/rivals/animatediff.py", {"rivals"}),
         ("lnm/ablations/layers.py", {"ablations"}),
+        ("lnm/ablations/trials.py", {"ablations"}),
         ("eval/records/ablations.py", {"ablations"}),
         ("lnm/describe.py", {"6_paper"}),
         ("lnm/training.py", {"2_finetune", "rivals", "ablations"}),
