@@ -16,7 +16,7 @@ help: ## this list
 repro: data ## everything: set up, fetch, run the pipeline, print Table 1; interrupted, it goes on where it was
 	@lnm repro
 
-ablations: data ## every choice that the paper leaves open, tried both ways by two seeds (half an hour); resumable
+ablations: data ## every choice that the paper leaves open, tried both ways by two seeds (about a minute of a core a run); resumable
 	@lnm ablations
 
 # Files of tests are shared out among TEST_JOBS processes, each with one thread and some 2 GB of memory.
