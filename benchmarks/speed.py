@@ -264,8 +264,9 @@ def used(record: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def measure(size: str, device: str, precisions: list[str], frames: list[int], rounds: int) -> dict[str, Any]:
-    """All figures of one run."""
+def measure(size: str, device: str, precisions: list[str], frames: list[int], rounds: int,
+            owed: bool = True) -> dict[str, Any]:
+    """All figures of one run. owed: name those that a GPU alone gives, where this is none."""
     counted = macs(size, frames[0], device)
     record: dict[str, Any] = {
         "size": size, "device": device, "machine": machine(device), "clock": stopwatch(device)[0], "rounds": rounds,
@@ -282,7 +283,7 @@ def measure(size: str, device: str, precisions: list[str], frames: list[int], ro
     record["fraction_of_peak"] = used(record)
     from benchmarks import speed_gpu
 
-    record["absolute"] = speed_gpu.figures() if (device, size) == ("cuda", "sd15") else speed_gpu.owed()
+    record["absolute"] = speed_gpu.figures() if (device, size) == ("cuda", "sd15") else speed_gpu.owed() if owed else []
     record["goals"] = goals(record)
     return record
 
@@ -326,6 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, action="append", help="may be repeated (default: 5, 16 and 25)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--compile", action="store_true", help="ours beside ours by torch.compile, and nothing else")
+    parser.add_argument("--here", action="store_true", help="do not name what is owed by a GPU")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the tables of such a file, and end")
     args = parsed(parser, argv)
     if args.table:
@@ -345,7 +347,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.compile:
             record, written = compiled(size, args.device, precisions, frames[0], rounds), compiled_markdown
         else:
-            record, written = measure(size, args.device, precisions, frames, rounds), markdown
+            record, written = measure(size, args.device, precisions, frames, rounds, not args.here), markdown
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

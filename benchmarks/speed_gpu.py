@@ -30,16 +30,20 @@ VAE = dict(block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncod
            up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, sample_size=512)  # Stable Diffusion's
 
 
-def trainer(size: str, frames: int, device: str, checkpointing: bool) -> Callable[[], None]:
-    """One step of a fine-tune as `lnm.training.Trainer` takes it: frozen weights in bfloat16, Lion."""
-    arm = models.make("ours", size, device, "bf16")
+def trainer(size: str, frames: int, device: str, checkpointing: bool, half: bool = True,
+            precision: str = "bf16") -> Callable[[], None]:
+    """One step of a fine-tune as `lnm.training.Trainer` takes it on a GPU: frozen weights in bfloat16 (half), Lion.
+    precision: "no", or "bf16" under autocast."""
+    arm = models.make("ours", size, device, precision)
     assert arm is not None
     if checkpointing:
         arm.model.enable_gradient_checkpointing()
-    HalfFrozen(arm.model.train(), torch.bfloat16)
+    arm.model.train()
+    if half:
+        HalfFrozen(arm.model, torch.bfloat16)
     optimizer = make_optimizer({str(i): p for i, p in enumerate(arm.trained)}, Finetune())
     clip = models.batch(size, frames, device)
-    return lambda: models.train(arm, clip, optimizer, device, "bf16")
+    return lambda: models.train(arm, clip, optimizer, device, precision)
 
 
 def seconds(run: Callable[[], Any], device: str, repeats: int) -> float:

@@ -87,6 +87,8 @@ PARSED = {
     "python -m benchmarks.conditioning": "",
     "python -m benchmarks.fan_out": "test_fan_out_benchmark.py::test_two_kills_and_what_was_done_again_after_each",
     "python -m benchmarks.fid": "",
+    "python -m benchmarks.gains": "test_gains_benchmark.py::"
+                                  "test_every_gain_runs_and_what_this_machine_cannot_tell_is_owed",
     "python -m benchmarks.matrix": "test_matrix_benchmark.py::"
                                    "test_a_cell_of_a_clip_and_its_own_still_is_the_film_of_its_run",
     "python -m benchmarks.rivals_seconds": "test_rivals_seconds.py::"

@@ -38,6 +38,15 @@ def test_every_arm_runs_and_every_figure_has_its_goal(tmp_path, capsys):
     assert sum(line["found"] is None and line["holds"] is None for line in found["goals"]) == 5, "owed by a GPU"
 
 
+def test_what_a_gpu_owes_can_be_left_out(monkeypatch):
+    monkeypatch.setattr(speed, "measure", lambda *given: record(**{"frozen 2D": 0.6}) | {
+        "goals": [], "owed": given[-1], "macs": {"ours": 1}, "fraction_of_peak": [
+            {"precision": "no", "frames": 5, "fraction": 0.1}]})
+    asked = []
+    monkeypatch.setattr(speed, "markdown", lambda found: asked.append(found["owed"]) or "")
+    assert speed.main(["--quick"]) == speed.main(["--quick", "--here"]) == 0 and asked == [True, False]
+
+
 def test_torch_compile_is_tried_beside_ours_or_refused_in_a_line(tmp_path, monkeypatch, capsys):
     path = tmp_path / "compile.json"
     words = ["--quick", "--compile", "--json", str(path)]
@@ -120,6 +129,9 @@ def test_the_page_shows_the_records():
     found, table = recorded("benchmarks/results/speed.json")
     assert table == speed.markdown(found), "python -m benchmarks.speed --table benchmarks/results/speed.json prints it"
     assert found["goals"][-5:] == speed_gpu.owed() or found["device"] == "cuda"
+    longer, table = recorded("benchmarks/results/speed-25.json")
+    assert table == speed.markdown(longer) and longer["frames"] == [25] and longer["machine"]["cpu"]
+    assert not [line for line in longer["goals"] if line["holds"] is None], "the page names what is owed once"
     found, table = recorded("benchmarks/results/compile.json")
     assert table == speed.compiled_markdown(found)
     found, table = recorded("benchmarks/results/forecast.json")
