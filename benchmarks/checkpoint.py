@@ -263,7 +263,7 @@ def main() -> None:
     print("\nhalf pictures: step across the seam over the mean step near it; step of 8x8 cells across it, grey levels")
     for name, (steps, cells) in seams.items():
         print(f"  {name:32} {steps.round(1).tolist()}; {cells.round(1).tolist()}, mean {cells.mean():.1f}")
-    video.contact_sheet(list(pictures.items()), columns=10, path=docs / "checkpoint-inpaint.png")
+    video.contact_sheet(list(pictures.items()), columns=10, path=docs / "checkpoint-inpaint.webp")
 
     made, named = text_alone(checkpoint, clip)
     right, texts = named_rightly(named), list(TEXTS)
@@ -273,7 +273,7 @@ def main() -> None:
     for text, pair, ok in zip(texts, named, right, strict=True):
         print(f"  {ok.sum()} of 2  {text}" + ("" if ok.all() else f" -> {[texts[i] for i in pair]}"))
     video.contact_sheet([(" | ".join(texts[i:i + 4]), made[2 * i:2 * i + 8]) for i in range(0, len(texts), 4)],
-                        path=docs / "checkpoint-text.png")
+                        path=docs / "checkpoint-text.webp")
     if args.fid:
         weights = [file.read_bytes() for file in sorted((root() / args.checkpoint).rglob("*.safetensors"))]
         fid(checkpoint, args.fid, root() / "store" / "fid" / hashlib.sha256(b"".join(weights)).hexdigest()[:16])
