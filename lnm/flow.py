@@ -135,7 +135,8 @@ def _taken(still: np.ndarray, places: np.ndarray, beyond: np.ndarray | None) -> 
 
     found = cv2.remap(still, places, None, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT)
     height, width = still.shape[:2]
-    inside = np.minimum(places, np.array([width - 1, height - 1], np.float32) - places).min(axis=-1)  # pixels from the border
+    last = np.array([width - 1, height - 1], np.float32)
+    inside = np.minimum(places, last - places).min(axis=-1)  # pixels from the border
     if beyond is None or (inside >= 0).all():
         return found
     blur = lambda x: cv2.GaussianBlur(x, (0, 0), TINT * min(height, width), borderType=cv2.BORDER_REPLICATE)  # noqa: E731
