@@ -173,7 +173,7 @@ def beside(of: Source, begins: list[str], frames: int) -> Iterator[tuple[Way, np
     """What films are held against: the carried still as it is, and the clip where it is long enough."""
     if "flow" in begins:
         yield Way("flow", "carried", None, None), np.stack(list(carried(
-            of.frames[0], played(of.frames[0], of.frames, frames))))
+            of.frames[0], *played(of.frames[0], of.frames, frames))))
     if len(of.frames) >= frames:
         yield Way("the clip", "clip", None, None), of.frames[:frames]
 
