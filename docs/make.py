@@ -22,10 +22,13 @@ def main() -> None:
         films = [video.read_frames(film)[:n] for film in films]
         pad = [np.pad(film, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255) for film in films]
         rows.append(np.concatenate(pad, axis=2))
-        for picture, kept in ((results / name / "evaluate" / "sheet.png", f"sheet-{name}.png"),
+        for picture, kept in ((results / name / "evaluate" / "sheet.png", f"sheet-{name}.webp"),
                               (results / "paper" / "figures" / f"slices_{name}.png", f"slices-{name}.png")):
-            small = Image.open(picture).convert("RGB").quantize(256)  # a third of the size, and one sees no difference
-            small.save(docs / kept, optimize=True)
+            picture = Image.open(picture).convert("RGB")
+            if kept.endswith(".webp"):
+                picture.save(docs / kept, quality=85, method=6)
+            else:
+                picture.quantize(256).save(docs / kept, optimize=True)  # a third of the size; one sees no difference
     video.write_gif(docs / "films.gif", np.concatenate(rows, axis=1), fps=8)
 
 
