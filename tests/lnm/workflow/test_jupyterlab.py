@@ -36,11 +36,14 @@ OVER = """() => {
     return cells.some(cell => cell.outputs.some(output => output.output_type === 'error'))
         || cells.every(cell => cell.execution_count) && book.sessionContext.session.kernel.status === 'idle';
 }"""
-DRAWN = """async () => {
+DRAWN = """async patience => {
     for (const k of book.content.widgets.keys()) await book.content.scrollToItem(k, 'start');
     const all = kind => [...book.content.node.querySelectorAll('.jp-OutputArea-output ' + kind)];
-    const loads = [all('img').every(one => one.complete), all('video').every(one => one.error || one.readyState >= 2)];
-    return loads.every(Boolean) && {
+    const loaded = () => all('img').every(one => one.complete)
+        && all('video').every(one => one.error || one.readyState >= 2);
+    for (const until = Date.now() + patience; !loaded() && Date.now() < until;)
+        await new Promise(next => setTimeout(next, 50));
+    return {
         pictures: all('img').map(one => one.naturalWidth), films: all('video').map(one => one.videoWidth),
         players: all('.lnm-player').map(one => one.querySelector('output').textContent),
         widgets: all('> .jupyter-widgets').map(one => one.clientHeight),
@@ -123,7 +126,7 @@ def run_all(page, name):
     bad = [(cell, output) for cell, output in outputs(page)
            if output["output_type"] == "error" or output.get("name") == "stderr"]
     assert not bad, f"{name}: {bad}"
-    return page.wait_for_function(DRAWN).json_value()
+    return page.evaluate(DRAWN, PATIENCE)  # wait_for_function takes the first answer of what is async, false as well
 
 
 def try_the_sliders(page):
