@@ -29,13 +29,14 @@ from eval.metrics.frechet import fid_from_features
 from eval.publish.nearest import parts
 from eval.records.markdown import grid
 from lnm import video
+from lnm.errors import UserError
 from lnm.hub import locate_temporal
-from lnm.latents import decode, encode, load_latents
+from lnm.latents import decode, load_latents
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.project import read_yaml
 from lnm.runs import make_accelerator
 from lnm.schedulers import make_scheduler
-from lnm.settings import Finetune, Sample
+from lnm.settings import Finetune, Sample, validated
 from lnm.stages.sample import carried_latents, film_of, film_seed
 from lnm.temporal_file import load_temporal
 from lnm.training import train
@@ -116,7 +117,7 @@ def films(pipe: LateNtMoviesPipeline, clip: Material, settings: Sample, seed: in
     still, made = clip.real[0], []
     for k in range(settings.seeds):
         begun = carried_latents(pipe, still, clip.before, APART, k) if settings.begin == "flow" else None
-        made.append(film_of(pipe, encode(pipe.vae, still[None]), clip.prompt, clip.fps, settings, film_seed(seed, k),
+        made.append(film_of(pipe, clip.latents[-APART:-APART + 1], clip.prompt, clip.fps, settings, film_seed(seed, k),
                             begun=begun))
     pipe.scheduler = trained
     return made
@@ -137,7 +138,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     params = read_yaml(Path("params.yaml"))
-    tune, seed = Finetune(**{**params["finetune"], "preview_every": 0, **changes(args.tune)}), params["seed"]
+    seed, made_as = params["seed"], {**params["sample"], "num_frames": APART, "seeds": args.films}
+    try:  # all of them before the first is trained
+        tune = validated(Finetune, {**params["finetune"], "preview_every": 0, **changes(args.tune)})
+        ways = {way: validated(Sample, {**made_as, **changes(way)}) for way in ["", *args.film]}
+    except UserError as error:
+        parser.error(str(error))
     inception = Inception(Path("weights") / INCEPTION_FILE) if args.fid else None
     found = []
     for name in args.videos:
@@ -149,8 +155,7 @@ def main() -> None:
             pipe = tuned(clip, params["checkpoint"]["name"], own, seed, args.cache, f"{name}-{steps}")
             measured = Measures(pipe, clip, inception)
             sheet = [("real, through the autoencoder", measured.real)]
-            for way in ["", *args.film]:
-                sample = Sample(**{**params["sample"], "num_frames": APART, "seeds": args.films, **changes(way)})
+            for way, sample in ways.items():
                 made = films(pipe, clip, sample, seed)
                 rows = [measured(film) for film in made]
                 found.append({"video": name, "steps": steps, "way": way or "params.yaml"}

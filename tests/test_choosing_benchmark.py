@@ -62,3 +62,13 @@ def test_a_video_that_is_not_prepared_is_named(project, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         choosing.main()
     assert "results/sea/prepare: no such folder; run `dvc repro prepare@sea` first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option, said", [("--film=strenght=0.4", "strenght: unknown setting; did you mean strength?"),
+                                          ("--tune=frames=none", "frames: ")])
+def test_a_change_that_makes_no_sense_is_said_before_anything_is_trained(project, monkeypatch, capsys, option, said):
+    monkeypatch.setattr(choosing, "train", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr("sys.argv", ["choosing", "drift", option])
+    with pytest.raises(SystemExit):
+        choosing.main()
+    assert said in capsys.readouterr().err.splitlines()[-1]
