@@ -38,17 +38,26 @@ def draw_clips(latents: Clips, settings: Finetune, fps: float,
     """
     frames = settings.frames
     sources = latents if isinstance(latents, list) else [latents]
-    fitting = [s for s in settings.strides if s * (frames - 1) < max(map(len, sources))]
     clips, rates = [], []
-    for _ in range(settings.batch_size):
-        stride = int(rng.choice(fitting))
-        places = [max(0, len(source) - stride * (frames - 1)) for source in sources]
-        start = int(rng.integers(0, sum(places)))
-        which = int(np.searchsorted(np.cumsum(places), start, side="right"))
-        start -= sum(places[:which])
+    for which, start, stride in draw_places([len(source) for source in sources], settings, rng):
         clips.append(sources[which][start:start + stride * (frames - 1) + 1:stride])
         rates.append(fps / stride)
     return rearrange(torch.stack(clips), "b f c h w -> b c f h w"), torch.tensor(rates)
+
+
+def draw_places(lengths: list[int], settings: Finetune, rng: np.random.Generator) -> list[tuple[int, int, int]]:
+    """(clip, first frame, stride) of each training sample of a batch, of clips of `lengths` frames: the stride at
+    random, then every place in any of them as often as any other."""
+    reaches = settings.frames - 1
+    fitting = [s for s in settings.strides if s * reaches < max(lengths)]
+    drawn = []
+    for _ in range(settings.batch_size):
+        stride = int(rng.choice(fitting))
+        places = [max(0, length - stride * reaches) for length in lengths]
+        start = int(rng.integers(0, sum(places)))
+        which = int(np.searchsorted(np.cumsum(places), start, side="right"))
+        drawn.append((which, start - sum(places[:which]), stride))
+    return drawn
 
 
 def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int,
@@ -68,10 +77,11 @@ def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, s
 
 
 def noised(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, settings: Finetune, scheduler: Any,
-           generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """`make_batch`'s sample, target and timestep of clips (B, C, F, h, w), noise of that shape and timesteps (B,)."""
+           generator: torch.Generator, told: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """`make_batch`'s sample, target and timestep of clips (B, C, F, h, w), noise of that shape and timesteps (B,).
+    told: of that shape, what each frame is told of; None: all of the first frame."""
     noisy = scheduler.add_noise(clean, noise, t)  # eq. 1
-    still = clean[:, :, :1]
+    still = clean[:, :, :1] if told is None else told
     if settings.still_noise:
         still = still + settings.still_noise * torch.randn(still.shape, generator=generator)
     mask = torch.full_like(clean[:, :1], settings.mask_value)

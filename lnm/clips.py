@@ -6,8 +6,9 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ class Source:
 
 
 class Latents:
-    """Encoded frames (N, C, h, w) in a file of their own, memory-mapped: a slice reads what it names and no more."""
+    """Encoded frames (N, C, h, w) in a file of their own, memory-mapped: a slice reads what it names and no more.
 
-    def __init__(self, path: Path):
-        self.path = path
+    read(count): the first `count` of them as they were before they were encoded, uint8 (count, H, W, 3).
+    """
+
+    def __init__(self, path: Path, read: Callable[[int], np.ndarray]):
+        self.path, self.read = path, read
         with safe_open(path, "pt") as f:
             self.length = int(f.get_slice("latents").get_shape()[0])
             self.fps = float(f.metadata()["fps"])
@@ -53,6 +57,10 @@ class Latents:
     def __getitem__(self, rows: slice) -> torch.Tensor:
         with safe_open(self.path, "pt") as f:
             return f.get_slice("latents")[rows.start:rows.stop][::rows.step].float()
+
+    def frames(self, rows: slice) -> np.ndarray:
+        """The pictures behind a slice, uint8 (N, H, W, 3), read from the clip anew, up to the last of them."""
+        return self.read(rows.stop)[rows]
 
 
 @dataclass
@@ -180,11 +188,18 @@ def _piece(vae: Any, identity: str, source: Source, number: int, cache: Path, si
     for path, flip in zip(paths, (False, True)):
         if not _whole(path):
             film = film or _read(source, number, size, settings)
-            frames = np.ascontiguousarray(film.frames[:, :, ::-1]) if flip else film.frames
-            tensors = {"latents": encode(vae, frames).half()}
+            tensors = {"latents": encode(vae, _mirrored(film.frames, flip)).half()}
             with whole(path) as part:
                 save_file(tensors, part, metadata={"fps": repr(film.fps), SUM: checksum(tensors)})
-    return [Latents(path) for path in paths]
+    def read_first(flip: bool, count: int) -> np.ndarray:
+        again = _read(source, number, size, settings.model_copy(update={"max_frames": count}))
+        return _mirrored(again.frames, flip)
+
+    return [Latents(path, partial(read_first, flip)) for path, flip in zip(paths, (False, True))]
+
+
+def _mirrored(frames: np.ndarray, flip: bool) -> np.ndarray:
+    return np.ascontiguousarray(frames[:, :, ::-1]) if flip else frames
 
 
 def _whole(path: Path) -> bool:

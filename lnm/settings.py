@@ -23,6 +23,7 @@ Positive = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what every generator takes
 Fraction = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Rate = Annotated[float, Field(strict=True, gt=0)]
 NonNegative = Annotated[float, Field(strict=True, ge=0)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -133,6 +134,7 @@ class Motion(Finetune):
     max_frames: Positive | None = None  # of a clip
     crops: Positive = 1  # pieces of each clip that are encoded: the centre, then others drawn by its content
     mirror: Flag = False  # each piece once more as its mirror image
+    carried: Share = 0.0  # of the steps, in which each frame is told of the first one carried along by optical flow
     holdout: Fraction = 0.1  # share of the clips that is never trained on; a folder validation/ goes before it
     validate_every: Positive = 500
     validation_clips: Positive = 8  # of the held-out ones, at most

@@ -14,6 +14,7 @@ from lnm import clips as many
 from lnm import motion, video
 from lnm.clips import Source
 from lnm.errors import UserError
+from lnm.latents import encode
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.settings import Finetune, Motion
 from lnm.temporal_file import read_temporal
@@ -243,8 +244,11 @@ def test_without_a_rate_each_clip_keeps_its_own(base, tmp_path):
 
 
 def test_clips_that_are_held_out_are_never_trained_on(base, folder, cache, monkeypatch):
-    real, seen = motion.draw_clips, set()
-    monkeypatch.setattr(motion, "draw_clips", lambda piece, *rest: seen.add(piece.path) or real(piece, *rest))
+    real, batch, seen, looking = many.Latents.__getitem__, motion.make_motion_batch, set(), []
+    monkeypatch.setattr(many.Latents, "__getitem__", lambda piece, rows: (
+        looking and seen.add(piece.path)) or real(piece, rows))
+    monkeypatch.setattr(motion, "make_motion_batch", lambda *given: [
+        looking.append(1), batch(*given), looking.clear()][1])
     _, trained = train(base, folder, cache, steps=40)
     held = {c.pieces[0].path for c in encoded(base, folder, cache)[1]}
     assert len(trained.held_out) == 2 and not set(trained.clips) & set(trained.held_out)
@@ -257,12 +261,12 @@ def test_interrupted_and_resumed_gives_the_same_bytes(base, folder, cache, tmp_p
     whole, _ = train(base, folder, cache, store=tmp_path / "whole", log=tmp_path / "whole.csv")
     real, begun = motion.make_motion_batch, []
 
-    def dies(clips, settings, scheduler, seed, step, rank=0):
+    def dies(clips, settings, scheduler, seed, step, *rest):
         if step == cut and cut not in begun:
             begun.append(step)
             raise KeyboardInterrupt
         begun.append(step)
-        return real(clips, settings, scheduler, seed, step, rank)
+        return real(clips, settings, scheduler, seed, step, *rest)
 
     monkeypatch.setattr(motion, "make_motion_batch", dies)
     pipe = pipeline(base)
@@ -275,6 +279,38 @@ def test_interrupted_and_resumed_gives_the_same_bytes(base, folder, cache, tmp_p
     assert begun[1:] == list(range(cut // 2 * 2, 6))
     assert all(torch.equal(p, learned(whole)[k]) for k, p in learned(other).items())
     assert (tmp_path / "cut.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
+def test_the_pictures_behind_a_piece_are_those_that_were_encoded(base, folder, cache):
+    pipe = pipeline(base)
+    for clip in encoded(base, folder, cache, crops=2, max_frames=10)[0]:
+        assert len(clip.pieces) == 4
+        for piece in clip.pieces:
+            rows = slice(2, 9, 3)
+            assert piece.frames(rows).shape == (3, SIZE, SIZE, 3)
+            assert torch.equal(encode(pipe.vae, piece.frames(rows)).half().float(), piece[rows])
+
+
+def test_in_a_share_of_the_steps_each_frame_is_told_of_the_carried_first_one(base, folder, cache):
+    """What the batch holds but for the condition is the same; a picture that drifts is carried to where it drifts."""
+    pipe = pipeline(base)
+    train_on, _ = encoded(base, folder, cache)
+    settings = {share: Motion(**QUICK | {"carried": share, "strides": [1]}) for share in (0.0, 0.5, 1.0)}
+    told = {share: [motion.make_motion_batch(train_on, own, pipe.scheduler, 0, step, vae=pipe.vae)[0]
+                    for step in range(30)] for share, own in settings.items()}
+    channels = told[0.0][0]["target"].shape[1]
+    of = {share: [batch["sample"][:, channels + 1:] for batch in batches] for share, batches in told.items()}
+    changed = {share: [not torch.equal(a, b) for a, b in zip(of[share], of[0.0])] for share in (0.5, 1.0)}
+    assert all(changed[1.0]) and 8 <= sum(changed[0.5]) <= 22
+    for plain, carried in zip(told[0.0], told[1.0]):
+        assert torch.equal(plain["sample"][:, :channels + 1], carried["sample"][:, :channels + 1])
+        assert all(torch.equal(plain[key], carried[key]) for key in ("target", "timestep", "fps", "drop"))
+    _, piece = next((clip, piece) for clip in train_on for piece in clip.pieces)
+    rows = slice(0, 4)
+    clean, carried = piece[rows].movedim(0, 1), motion.carried_first(pipe.vae, piece, rows)
+    torch.testing.assert_close(carried[:, 0], clean[:, 0], atol=1e-2, rtol=1e-2)  # the cache is in half precision
+    still = clean[:, :1].expand_as(clean)
+    assert (carried - clean)[:, 1:].square().mean() < 0.5 * (still - clean)[:, 1:].square().mean()
 
 
 def test_looking_at_held_out_clips_changes_nothing_that_is_learned(base, folder, cache):
