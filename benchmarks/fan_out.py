@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.options import parsed
+from benchmarks.options import ended, parsed
 from lnm.errors import UserError
 from lnm.files import sha256, write_json
 
@@ -279,18 +279,8 @@ def main(argv: list[str] | None = None) -> int:
                         help="of params.yaml; the kills come where the first is")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of such a file, and end")
     args = parsed(parser, argv)
-    if args.table:
-        print(markdown(json.loads(args.table.read_text(encoding="utf-8"))))
-        return 0
-    try:
-        record = measure(args.videos)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(markdown(record))
-    if args.json:
-        write_json(args.json, record)
-    return int(any(row["differ"] for row in record["compared"].values()))
+    return ended(args, markdown, lambda: measure(args.videos),
+                 lambda record: any(row["differ"] for row in record["compared"].values()))
 
 
 if __name__ == "__main__":

@@ -30,14 +30,14 @@ from diffusers import AutoencoderDC, AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from benchmarks import speed_models as models
-from benchmarks.options import parsed
+from benchmarks.options import ended, parsed
 from benchmarks.speed import machine, stopwatch
 from benchmarks.speed_gpu import FRAMES, VAE, trainer
 from lnm import latents, lion, pseudo3d
 from lnm.batches import make_optimizer
 from lnm.devices import half_precision, pick_device
 from lnm.errors import UserError
-from lnm.files import builtin, write_json
+from lnm.files import builtin
 from lnm.meter import Live
 from lnm.settings import Finetune
 from lnm.unet import UNetPseudo3DConditionModel
@@ -326,25 +326,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="BEGINNING", help="the gains that begin so; --json has the others")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of such a file, and end")
     args = parsed(parser, argv)
-    if args.table:
-        print(markdown(json.loads(args.table.read_text(encoding="utf-8"))))
-        return 0
     if args.size == "sd15" and args.device != "cuda":
         parser.error("--size sd15 needs --device cuda")
-    try:
+
+    def measured() -> dict:
         pick_device(args.device)
         size, rounds = ("small", 2) if args.quick else (args.size, args.rounds)
         before = json.loads(args.json.read_text(encoding="utf-8")) if args.only else None
         if before and (before["machine"], before["size"], before["rounds"]) != (machine(args.device), size, rounds):
             raise UserError(f"{args.json}: of another machine, size or number of rounds; measure all anew")
-        record = measure(size, args.device, rounds, args.quick, before and before["gains"], args.only)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(markdown(record))
-    if args.json:
-        write_json(args.json, record)
-    return 0
+        return measure(size, args.device, rounds, args.quick, before and before["gains"], args.only)
+
+    return ended(args, markdown, measured)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.options import parsed
+from benchmarks.options import ended, parsed
 from lnm.errors import UserError
 from lnm.files import write_json
 
@@ -232,20 +232,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of such a file, and end")
     args = parsed(parser, argv)
-    if args.table:
-        print(markdown(json.loads(args.table.read_text(encoding="utf-8"))))
-        return 0
-    if not args.video:
+    if not args.table and not args.video:
         parser.error("name a VIDEO of the run")
-    try:
-        record = measure(args.video, args.results, Path("store") / "rivals_seconds" / args.video, args.rounds)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(markdown(record))
-    if args.json:
-        write_json(args.json, record)
-    return 0
+    kept = Path("store") / "rivals_seconds" / str(args.video)
+    return ended(args, markdown, lambda: measure(args.video, args.results, kept, args.rounds))
 
 
 if __name__ == "__main__":

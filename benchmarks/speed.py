@@ -16,7 +16,6 @@ On a GPU at Stable Diffusion's size the absolute figures are added (benchmarks.s
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -27,9 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.options import parsed
-from lnm.errors import UserError
-from lnm.files import write_json
+from benchmarks.options import ended, parsed
 
 FRAMES = (5, 16, 25)
 ALLOWANCE = 1.1  # of the ideal, 1 + 1.5 x the temporal layers' share: they alone have gradients of their weights
@@ -330,31 +327,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--here", action="store_true", help="do not name what is owed by a GPU")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the tables of such a file, and end")
     args = parsed(parser, argv)
-    if args.table:
-        record = json.loads(args.table.read_text(encoding="utf-8"))
-        print(markdown(record) if "goals" in record else compiled_markdown(record))
-        return 0
     if args.size == "sd15" and args.device != "cuda":
         parser.error("--size sd15 needs --device cuda")
     from lnm.devices import half_precision, pick_device
 
-    try:
+    def measured() -> dict:
         pick_device(args.device)
         precisions = args.precision or list(dict.fromkeys(["no", half_precision(args.device)]))
         frames, rounds, size = args.frames or list(FRAMES), args.rounds, args.size
         if args.quick:
             frames, rounds, size, precisions = [3], 2, "small", ["no"]
         if args.compile:
-            record, written = compiled(size, args.device, precisions, frames[0], rounds), compiled_markdown
-        else:
-            record, written = measure(size, args.device, precisions, frames, rounds, not args.here), markdown
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(written(record))
-    if args.json:
-        write_json(args.json, record)
-    return 0
+            return compiled(size, args.device, precisions, frames[0], rounds)
+        return measure(size, args.device, precisions, frames, rounds, not args.here)
+
+    return ended(args, lambda record: markdown(record) if "goals" in record else compiled_markdown(record), measured)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.options import parsed
+from benchmarks.options import ended, parsed
 from benchmarks.speed import machine
 from eval.metrics import fidelity, motion
 from eval.publish.figures.films import busiest_row, slices
@@ -349,21 +349,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=1, help="of --memory: the median is said")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of such a file, and end")
     args = parsed(parser, argv)
-    if args.table:
-        print(markdown(json.loads(args.table.read_text(encoding="utf-8"))))
-        return 0
-    if not args.memory and not args.clips:
+    if not args.table and not args.memory and not args.clips:
         parser.error("give a CLIP, or --memory")
     args.long = args.long or list(LONG[:2] if args.memory else LONG)
-    try:
-        record = memories(args) if args.memory else films(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(markdown(record))
-    if args.json:
-        write_json(args.json, record)
-    return 0
+    return ended(args, markdown, lambda: memories(args) if args.memory else films(args))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ bytes of one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,18 +60,22 @@ def draw_places(lengths: list[int], settings: Finetune, rng: np.random.Generator
     return drawn
 
 
-def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int,
-               rank: int = 0) -> dict[str, torch.Tensor]:
+def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int, rank: int = 0,
+               trained_on: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
+               ) -> dict[str, torch.Tensor]:
     """Everything that goes into one step, on the CPU; a function of (seed, step, rank) alone.
 
     sample (B, 2C+1, F, h, w): noisy latents, mask, first frame's latents repeated. target (B, C, F, h, w): the noise,
     or the velocity for a checkpoint that predicts it. timestep (B,): one a clip. fps (B,). drop (B,): prompt left out.
+    trained_on: of the noise (B, C, F, h, w) and timesteps (B,) that are drawn, those that are taken.
     """
     rng = np.random.default_rng([seed, step, rank])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     clean, rates = draw_clips(latents, settings, fps, rng)
     noise = torch.randn(clean.shape, generator=generator)
     t = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
+    if trained_on:
+        noise, t = trained_on(noise, t)
     return {**noised(clean, noise, t, settings, scheduler, generator), "fps": rates,
             "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
 

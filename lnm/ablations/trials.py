@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from lnm.ablations.noise import INDEPENDENT, correlated
-from lnm.batches import draw_clips, make_batch, noised
+from lnm.batches import make_batch
 from lnm.latents import Clips
 from lnm.training import Trainer
 
@@ -30,14 +30,8 @@ class Trial(Trainer):
 
     def batch(self, latents: Clips, fps: float, seed: int, step: int) -> dict[str, torch.Tensor]:
         """`lnm.batches.make_batch` with this noise and these timesteps."""
-        settings, rank = self.settings, self.accelerator.process_index
-        rng = np.random.default_rng([seed, step, rank])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        clean, rates = draw_clips(latents, settings, fps, rng)
-        noise = correlated(torch.randn(clean.shape, generator=generator), self.noise)
-        t = torch.randint(0, self.scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
-        return {**noised(clean, noise, self.timesteps(t), settings, self.scheduler, generator), "fps": rates,
-                "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
+        return make_batch(latents, self.settings, fps, self.scheduler, seed, step, self.accelerator.process_index,
+                          lambda noise, t: (correlated(noise, self.noise), self.timesteps(t)))
 
     def step(self, latents: Clips, fps: float, seed: int, step: int) -> tuple[float, float, float]:
         return self.descend(self.batch(latents, fps, seed, step), self.prompt_embeds, step)
