@@ -102,7 +102,8 @@ def tuned(clip: Material, checkpoint: str, settings: Finetune, seed: int, cache:
     if kept.is_file():
         pipe.load_temporal(kept)
     else:
-        train(pipe, latents, clip.prompt, clip.fps, settings, make_accelerator(settings, "cpu"), seed, name=name)
+        train(pipe, latents, clip.prompt, clip.fps, settings, make_accelerator(settings, "cpu"), seed, name=name,
+              pictures=clip.before)
         kept.parent.mkdir(parents=True, exist_ok=True)
         pipe.save_temporal(kept)
     pipe.set_progress_bar_config(disable=True)

@@ -14,7 +14,8 @@ import torch
 from einops import rearrange
 
 from lnm.errors import UserError
-from lnm.latents import Clips
+from lnm.flow import backward_flow, carried
+from lnm.latents import Clips, encode
 from lnm.lion import Lion
 from lnm.settings import Decoder, Finetune
 from lnm.validation import grid, reach
@@ -29,55 +30,56 @@ def learning_rate(step: int, settings: Finetune | Decoder, floor: float = 0.0) -
     return float(rate)
 
 
-def draw_clips(latents: Clips, settings: Finetune, fps: float,
-               rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_clips(latents: Clips, settings: Finetune, fps: float, rng: np.random.Generator,
+               ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, slice]]]:
     """A batch of consecutive latents, each clip at a random stride, from latents (N, C, h, w) at `fps`, or a list of
     those: every place in any of them is drawn as often, and none reaches over two.
 
-    Returns clips (B, C, F, h, w) and the frame rate of each (B,).
+    Returns clips (B, C, F, h, w), the frame rate of each (B,), and where each is from: which of the list, which rows.
     """
     frames = settings.frames
     sources = latents if isinstance(latents, list) else [latents]
-    clips, rates = [], []
-    for which, start, stride in draw_places([len(source) for source in sources], settings, rng):
-        clips.append(sources[which][start:start + stride * (frames - 1) + 1:stride])
-        rates.append(fps / stride)
-    return rearrange(torch.stack(clips), "b f c h w -> b c f h w"), torch.tensor(rates)
-
-
-def draw_places(lengths: list[int], settings: Finetune, rng: np.random.Generator) -> list[tuple[int, int, int]]:
-    """(clip, first frame, stride) of each training sample of a batch, of clips of `lengths` frames: the stride at
-    random, then every place in any of them as often as any other."""
-    reaches = settings.frames - 1
-    fitting = [s for s in settings.strides if s * reaches < max(lengths)]
-    drawn = []
+    fitting = [s for s in settings.strides if s * (frames - 1) < max(map(len, sources))]
+    drawn, rates = [], []
     for _ in range(settings.batch_size):
         stride = int(rng.choice(fitting))
-        places = [max(0, length - stride * reaches) for length in lengths]
+        places = [max(0, len(source) - stride * (frames - 1)) for source in sources]
         start = int(rng.integers(0, sum(places)))
         which = int(np.searchsorted(np.cumsum(places), start, side="right"))
-        drawn.append((which, start - sum(places[:which]), stride))
-    return drawn
+        start -= sum(places[:which])
+        drawn.append((which, slice(start, start + stride * (frames - 1) + 1, stride)))
+        rates.append(fps / stride)
+    clips = rearrange(torch.stack([sources[which][rows] for which, rows in drawn]), "b f c h w -> b c f h w")
+    return clips, torch.tensor(rates), drawn
+
+
+def carried_first(vae: Any, frames: np.ndarray) -> torch.Tensor:
+    """Latents (C, F, h, w), scaled, of the first of frames uint8 (F, H, W, 3), carried along by their own optical flow,
+    as a film that is begun from flow is told of it (`sample.condition: video`); what enters is of the frames."""
+    return encode(vae, np.stack(list(carried(frames[0], backward_flow(frames), frames)))).movedim(0, 1)
 
 
 def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int, rank: int = 0,
                trained_on: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
-               ) -> dict[str, torch.Tensor]:
+               told: Callable[[int, slice], torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
     """Everything that goes into one step, on the CPU; a function of (seed, step, rank) alone.
 
     sample (B, 2C+1, F, h, w): noisy latents, mask, first frame's latents repeated. target (B, C, F, h, w): the noise,
     or the velocity for a checkpoint that predicts it. timestep (B,): one a clip. fps (B,). drop (B,): prompt left out.
-    trained_on: of the noise (B, C, F, h, w) and timesteps (B,) that are drawn, those that are taken.
+    trained_on: of the noise (B, C, F, h, w) and timesteps (B,) that are drawn, those that are taken. told: of a clip's
+    number and rows, the latents (C, F, h, w) that frames are told of in a share `settings.carried` of the steps.
     """
     rng = np.random.default_rng([seed, step, rank])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    clean, rates = draw_clips(latents, settings, fps, rng)
+    clean, rates, places = draw_clips(latents, settings, fps, rng)
     noise = torch.randn(clean.shape, generator=generator)
     t = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
     if trained_on:
         noise, t = trained_on(noise, t)
-    return {**noised(clean, noise, t, settings, scheduler, generator), "fps": rates,
-            "drop": torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)}
+    drop = torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)
+    carried = told is not None and rng.random() < settings.carried
+    stills = torch.stack([told(*place) for place in places]) if told and carried else None
+    return {**noised(clean, noise, t, settings, scheduler, generator, stills), "fps": rates, "drop": drop}
 
 
 def noised(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, settings: Finetune, scheduler: Any,
@@ -93,16 +95,17 @@ def noised(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, settings: 
     return {"sample": torch.cat([noisy, mask, still.expand_as(clean)], dim=1), "target": target, "timestep": t}
 
 
-def fixed_batches(clean: torch.Tensor, number: int, fps: float, settings: Finetune,
-                  scheduler: Any) -> Iterator[dict[str, torch.Tensor]]:
+def fixed_batches(clean: torch.Tensor, number: int, fps: float, settings: Finetune, scheduler: Any,
+                  told: torch.Tensor | None = None) -> Iterator[dict[str, torch.Tensor]]:
     """Batches of one over `lnm.validation.grid`'s timesteps and noise, of the held-out sample `number`.
 
-    clean: (1, C, F, h, w) at the smallest stride, from a clip at `fps`. The still has no noise of its own.
+    clean: (1, C, F, h, w) at the smallest stride, from a clip at `fps`. told: as `noised` takes it. What frames are
+    told of has no noise of its own.
     """
     settings = settings.model_copy(update={"still_noise": 0.0})
     rate = torch.tensor([fps / min(settings.strides)])
     for noise, t, generator in grid(clean, number, scheduler.config.num_train_timesteps):
-        yield {**noised(clean, noise, t, settings, scheduler, generator), "fps": rate}
+        yield {**noised(clean, noise, t, settings, scheduler, generator, told), "fps": rate}
 
 
 def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from lnm.tensors import read
 
 Clips = torch.Tensor | list[torch.Tensor]  # latents (N, C, h, w) of a clip, or of several
+Pictures = np.ndarray | list[np.ndarray]  # what they are of, uint8 (N, H, W, 3)
 
 
 def to_tensor(frames: np.ndarray) -> torch.Tensor:

@@ -18,12 +18,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from lnm.batches import draw_places, fixed_batches, noised
-from lnm.clips import EncodedClip, Latents, encode_clips, find_clips, held_out, read_captions
+from lnm.batches import carried_first, draw_clips, fixed_batches, noised
+from lnm.clips import EncodedClip, encode_clips, find_clips, held_out, read_captions
 from lnm.errors import UserError
-from lnm.flow import backward_flow, carried
 from lnm.hub import locate_temporal
-from lnm.latents import encode
 from lnm.model import InflatedModel
 from lnm.resume import FIELDS, ResumeStore
 from lnm.runs import Trained, decided, make_accelerator, resumable, weights_of
@@ -112,7 +110,7 @@ def make_motion_batch(clips: Sequence[EncodedClip], settings: Motion, scheduler:
                       rank: int = 0, vae: Any = None) -> tuple[dict[str, torch.Tensor], list[int]]:
     """What goes into one step, as `lnm.batches.make_batch` has it, and which clips it shows; a function of (seed,
     step, rank). A clip is drawn, a piece of it, a stride that fits, a start. In a share `settings.carried` of the steps
-    each frame is told of its own of the carried first frame (`carried_first`), which `vae` encodes."""
+    each frame is told of its own of the carried first frame (`lnm.batches.carried_first`), which `vae` encodes."""
     rng = np.random.default_rng([seed, step, rank])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     frames = int(rng.integers(settings.frames, (settings.most_frames or settings.frames) + 1))
@@ -121,25 +119,18 @@ def make_motion_batch(clips: Sequence[EncodedClip], settings: Motion, scheduler:
     drawn = []
     for i in chosen:
         pieces = clips[i].pieces
-        piece = pieces[int(rng.integers(len(pieces)))]
-        ((_, start, stride),) = draw_places([len(piece)], one, rng)
-        drawn.append((piece, slice(start, start + stride * (frames - 1) + 1, stride)))
-    clean = torch.stack([piece[rows].movedim(0, 1) for piece, rows in drawn])
+        piece: Any = pieces[int(rng.integers(len(pieces)))]
+        clip, rate, ((_, rows),) = draw_clips(piece, one, clips[i].fps, rng)
+        drawn.append((clip, rate, piece, rows))
+    clean = torch.cat([clip for clip, *_ in drawn])
     noise = torch.randn(clean.shape, generator=generator)
     t = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
     drop = torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)
     told = None
     if settings.carried and rng.random() < settings.carried:
-        told = torch.stack([carried_first(vae, piece, rows) for piece, rows in drawn])
+        told = torch.stack([carried_first(vae, piece.frames(rows)) for *_, piece, rows in drawn])
     return {**noised(clean, noise, t, settings, scheduler, generator, told), "drop": drop,
-            "fps": torch.tensor([clips[i].fps / rows.step for i, (_, rows) in zip(chosen, drawn)])}, chosen
-
-
-def carried_first(vae: Any, piece: Latents, rows: slice) -> torch.Tensor:
-    """Latents (C, F, h, w) of the first of these frames, carried along by the frames' own optical flow, as a film that
-    is begun from flow is told of it (`sample.condition: video`); what enters from outside is of the frames."""
-    frames = piece.frames(rows)
-    return encode(vae, np.stack(list(carried(frames[0], backward_flow(frames), frames)))).movedim(0, 1)
+            "fps": torch.cat([rate for _, rate, *_ in drawn])}, chosen
 
 
 def validation_batches(clips: Sequence[EncodedClip], settings: Motion, scheduler: Any) -> Iterator[tuple[int, dict]]:

@@ -76,6 +76,7 @@ class Finetune(Section):
     beta_schedule: Literal["checkpoint", "linear", "scaled_linear", "cosine"] = "checkpoint"
     mask_value: Literal[0, 1] = 1  # the whole canvas is masked, as in the paper; 0: nothing is
     still_noise: NonNegative = 0.0  # standard deviation of noise on the still's latents in training
+    carried: Share = 0.0  # of the steps, in which each frame is told of the first one carried along by optical flow
     conv_placement: Literal["3x3", "all_but_projections", "all"] = "all"
     mixed_precision: Literal["no", "bf16", "fp16", "auto"] = "no"  # auto: bf16 where the machine computes in it
     gradient_checkpointing: Flag = False
@@ -134,7 +135,6 @@ class Motion(Finetune):
     max_frames: Positive | None = None  # of a clip
     crops: Positive = 1  # pieces of each clip that are encoded: the centre, then others drawn by its content
     mirror: Flag = False  # each piece once more as its mirror image
-    carried: Share = 0.0  # of the steps, in which each frame is told of the first one carried along by optical flow
     holdout: Fraction = 0.1  # share of the clips that is never trained on; a folder validation/ goes before it
     validate_every: Positive = 500
     validation_clips: Positive = 8  # of the held-out ones, at most

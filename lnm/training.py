@@ -21,10 +21,10 @@ from accelerate.utils import broadcast_object_list
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm.auto import tqdm
 
-from lnm.batches import check_lengths, fixed_batches, learning_rate, make_batch, make_optimizer
+from lnm.batches import carried_first, check_lengths, fixed_batches, learning_rate, make_batch, make_optimizer
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
-from lnm.latents import Clips, encode
+from lnm.latents import Clips, Pictures, encode
 from lnm.model import InflatedModel
 from lnm.precision import HALF, HalfFrozen
 from lnm.resume import ResumeStore
@@ -33,7 +33,7 @@ from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune, finetune_of, validated
 from lnm.temporal_file import load_temporal
 from lnm.unet import UNetPseudo3DConditionModel
-from lnm.validation import Choice, samples, split
+from lnm.validation import Choice, places, split, split_list
 from lnm.video import read
 
 AnyFinetune = TypeVar("AnyFinetune", bound=Finetune)
@@ -49,6 +49,7 @@ class Trainer:
     def __init__(self, pipe: InflatedModel, prompt: str, settings: Finetune, accelerator: Accelerator,
                  name: str):
         self.settings, self.accelerator, self.name = settings, accelerator, name
+        self.pictures: list[np.ndarray] | None = None  # behind the latents of each clip, for `carried`
         self.scheduler = make_scheduler(pipe.scheduler, settings.beta_schedule)
         # films are sampled on the levels of noise that were trained on; the sampler stays
         self.pipe, self.sampler = pipe, pipe.scheduler
@@ -88,8 +89,14 @@ class Trainer:
 
     def step(self, latents: Clips, fps: float, seed: int, step: int) -> tuple[float, float, float]:
         """One step down the loss of eq. 2: (loss, learning rate, norm of the gradient)."""
-        batch = make_batch(latents, self.settings, fps, self.scheduler, seed, step, self.accelerator.process_index)
+        batch = make_batch(latents, self.settings, fps, self.scheduler, seed, step, self.accelerator.process_index,
+                           told=self.carried if self.pictures else None)
         return self.descend(batch, self.prompt_embeds, step)
+
+    def carried(self, clip: int, rows: slice) -> torch.Tensor:
+        """Latents (C, F, h, w) of the first of a clip's rows, carried along by optical flow (`carried_first`)."""
+        assert self.pictures
+        return carried_first(self.pipe.vae, self.pictures[clip][rows])
 
     def loss(self, batch: dict[str, torch.Tensor], embeddings: torch.Tensor) -> torch.Tensor:
         """Eq. 2 on a batch that is on the device."""
@@ -184,23 +191,34 @@ class Trainer:
 def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings: Finetune,
           accelerator: Accelerator, seed: int = 0, store: ResumeStore | None = None, name: str = "clip",
           preview: Callable[[int], None] | None = None, kind: type[Trainer] = Trainer,
-          stop: int | None = None) -> Trained:
+          stop: int | None = None, pictures: Pictures | None = None) -> Trained:
     """Train `pipe` in time, in place, on latents (N, C, h, w) at `fps`, or a list; log and checkpoints in `store`.
 
     preview(step): called by the process that writes, every `settings.preview_every` steps; it may sample with `pipe`.
     kind: whose steps are taken. stop: of `settings.steps: auto`, how many another fine-tune of the clip was found to
-    need: no more are taken, under the same schedule, and the validation part is kept apart but not looked at. What
-    trains is what the U-Net names as its `temporal_parameters`.
+    need: no more are taken, under the same schedule, and the validation part is kept apart but not looked at. pictures:
+    of the latents, uint8 (N, H, W, 3), or a list, for `settings.carried`. What trains is what the U-Net names as its
+    `temporal_parameters`.
     Raises UserError for too few latents or a loss that is not finite.
     """
     check_lengths(latents, settings, name)
+    if settings.carried and pictures is None:
+        raise UserError(f"{name}: carried {settings.carried:g} needs the clip's pictures beside its latents; give "
+                        "them, or set carried to 0")
     trainer = kind(pipe, prompt, settings, accelerator, name)
-    choice = None
+    shown: list[np.ndarray] | None = None
+    if settings.carried and pictures is not None:
+        shown = pictures if isinstance(pictures, list) else [pictures]
+    choice, apart = None, shown
     if settings.steps == "auto":
         latents, held = split(latents, settings)
+        if shown:
+            shown, apart = split_list(shown, settings)
         if stop is None:
             choice = Choice(trainer.trained, settings.patience)
             trainer.state |= choice.state
+
+    trainer.pictures = shown
 
     def look(done: int) -> tuple[str, ...]:
         if accelerator.is_main_process and preview and settings.preview_every and done % settings.preview_every == 0:
@@ -211,7 +229,7 @@ def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings
         if done % settings.validate_every and done != settings.ceiling:
             return ("",)
         with trainer.averaged():
-            seen = [trainer.held_out_loss(_held_batches(trainer, held, fps))]
+            seen = [trainer.held_out_loss(_held_batches(trainer, held, fps, apart))]
             (loss,) = broadcast_object_list(seen)  # all stop at the same step, though their last digits may differ
             choice.look(done, loss, trainer.trained)
         return (f"{loss:.6f}",)
@@ -220,11 +238,21 @@ def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings
                stop)
 
 
-def _held_batches(trainer: Trainer, held: Clips, fps: float) -> Iterator[tuple[torch.Tensor, dict]]:
-    """What a step is chosen by: (prompt's embeddings, batch of one) over positions, timesteps and noise, all fixed."""
-    for i, clean in enumerate(samples(held, trainer.settings)):
-        for batch in fixed_batches(clean, i, fps, trainer.settings, trainer.scheduler):
-            yield trainer.prompt_embeds, batch
+def _held_batches(trainer: Trainer, held: Clips, fps: float,
+                  pictures: list[np.ndarray] | None = None) -> Iterator[tuple[torch.Tensor, dict]]:
+    """What a step is chosen by: (prompt's embeddings, batch of one) over positions, timesteps and noise, all fixed.
+    pictures: behind `held`, where frames are told of the carried first one in a share of the steps: then as well, or,
+    where that is all of them, instead."""
+    settings, number = trainer.settings, 0
+    for clip, latents in enumerate(held if isinstance(held, list) else [held]):
+        for rows in places(len(latents), settings):
+            told: list[torch.Tensor | None] = [None] if settings.carried < 1 else []
+            told += [carried_first(trainer.pipe.vae, pictures[clip][rows])[None]] if pictures else []
+            for each in told:
+                for batch in fixed_batches(latents[rows].movedim(0, 1)[None], number, fps, settings, trainer.scheduler,
+                                           each):
+                    yield trainer.prompt_embeds, batch
+            number += 1
 
 
 def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], store: ResumeStore | None, desc: str,
@@ -308,7 +336,7 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
     identity = run_identity(pipe, frames, prompt, fps, settings, seed)
     with resumable(pipe, identity, store, accelerator, log_fields(settings)) as run_store:
         latents = encode(pipe.vae, frames, desc="encoding the clip" if accelerator.is_main_process else None)
-        trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, run_store)
+        trained = train(pipe, latents, prompt, fps, settings, accelerator, seed, run_store, pictures=frames)
     pipe.register_to_config(mask_value=float(settings.mask_value))
     pipe.learned = {"fps": float(fps), "frames": settings.frames, "strides": settings.strides, "prompt": prompt,
                     "steps": trained.steps, "checkpoint": pipe.learned.get("checkpoint"), **lora_of(pipe)}

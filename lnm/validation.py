@@ -6,12 +6,15 @@ Two looks differ by the weights alone, so that even small differences between th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from lnm.latents import Clips
 from lnm.settings import Finetune
+
+Rows = TypeVar("Rows", torch.Tensor, np.ndarray)
 
 GRID = 9  # timesteps that are looked at: the middles of so many equal parts
 POSITIONS = 2  # places of a held-out part that are looked at
@@ -30,14 +33,15 @@ def split(latents: Clips, settings: Finetune) -> tuple[Clips, Clips]:
     """Latents (N, C, h, w) as what is trained on and, the last part, what a step is chosen by; at least one sample.
     Several clips are split each."""
     if isinstance(latents, list):
-        cut = [(clip[:-held], clip[-held:]) for clip in latents for held in [_held(clip, settings)]]
-        return [train for train, _ in cut], [held for _, held in cut]
-    count = _held(latents, settings)
-    return latents[:-count], latents[-count:]
+        return split_list(latents, settings)
+    ((train,), (held,)) = split_list([latents], settings)
+    return train, held
 
 
-def _held(latents: torch.Tensor, settings: Finetune) -> int:
-    return max(round(settings.validation * len(latents)), reach(settings))
+def split_list(clips: list[Rows], settings: Finetune) -> tuple[list[Rows], list[Rows]]:
+    """`split` of a list of clips, latents or their pictures (N, ...)."""
+    counts = [max(round(settings.validation * len(clip)), reach(settings)) for clip in clips]
+    return ([clip[:-held] for clip, held in zip(clips, counts)], [clip[-held:] for clip, held in zip(clips, counts)])
 
 
 def reach(settings: Finetune) -> int:
@@ -50,9 +54,14 @@ def samples(latents: Clips, settings: Finetune) -> list[torch.Tensor]:
     those of each of several clips."""
     if isinstance(latents, list):
         return [sample for clip in latents for sample in samples(clip, settings)]
-    stride, last = min(settings.strides), len(latents) - reach(settings)
+    return [latents[rows].movedim(0, 1)[None] for rows in places(len(latents), settings)]
+
+
+def places(count: int, settings: Finetune) -> list[slice]:
+    """The rows of each of `samples` in a clip of `count` frames."""
+    stride, last = min(settings.strides), count - reach(settings)
     starts = sorted({round(last * k / max(1, POSITIONS - 1)) for k in range(POSITIONS)})
-    return [latents[s:s + reach(settings):stride].movedim(0, 1)[None] for s in starts]
+    return [slice(s, s + reach(settings), stride) for s in starts]
 
 
 class Choice:

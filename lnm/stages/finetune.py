@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lnm import video
 from lnm.batches import check_lengths
 from lnm.checkpoint import open_checkpoint
 from lnm.devices import pick_device
@@ -39,7 +40,8 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
     user wrote them (checkpoint), for the record. Where several processes train together, all call this and the first
     writes. `settings.seeds` above 1: further fine-tunes, by seeds drawn from (seed, k), in `out`/seeds/k; under
     `settings.steps: auto` of as many steps as the first was found to need. With `settings.init` and
-    `settings.identity_steps` one more begins as the identity and is written to `out`/identity.
+    `settings.identity_steps` one more begins as the identity, is told of the first frame alone, as in the paper
+    (`settings.carried` 0), and is written to `out`/identity.
     Returns a summary (counts, first and last losses).
     Raises UserError for a clip that is too short, or while another run holds the store.
     """
@@ -62,7 +64,8 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
             _train(prepared, out / "seeds" / str(k), store / "seeds" / str(k),
                    settings.model_copy(update={"preview_every": 0}), **again)
         if settings.init and settings.identity_steps:
-            own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0})
+            own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0,
+                                              "carried": 0.0})
             run["name"] = f"{name}, from the identity"
             other = _train(prepared, out / "identity", store / "identity", own, **run)
             summary["identity_loss_last_tenth"] = other["loss_last_tenth"]
@@ -89,7 +92,9 @@ def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, base: 
         pipe.drop_text_encoder([prompt, ""] if prompt else [""])
     preview = previewer(pipe, cached["still"][:1], prompt, fps, max(8, settings.frames), seed,
                         resume.folder / "previews")
-    trained = train(pipe, clips, prompt, fps, settings, accelerator, seed, resume, name, preview, stop=stop)
+    pictures = _pictures(prepared, len(clips)) if settings.carried else None
+    trained = train(pipe, clips, prompt, fps, settings, accelerator, seed, resume, name, preview, stop=stop,
+                    pictures=pictures)
     if resume.main:
         _export(resume, out)
         pipe.save_temporal(out / "temporal.safetensors", fps=fps, frames=settings.frames, strides=settings.strides,
@@ -98,6 +103,12 @@ def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, base: 
     return {"video": name, "prompt": prompt, "steps": trained.steps,
             "trained_parameters": trained.trained_parameters, "frozen_parameters": trained.frozen_parameters,
             "loss_first_tenth": trained.loss_first_tenth, "loss_last_tenth": trained.loss_last_tenth}
+
+
+def _pictures(prepared: Path, clips: int) -> list[np.ndarray]:
+    """The frames that each clip's latents to train on were encoded from."""
+    further = [prepared / "clips" / str(number) for number in range(2, clips + 1)]
+    return [video.read_frames(folder / "train") for folder in (prepared, *further)]
 
 
 def _pipeline(settings: Finetune, seed: int, device: str, *, checkpoint: str, revision: str | None, widen: bool,

@@ -110,7 +110,7 @@ def consecutive_share(frames: int, strides: list[int], draws: int = 200) -> floa
 
     latents = torch.arange(float(8 * frames * max(strides))).reshape(-1, 1, 1, 1)
     settings = Finetune(frames=frames, strides=strides, batch_size=draws)
-    clips, _ = draw_clips(latents, settings, 8.0, np.random.default_rng(0))
+    clips, *_ = draw_clips(latents, settings, 8.0, np.random.default_rng(0))
     steps = clips.diff(dim=2).flatten(1)
     return float((steps == 1).all(1).double().mean())
 

@@ -244,11 +244,8 @@ def test_without_a_rate_each_clip_keeps_its_own(base, tmp_path):
 
 
 def test_clips_that_are_held_out_are_never_trained_on(base, folder, cache, monkeypatch):
-    real, batch, seen, looking = many.Latents.__getitem__, motion.make_motion_batch, set(), []
-    monkeypatch.setattr(many.Latents, "__getitem__", lambda piece, rows: (
-        looking and seen.add(piece.path)) or real(piece, rows))
-    monkeypatch.setattr(motion, "make_motion_batch", lambda *given: [
-        looking.append(1), batch(*given), looking.clear()][1])
+    real, seen = motion.draw_clips, set()
+    monkeypatch.setattr(motion, "draw_clips", lambda piece, *rest: seen.add(piece.path) or real(piece, *rest))
     _, trained = train(base, folder, cache, steps=40)
     held = {c.pieces[0].path for c in encoded(base, folder, cache)[1]}
     assert len(trained.held_out) == 2 and not set(trained.clips) & set(trained.held_out)
@@ -307,7 +304,7 @@ def test_in_a_share_of_the_steps_each_frame_is_told_of_the_carried_first_one(bas
         assert all(torch.equal(plain[key], carried[key]) for key in ("target", "timestep", "fps", "drop"))
     _, piece = next((clip, piece) for clip in train_on for piece in clip.pieces)
     rows = slice(0, 4)
-    clean, carried = piece[rows].movedim(0, 1), motion.carried_first(pipe.vae, piece, rows)
+    clean, carried = piece[rows].movedim(0, 1), motion.carried_first(pipe.vae, piece.frames(rows))
     torch.testing.assert_close(carried[:, 0], clean[:, 0], atol=1e-2, rtol=1e-2)  # the cache is in half precision
     still = clean[:, :1].expand_as(clean)
     assert (carried - clean)[:, 1:].square().mean() < 0.5 * (still - clean)[:, 1:].square().mean()
@@ -344,7 +341,8 @@ def test_a_fine_tune_begins_from_what_it_writes(base, folder, cache, tmp_path):
     began, real = [], lnm.training.train
     fresh = pipeline(base)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lnm.training, "train", lambda pipe, *rest: began.append(learned(pipe)) or real(pipe, *rest))
+        patch.setattr(lnm.training, "train", lambda pipe, *rest, **more: began.append(learned(pipe)) or real(
+            pipe, *rest, **more))
         lnm.finetune(fresh, drifting(9)[:, :SIZE, :SIZE], prompt="sea", fps=8, settings=Finetune(
             steps=1, frames=3, init=str(tmp_path / "motion.safetensors")))
     for k, p in learned(pipe).items():

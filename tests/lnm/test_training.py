@@ -69,7 +69,7 @@ def test_learning_rate_against_worked_numbers_and_transformers_formula():
 def test_clips_are_consecutive_at_the_stride_that_their_rate_says_and_reach_both_ends():
     latents = torch.arange(10.0).view(10, 1, 1, 1)
     settings = Finetune(frames=4, strides=[1, 3, 4], batch_size=400)
-    clips, rates = batches.draw_clips(latents, settings, 12.0, np.random.default_rng(0))
+    clips, rates, _ = batches.draw_clips(latents, settings, 12.0, np.random.default_rng(0))
     assert clips.shape == (400, 1, 4, 1, 1) and rates.shape == (400,)
     seen = {(rate, *clip) for rate, clip in zip(rates.tolist(), clips.flatten(1).int().tolist(), strict=True)}
     # 4 frames at stride 3 fit once, at stride 4 never

@@ -149,8 +149,8 @@ def test_an_interrupted_choice_goes_on_to_the_same_weights(base, tmp_path, monke
 def test_the_held_out_loss_is_of_the_held_out_part(base, monkeypatch):
     seen = []
     real = training._held_batches
-    monkeypatch.setattr(training, "_held_batches", lambda trainer, held, fps: seen.append(held) or real(
-        trainer, held, fps))
+    monkeypatch.setattr(training, "_held_batches", lambda trainer, held, *rest: seen.append(held) or real(
+        trainer, held, *rest))
     frames = clip()
     lnm.finetune(pipeline(base), frames, **AUTO | {"most_steps": 2})
     changed = frames.copy()

@@ -36,11 +36,11 @@ def steps_until(monkeypatch, last):
     """The steps that are begun from now on; the one of number `last` (from 0) is interrupted."""
     begun, real = [], training.make_batch
 
-    def dies(latents, settings, fps, scheduler, seed, step, rank=0):
+    def dies(latents, settings, fps, scheduler, seed, step, *rest, **told):
         if step == last:
             raise KeyboardInterrupt
         begun.append(step)
-        return real(latents, settings, fps, scheduler, seed, step, rank)
+        return real(latents, settings, fps, scheduler, seed, step, *rest, **told)
 
     monkeypatch.setattr(training, "make_batch", dies)
     return begun
@@ -125,7 +125,8 @@ def test_only_time_is_trained_and_logged(tiny, tmp_path):
 
 
 # a checkpoint is kept every second step: 1 is before the first, 4 just after the second, 5 a step past it
-@pytest.mark.parametrize("changes, cut", [({}, 1), ({}, 4), ({}, 5), ({"optimizer": "adamw", "ema": 0.9}, 5)])
+@pytest.mark.parametrize("changes, cut", [({}, 1), ({}, 4), ({}, 5), ({"optimizer": "adamw", "ema": 0.9}, 5),
+                                          ({"carried": 0.5}, 4)])
 def test_interrupted_and_resumed_gives_the_same_bytes(tiny, tmp_path, monkeypatch, changes, cut):
     _, whole, whole_log = run(tiny, tmp_path / "whole", **changes)
     with monkeypatch.context() as patch:

@@ -76,8 +76,9 @@ def numbered(count, first=0):
 def test_no_sample_reaches_over_two_clips_and_every_place_is_drawn_as_often():
     clips, settings = [numbered(6), numbered(3, 100), numbered(12, 200)], Finetune(frames=3, strides=[1, 2])
     drawn = [batches.draw_clips(clips, settings, 8.0, np.random.default_rng(k)) for k in range(3000)]
-    first = [(int(clip.flatten()[0]), int(8 / rate)) for (clip,), (rate,) in drawn]
-    for clip, rate in drawn:
+    first = [(int(clip.flatten()[0]), int(8 / rate)) for (clip,), (rate,), _ in drawn]
+    for clip, rate, ((which, rows),) in drawn:
+        assert torch.equal(clips[which][rows].flatten(), clip.flatten())
         assert clip.flatten().diff().tolist() == [8 / rate.item()] * 2
     for stride, places in ((1, [0, 1, 2, 3, 100, *range(200, 210)]), (2, [0, 1, *range(200, 208)])):
         counts = {place: first.count((place, stride)) for place in places}
@@ -90,7 +91,7 @@ def test_a_list_of_one_clip_is_that_clip():
     for k in range(20):
         one, other = (batches.draw_clips(given, settings, 8.0, np.random.default_rng(k))
                       for given in (numbered(9), [numbered(9)]))
-        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1]) and one[2] == other[2]
 
 
 def test_a_step_is_chosen_by_the_last_part_of_each_clip():
