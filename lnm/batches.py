@@ -55,8 +55,10 @@ def draw_clips(latents: Clips, settings: Finetune, fps: float, rng: np.random.Ge
 
 def carried_first(vae: Any, frames: np.ndarray) -> torch.Tensor:
     """Latents (C, F, h, w), scaled, of the first of frames uint8 (F, H, W, 3), carried along by their own optical flow,
-    as a film that is begun from flow is told of it (`sample.condition: video`); what enters is of the frames."""
-    return encode(vae, np.stack(list(carried(frames[0], backward_flow(frames), frames)))).movedim(0, 1)
+    as a film that is begun from flow is told of it (`sample.condition: video`); what enters is of the frames. One is
+    encoded at a time, for the training lies in memory beside it."""
+    film = np.stack(list(carried(frames[0], backward_flow(frames), frames)))
+    return encode(vae, film, chunk_size=1).movedim(0, 1)
 
 
 def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, seed: int, step: int, rank: int = 0,

@@ -242,7 +242,19 @@ class Forecast:
             self._as_trained(unet)
             step, look = self._time_training(unet)
         looks = settings.ceiling // settings.validate_every + 1 if settings.steps == "auto" else 0
-        return settings.ceiling * step + looks * GRID * POSITIONS * look, peak.bytes
+        ways = 2 if 0 < settings.carried < 1 else 1  # in which a frame is told, and looked at
+        return settings.ceiling * (step + self._time_carried()) + looks * GRID * POSITIONS * ways * look, peak.bytes
+
+    def _time_carried(self) -> float:
+        """Seconds that encoding what frames are told of adds to a step; the flow is not counted."""
+        settings = self.settings
+        if not settings.carried:
+            return 0.0
+        vae = self._random(self._vae, torch.float32)
+        pixels = torch.randn(1, 3, self.size[1], self.size[0], device=self.device)
+        with torch.no_grad():
+            taken = self._time(lambda: encode_pixels(vae, pixels))
+        return settings.carried * settings.batch_size * settings.frames * taken
 
     def _decoder(self) -> Any:
         """The autoencoder, with temporal layers where the film's decoder has them."""

@@ -114,7 +114,7 @@ def finetune_of(checkpoint: str) -> Finetune:
     """What a fine-tune of `checkpoint` takes where nothing is given: for `lnm-mini` there are layers of many clips."""
     if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-motion"):
         return Finetune(init="lnm-mini-motion", steps="auto", most_steps=80, validate_every=40, patience=3,
-                        mixed_precision="auto")
+                        carried=0.5, mixed_precision="auto")
     return Finetune()
 
 

@@ -83,7 +83,7 @@ def test_training_depends_on_its_own_choices_and_code_alone(pipeline):
     stages, _ = pipeline
     assert paths(stages["finetune@ocean"].deps) == [
         "build/code/2_finetune.py", "build/resolve/ocean/finetune.json", *(
-            f"results/ocean/prepare/{name}" for name in ("latents.safetensors", "prompts.json", "clip.json"))]
+            f"results/ocean/prepare/{name}" for name in ("latents.safetensors", "train", "prompts.json", "clip.json"))]
     for stage in STAGES:
         own = [path for path in paths(stages[f"{stage}@ocean"].deps) if path.startswith("build/")]
         assert [Path(path).stem for path in own] == [NOTEBOOKS[stage], stage]
