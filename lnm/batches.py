@@ -18,7 +18,7 @@ from lnm.flow import backward_flow, carried
 from lnm.latents import Clips, encode
 from lnm.lion import Lion
 from lnm.settings import Decoder, Finetune
-from lnm.validation import grid, reach
+from lnm.validation import grid, places, reach
 
 
 def learning_rate(step: int, settings: Finetune | Decoder, floor: float = 0.0) -> float:
@@ -108,6 +108,20 @@ def fixed_batches(clean: torch.Tensor, number: int, fps: float, settings: Finetu
     rate = torch.tensor([fps / min(settings.strides)])
     for noise, t, generator in grid(clean, number, scheduler.config.num_train_timesteps):
         yield {**noised(clean, noise, t, settings, scheduler, generator, told), "fps": rate}
+
+
+def held_batches(held: Clips, fps: float, settings: Finetune, scheduler: Any, vae: Any,
+                 pictures: list[np.ndarray] | None = None) -> Iterator[dict[str, torch.Tensor]]:
+    """`fixed_batches` of each of `lnm.validation.samples`. pictures: behind each clip of `held`, where frames are told
+    of the carried first one in a share of the steps: then as well, or, where that is all of them, instead."""
+    number = 0
+    for clip, latents in enumerate(held if isinstance(held, list) else [held]):
+        for rows in places(len(latents), settings):
+            told: list[torch.Tensor | None] = [None] if settings.carried < 1 else []
+            told += [carried_first(vae, pictures[clip][rows])[None]] if pictures else []
+            for each in told:
+                yield from fixed_batches(latents[rows].movedim(0, 1)[None], number, fps, settings, scheduler, each)
+            number += 1
 
 
 def make_optimizer(parameters: dict[str, torch.nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:

@@ -21,7 +21,7 @@ from accelerate.utils import broadcast_object_list
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm.auto import tqdm
 
-from lnm.batches import carried_first, check_lengths, fixed_batches, learning_rate, make_batch, make_optimizer
+from lnm.batches import carried_first, check_lengths, held_batches, learning_rate, make_batch, make_optimizer
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.latents import Clips, Pictures, encode
@@ -33,7 +33,7 @@ from lnm.schedulers import make_scheduler, schedule_of, with_schedule
 from lnm.settings import Finetune, finetune_of, validated
 from lnm.temporal_file import load_temporal
 from lnm.unet import UNetPseudo3DConditionModel
-from lnm.validation import Choice, places, split, split_list
+from lnm.validation import Choice, split, split_list
 from lnm.video import read
 
 AnyFinetune = TypeVar("AnyFinetune", bound=Finetune)
@@ -240,19 +240,9 @@ def train(pipe: InflatedModel, latents: Clips, prompt: str, fps: float, settings
 
 def _held_batches(trainer: Trainer, held: Clips, fps: float,
                   pictures: list[np.ndarray] | None = None) -> Iterator[tuple[torch.Tensor, dict]]:
-    """What a step is chosen by: (prompt's embeddings, batch of one) over positions, timesteps and noise, all fixed.
-    pictures: behind `held`, where frames are told of the carried first one in a share of the steps: then as well, or,
-    where that is all of them, instead."""
-    settings, number = trainer.settings, 0
-    for clip, latents in enumerate(held if isinstance(held, list) else [held]):
-        for rows in places(len(latents), settings):
-            told: list[torch.Tensor | None] = [None] if settings.carried < 1 else []
-            told += [carried_first(trainer.pipe.vae, pictures[clip][rows])[None]] if pictures else []
-            for each in told:
-                for batch in fixed_batches(latents[rows].movedim(0, 1)[None], number, fps, settings, trainer.scheduler,
-                                           each):
-                    yield trainer.prompt_embeds, batch
-            number += 1
+    """What a step is chosen by: (prompt's embeddings, batch of one) over `held_batches`."""
+    for batch in held_batches(held, fps, trainer.settings, trainer.scheduler, trainer.pipe.vae, pictures):
+        yield trainer.prompt_embeds, batch
 
 
 def run(trainer: Trainer, take: Callable[[int], tuple[float, float, float]], store: ResumeStore | None, desc: str,

@@ -42,7 +42,7 @@ def clips(
 ) -> None:
     """Make the clips that lnm-mini-motion learns from: rendered scenes, and pieces of real water under open licences.
 
-    About 40 minutes on two CPU cores. What is there already is not made again.
+    About 20 to 40 minutes on two CPU cores. What is there already is not made again.
     """
     home = root()
     from lnm.demo.mini.clips import make_clips

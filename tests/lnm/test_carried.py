@@ -12,6 +12,7 @@ from lnm.flow import backward_flow, carried
 from lnm.latents import encode, load_latents
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.stages import finetune as stage
+from lnm.validation import GRID, places
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +73,10 @@ def test_a_step_is_chosen_as_steps_are_told(pipe, share, told):
     trainer = training.Trainer(pipe, "waves", settings, training.make_accelerator(settings, "cpu"), "sea")
     held = encode(pipe.vae, frames)
     batched = [batch["sample"] for _, batch in training._held_batches(trainer, held, 8.0, [frames] if share else None)]
-    assert len(batched) == 2 * len(told) * lnm.validation.GRID
+    assert len(batched) == 2 * len(told) * GRID
     for number, sample in enumerate(batched):
-        place, way = divmod(number // lnm.validation.GRID, len(told))
-        rows = training.places(len(held), settings)[place]
+        place, way = divmod(number // GRID, len(told))
+        rows = places(len(held), settings)[place]
         stills = {"s": held[rows][:1].expand(3, -1, -1, -1), "c": batches.carried_first(
             pipe.vae, frames[rows]).movedim(1, 0)}
         assert torch.equal(sample[0, held.shape[1] + 1:].movedim(1, 0), stills[told[way]])
@@ -91,7 +92,7 @@ def test_latents_alone_are_refused(pipe):
 def test_what_is_held_apart_is_not_trained_on(pipe, monkeypatch):
     """Of a clip whose last part differs, only the look at it is told of it."""
     frames, seen, real = drift(12), [], batches.carried_first
-    for module in (batches, training):
+    for module in (batches, training):  # the one looks, the other trains
         monkeypatch.setattr(module, "carried_first", lambda vae, rows: seen.append(rows) or real(vae, rows))
     lnm.finetune(pipe, frames, prompt="waves", fps=8, settings=tiny_settings(
         carried=1.0, steps="auto", most_steps=4, validate_every=4, validation=0.25))
