@@ -213,8 +213,8 @@ def test_a_film_that_dies_out_and_leaves_its_place_is_told():
     assert place(film[:1], still) > 60 > place(255 - film[:1], still)
 
 
-def test_the_page_shows_the_record():
-    name = "benchmarks/results/windows.json"
+@pytest.mark.parametrize("name", ["benchmarks/results/windows.json", "benchmarks/results/memory.json"])
+def test_the_page_shows_the_record(name):
     page = (REPOSITORY / "docs" / "choices.md").read_text(encoding="utf-8")
     table = page.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- end of {name} -->")[0]
     assert table == windows.markdown(json.loads((REPOSITORY / name).read_text(encoding="utf-8"))), (

@@ -17,7 +17,7 @@ UNET = "lnm.lora lnm.pseudo3d lnm.unet"
 MODEL = f"""{UNET} lnm.checkpoint lnm.hub lnm.latents lnm.model lnm.schedulers lnm.temporal_file lnm.tensors
             lnm.weights"""
 PIPELINE = f"{MODEL} lnm.arguments lnm.decoder lnm.denoising lnm.images lnm.pipeline lnm.windows"
-TRAINING = "lnm.training lnm.batches lnm.lion lnm.precision lnm.resume lnm.runs lnm.validation"
+TRAINING = "lnm.training lnm.batches lnm.flow lnm.lion lnm.precision lnm.resume lnm.runs lnm.validation"
 EVAL = f"{EVERY} eval"
 READ = "eval.films eval.films.read"
 SAMPLED = "eval.films.sampled"
@@ -54,7 +54,7 @@ PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.fi
             eval.records.latex eval.records.markdown eval.records.published eval.study eval.study.form
             lnm.workflow.commit"""
 ARM = """lnm.ablations lnm.ablations.arms lnm.ablations.layers lnm.ablations.loss lnm.ablations.noise
-         lnm.ablations.trials lnm.flow lnm.stages.ablation lnm.stages.kept lnm.stages.sample"""
+         lnm.ablations.trials lnm.stages.ablation lnm.stages.kept lnm.stages.sample"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.camera lnm.flow lnm.likeness lnm.preflight lnm.prompts lnm.stages.prepare lnm.subject",
@@ -66,7 +66,7 @@ BEHIND = {
     "6_paper": f"{PAPER} {PIPELINE} lnm.describe lnm.workflow.choices",
     "audit": CLAIMS,
     "rivals": f"{STAGE} {PIPELINE} {TRAINING} lnm.rivals lnm.rivals.animatediff lnm.rivals.dreamix lnm.rivals.methods "
-              "lnm.rivals.tune_a_video lnm.rivals.unet lnm.flow lnm.stages.kept lnm.stages.rivals lnm.stages.sample",
+              "lnm.rivals.tune_a_video lnm.rivals.unet lnm.stages.kept lnm.stages.rivals lnm.stages.sample",
     "ablations": f"""{STAGE} {PIPELINE} {TRAINING} {ARM} {EVAL} {LOOK} lnm.ablations.plan eval.features
                  eval.features.flow eval.features.once eval.features.weights eval.metrics eval.metrics.motion
                  eval.publish.figures.ablations eval.records eval.records.ablations eval.records.markdown eval.registry
@@ -179,6 +179,7 @@ FILMING = {"3_sample", "6_paper", "rivals", "ablations"}
         ("lnm/describe.py", {"6_paper"}),
         ("lnm/training.py", {"2_finetune", "rivals", "ablations"}),
         ("lnm/batches.py", {"2_finetune", "rivals", "ablations"}),
+        ("lnm/flow.py", {"1_prepare", "2_finetune", "3_sample", "6_paper", "audit", "rivals", "ablations"}),
         ("lnm/motion.py", set()),
         ("lnm/clips.py", set()),
         ("lnm/decoder.py", FILMING),  # how films are decoded: no fine-tune runs again
