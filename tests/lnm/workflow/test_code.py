@@ -179,7 +179,6 @@ FILMING = {"3_sample", "6_paper", "rivals", "ablations"}
         ("lnm/describe.py", {"6_paper"}),
         ("lnm/training.py", {"2_finetune", "rivals", "ablations"}),
         ("lnm/batches.py", {"2_finetune", "rivals", "ablations"}),
-        ("lnm/flow.py", {"1_prepare", "2_finetune", "3_sample", "6_paper", "audit", "rivals", "ablations"}),
         ("lnm/motion.py", set()),
         ("lnm/clips.py", set()),
         ("lnm/decoder.py", FILMING),  # how films are decoded: no fine-tune runs again
