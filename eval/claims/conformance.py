@@ -22,7 +22,8 @@ from lnm.project import root
 FILE = Path("build") / "conformance.json"
 TESTS = Path("tests") / "conformance"
 # lnm's modules that the checks run, errors aside: an edit of another leaves what was found as it is
-CHECKED = ("batches", "latents", "lion", "lora", "pseudo3d", "schedulers", "settings", "tensors", "unet", "validation")
+CHECKED = ("batches", "flow", "latents", "lion", "lora", "pseudo3d", "schedulers", "settings", "tensors", "unet",
+           "validation")
 HOW = "run `lnm claims --check`"
 
 

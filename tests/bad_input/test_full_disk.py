@@ -129,14 +129,14 @@ def test_a_fine_tune_goes_on_where_the_room_ended(tmp_path, monkeypatch, moment,
     prepared = write_tiny_prepared(tmp_path / "prepared", checkpoint)
     begun, step_of, export = [], training.make_batch, stage._export
 
-    def steps(*given):
+    def steps(*given, **told):
         begun.append(given[5])
         if filling and given[5] == 5 and moment != "the temporal file":
             if moment == "a line of the log":  # its page is full, so that a line more needs a new one
                 log = next((disk / "store").rglob("log.csv"))
                 log.write_bytes(log.read_bytes().ljust(4096, b"x"))
             fill(disk)
-        return step_of(*given)
+        return step_of(*given, **told)
 
     def exports(*given):
         export(*given)

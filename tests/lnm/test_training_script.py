@@ -82,17 +82,18 @@ def test_an_interrupted_call_goes_on_to_the_same_bytes(base, tmp_path, monkeypat
     lnm.finetune(whole, clip(), **CHOICES)
     real, pipe = training.make_batch, pipeline(base)
 
-    def dies(latents, settings, fps, scheduler, seed, step, rank=0):
+    def dies(latents, settings, fps, scheduler, seed, step, *rest, **told):
         if step == cut:
             raise KeyboardInterrupt
-        return real(latents, settings, fps, scheduler, seed, step, rank)
+        return real(latents, settings, fps, scheduler, seed, step, *rest, **told)
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "make_batch", dies)
         with pytest.raises(KeyboardInterrupt):
             lnm.finetune(pipe, clip(), store=tmp_path, **CHOICES)
     begun = []
-    monkeypatch.setattr(training, "make_batch", lambda *args: begun.append(args[5]) or real(*args))
+    monkeypatch.setattr(training, "make_batch", lambda *args, **told: begun.append(args[5]) or real(
+        *args, **told))
     pipe = pipe if same_pipeline else pipeline(base)
     trained = lnm.finetune(pipe, clip(), store=tmp_path, **CHOICES)
     assert begun == list(range(cut // 2 * 2, 4)) and len(trained.losses) == 4

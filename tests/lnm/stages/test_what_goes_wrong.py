@@ -35,11 +35,11 @@ def watched(monkeypatch, stop=None, spoil=None):
     `spoil[0]` is multiplied by `spoil[1]`."""
     begun, real = [], training.make_batch
 
-    def watch(latents, settings, fps, scheduler, seed, step, rank=0):
+    def watch(latents, settings, fps, scheduler, seed, step, *rest, **told):
         if len(begun) == stop:
             raise KeyboardInterrupt
         begun.append(step)
-        batch = real(latents, settings, fps, scheduler, seed, step, rank)
+        batch = real(latents, settings, fps, scheduler, seed, step, *rest, **told)
         if spoil and len(begun) - 1 == spoil[0]:
             batch["target"] = batch["target"] * spoil[1]
         return batch
