@@ -79,8 +79,9 @@ def make_batch(latents: Clips, settings: Finetune, fps: float, scheduler: Any, s
     if trained_on:
         noise, t = trained_on(noise, t)
     drop = torch.from_numpy(rng.random(len(clean)) < settings.prompt_dropout)
-    carried = told is not None and rng.random() < settings.carried
-    stills = torch.stack([told(*place) for place in places]) if told and carried else None
+    stills = None
+    if told and rng.random() < settings.carried:
+        stills = torch.stack([told(*place) for place in places])
     return {**noised(clean, noise, t, settings, scheduler, generator, stills), "fps": rates, "drop": drop}
 
 
