@@ -44,7 +44,9 @@ def work(forgets):
         if path.exists() and not forgets:
             with safe_open(path, "np") as file:
                 done = int(file.metadata()["step"])
-        log.write_text("step\n" + "".join(f"{k}\n" for k in range(done)))
+        cut = log.with_suffix(".part")
+        cut.write_text("step\n" + "".join(f"{k}\n" for k in range(done)))
+        os.replace(cut, log)  # whole or not at all, as a fine-tune's: who watches never reads half of it
         whole(path, done)
         for step in range(done, 6):
             wait(0.4)
