@@ -3,7 +3,9 @@
     python -m benchmarks.bars [VIDEO ...] [--results results] [--json FILE]
 
 Reads results/<video>/evaluate/metrics.json and prints, for every method, each figure as a multiple of the held-out
-clip's through the VAE, with the bounds that a film should keep; * marks one outside. Nothing is computed anew.
+clip's through the VAE, with the bounds that a film should keep; * marks one outside. The last row is the clip's other
+windows beside the held-out ones, least to most: how far the real clip is from itself. ~ marks a figure that is outside
+the bounds and between these, so no further from the held-out windows than the clip is. Nothing is computed anew.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ BOUNDS: dict[str, tuple[str, str, float, float]] = {
     "frame 0, dB": ("frame0_db_below_ceiling", "value", float("-inf"), 0.5),
     "spectrum, dB": ("spectrum_gap", "value", float("-inf"), float("inf")),
 }
+# name -> what a window of metrics.json says of it
+WINDOWS = {"motion": "motion_ratio", "flow speed": "flow_speed_ratio", "flow-warp": "flow_warp",
+           "detail": "detail_ratio", "turn, deg": "flow_direction_gap", "spectrum, dB": "spectrum_gap"}
+OTHERS = "the clip's other windows"
 
 
 def figures(metrics: dict) -> dict[str, dict[str, float | None]]:
@@ -47,6 +53,20 @@ def figures(metrics: dict) -> dict[str, dict[str, float | None]]:
     return found
 
 
+def others(metrics: dict) -> dict[str, tuple[float, float]]:
+    """{name: (least, most)} over the clip's other windows, each beside each held-out one, without the autoencoder; what
+    no window says is left out."""
+    windows = metrics.get("windows", [])
+    stills = list(dict.fromkeys(window["beside"] for window in windows))
+    found = {}
+    for name, metric in WINDOWS.items():
+        said = [window[metric] / (metrics["methods"]["heldout"][metric]["values"][stills.index(window["beside"])]
+                                  if name == "flow-warp" else 1) for window in windows if metric in window]
+        if said:
+            found[name] = min(said), max(said)
+    return found
+
+
 def within(name: str, figure: float | None) -> bool:
     """Whether a figure keeps its bounds; one that is missing does not."""
     _, _, least, most = BOUNDS[name]
@@ -54,10 +74,17 @@ def within(name: str, figure: float | None) -> bool:
 
 
 def table(video: str, metrics: dict) -> pd.DataFrame:
-    """A row a method, figures as text."""
+    """A row a method, and one of the clip's other windows, figures as text."""
+    clip = others(metrics)
+
+    def mark(name: str, figure: float) -> str:
+        least, most = clip.get(name, (float("inf"), 0))
+        return "" if within(name, figure) else " ~" if least <= figure <= most else " *"
+
     rows = {metrics["labels"].get(method, method): {
-        name: "-" if figure is None else f"{figure:.2f}{'' if within(name, figure) else ' *'}"
+        name: "-" if figure is None else f"{figure:.2f}{mark(name, figure)}"
         for name, figure in row.items()} for method, row in figures(metrics).items()}
+    rows[OTHERS] = {name: "{:.2f} to {:.2f}".format(*clip[name]) if name in clip else "-" for name in BOUNDS}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index.name = video
     return frame

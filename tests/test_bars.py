@@ -28,6 +28,27 @@ def test_figures_are_multiples_of_the_clip_through_the_vae():
     assert all(found["heldout_vae"][name] == 1 for name in ("motion", "flow speed", "flow-warp", "detail", "FID"))
 
 
+def window(still, **values):
+    return {"part": "train", "beside": still} | values
+
+
+WINDOWS = METRICS | {"windows": [window(2, motion_ratio=1.2, flow_warp=0.02, detail_ratio=0.9, flow_direction_gap=3.0),
+                                 window(5, motion_ratio=1.6, flow_warp=0.02, detail_ratio=1.1, flow_direction_gap=9.0)],
+                     "methods": METRICS["methods"] | {"heldout": {"flow_warp": {"value": 0.03, "values": [0.04, 0.02]}}}}
+
+
+def test_the_last_row_is_how_far_the_clip_is_from_itself():
+    assert bars.others(METRICS) == {} and set(bars.table("sea", METRICS).loc[bars.OTHERS]) == {"-"}
+    assert bars.others(WINDOWS) == {"motion": (1.2, 1.6), "flow-warp": (0.5, 1.0), "detail": (0.9, 1.1),
+                                    "turn, deg": (3, 9)}, "flow-warp: each beside its own held-out window"
+    shown = bars.table("sea", WINDOWS)
+    assert shown.index[-1] == bars.OTHERS and shown.loc[bars.OTHERS, "motion"] == "1.20 to 1.60"
+    assert shown.loc[bars.OTHERS, "FID"] == shown.loc[bars.OTHERS, "flow speed"] == "-"
+    ours = shown.loc["LateNtMovies (ours)"]
+    assert ours["motion"] == "1.50 ~", "outside the bounds, and no further than the clip is"
+    assert ours["detail"] == "0.80 *" and ours["turn, deg"] == "26.00 *" and ours["flow-warp"] == "1.20"
+
+
 def test_what_is_outside_its_bounds_or_missing_is_marked(tmp_path, monkeypatch, capsys):
     shown = bars.table("sea", METRICS).loc["LateNtMovies (ours)"]
     assert shown["motion"] == "1.50 *" and shown["flow-warp"] == "1.20" and shown["FID"] == "-"
@@ -39,7 +60,8 @@ def test_what_is_outside_its_bounds_or_missing_is_marked(tmp_path, monkeypatch, 
     bars.main()
     said = capsys.readouterr().out.splitlines()
     assert [cell.strip() for cell in said[0].strip("|").split("|")] == ["sea", *bars.BOUNDS]
-    assert said[2].startswith("| real, through the VAE | 1.00 ") and len({len(line) for line in said[:4]}) == 1
+    assert [cell.strip() for cell in said[2].split("|")][1:3] == ["real, through the VAE", "1.00"]
+    assert len({len(line) for line in said[:5]}) == 1
     assert json.loads((tmp_path / "bars.json").read_text())["sea"]["ours"]["flow speed"] == 1
     monkeypatch.setattr(sys, "argv", ["bars", "pond", "--results", str(tmp_path)])
     with pytest.raises(SystemExit):

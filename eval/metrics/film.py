@@ -47,9 +47,9 @@ def beside(frames: np.ndarray, own: Row, real: np.ndarray | str, real_row: Row) 
     length = min(len(frames), len(real))
     spectra = [measured(motion.spectra, film[:length]) for film in (frames, real)]
     return {
-        "motion_ratio": _ratio(own["motion_energy"], real_row["motion_energy"], "the held-out clip does not move"),
+        "motion_ratio": ratio(own["motion_energy"], real_row["motion_energy"], "the held-out clip does not move"),
         "flow_warp_gap": _gap(own["flow_warp"], real_row["flow_warp"], lambda a, b: abs(a.mean() - b.mean())),
-        "flow_speed_ratio": _ratio(own["flow_speed"], real_row["flow_speed"], "the held-out clip does not move"),
+        "flow_speed_ratio": ratio(own["flow_speed"], real_row["flow_speed"], "the held-out clip does not move"),
         "flow_direction_gap": next(
             ("a film that does not move has no direction" for row in (own, real_row)
              if isinstance(row["flow_speed"], Measured) and row["flow_speed"].value == 0),
@@ -60,7 +60,7 @@ def beside(frames: np.ndarray, own: Row, real: np.ndarray | str, real_row: Row) 
     }
 
 
-def _ratio(own: Measured | str, real: Measured | str, without: str) -> Measured | str:
+def ratio(own: Measured | str, real: Measured | str, without: str) -> Measured | str:
     """The film's over the real clip's, or the reason that either has, or `without` where the real clip's is 0."""
     for entry in (own, real):
         if isinstance(entry, str):

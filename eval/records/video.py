@@ -16,7 +16,7 @@ from eval.features.lpips import Lpips
 from eval.films.read import read_images, size_of
 from eval.metrics import ceiling, dynamics, fidelity, motion
 from eval.metrics.clip import ClipMetrics
-from eval.metrics.film import alone, beside, nearest, start
+from eval.metrics.film import alone, beside, nearest, ratio, start
 from eval.metrics.flags import flags, real_value
 from eval.metrics.frechet import InceptionMetrics, VideoMetrics
 from eval.metrics.reference import Reference
@@ -130,16 +130,19 @@ class Scorer:
         return {metric: row[metric] if isinstance(row[metric], str) else row[metric].value for metric in TO_HELDOUT}
 
     def windows(self) -> list[dict]:
-        """SHAPE of each of the clip's other windows beside each held-out one that films are compared with, a window
-        after the other: how far a real clip is from itself. "part": which part the window is of; "beside": the number,
-        from 1, of the still whose films are compared with that held-out one. A measure that is refused is left out."""
+        """SHAPE, "motion_ratio" and "detail_ratio" of each of the clip's other windows beside each held-out one that
+        films are compared with, a window after the other: how far a real clip is from itself. "part": which part the
+        window is of; "beside": the number, from 1, of the still whose films are compared with that held-out one. A
+        measure that is refused is left out."""
         found, reals = list[dict](), {still: alone(self.real[still]) for still in self.material.real_stills}
         for part, frames in self.material.windows():
             own = alone(frames)
             for still, real_row in reals.items():
-                row = own | beside(frames, own, self.real[still], real_row)
+                row = own | beside(frames, own, self.real[still], real_row) | {
+                    "detail_ratio": ratio(own["detail"], real_row["detail"], "the held-out clip has no detail")}
                 found.append({"part": part, "beside": still + 1}
-                             | {name: row[name].value for name in SHAPE if not isinstance(row[name], str)})
+                             | {name: row[name].value for name in (*SHAPE, "motion_ratio", "detail_ratio")
+                                if not isinstance(row[name], str)})
         return found
 
     @property

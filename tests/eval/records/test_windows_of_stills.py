@@ -89,6 +89,12 @@ def test_other_windows_of_the_clip_stand_beside_each_that_films_are_compared_wit
     speed, real = motion.flow_warp(frames)["speed"], found["methods"]["heldout"]["flow_speed"]["values"]
     ratios = [one["flow_speed_ratio"] for one in found["windows"][:2]]
     assert ratios == pytest.approx([speed / real[0], speed / real[1]], rel=1e-3) and ratios[0] > 1.5 * ratios[1]
+    detail, real = fidelity.detail(frames), found["methods"]["heldout"]["detail"]["values"]
+    moved, energy = motion.energies(frames).mean(), found["methods"]["heldout"]["motion_energy"]["values"]
+    assert [one["detail_ratio"] for one in found["windows"][:2]] == pytest.approx(
+        [detail / real[0], detail / real[1]], rel=1e-3)
+    assert [one["motion_ratio"] for one in found["windows"][:2]] == pytest.approx(
+        [moved / energy[0], moved / energy[1]], rel=1e-3)
     assert found["windows"][0]["flow_warp"] == found["windows"][1]["flow_warp"], "one window"
     assert list(windows(found)) == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert distances(found)[WINDOWS] == list(windows(found).values())
