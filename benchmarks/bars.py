@@ -4,8 +4,8 @@
 
 Reads results/<video>/evaluate/metrics.json and prints, for every method, each figure as a multiple of the held-out
 clip's through the VAE, with the bounds that a film should keep; * marks one outside. The last row is the clip's other
-windows beside the held-out ones, least to most: how far the real clip is from itself. ~ marks a figure that is outside
-the bounds and between these, so no further from the held-out windows than the clip is. Nothing is computed anew.
+windows beside the held-out ones, least to most, and how many of them keep the bounds: how far the real clip is from
+itself. ~ marks a figure outside the bounds that is no further out than one of these. Nothing is computed anew.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ def figures(metrics: dict) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def others(metrics: dict) -> dict[str, tuple[float, float]]:
-    """{name: (least, most)} over the clip's other windows, each beside each held-out one, without the autoencoder; what
-    no window says is left out."""
+def others(metrics: dict) -> dict[str, list[float]]:
+    """{name: figures} of the clip's other windows, each beside each held-out one, without the autoencoder; what no
+    window says is left out."""
     windows = metrics.get("windows", [])
-    stills = list(dict.fromkeys(window["beside"] for window in windows))
+    stills = list(dict.fromkeys(window.get("beside", 1) for window in windows))
     found = {}
     for name, metric in WINDOWS.items():
-        said = [window[metric] / (metrics["methods"]["heldout"][metric]["values"][stills.index(window["beside"])]
+        said = [window[metric] / (metrics["methods"]["heldout"][metric]["values"][stills.index(window.get("beside", 1))]
                                   if name == "flow-warp" else 1) for window in windows if metric in window]
         if said:
-            found[name] = min(said), max(said)
+            found[name] = said
     return found
 
 
@@ -78,13 +78,21 @@ def table(video: str, metrics: dict) -> pd.DataFrame:
     clip = others(metrics)
 
     def mark(name: str, figure: float) -> str:
-        least, most = clip.get(name, (float("inf"), 0))
-        return "" if within(name, figure) else " ~" if least <= figure <= most else " *"
+        if within(name, figure):
+            return ""
+        said, (*_, least, most) = clip.get(name, []), BOUNDS[name]
+        as_far = any(one <= figure < least or most < figure <= one for one in said)
+        return " ~" if as_far else " *"
+
+    def range_of(name: str) -> str:
+        said = clip[name]
+        kept = sum(within(name, figure) for figure in said)
+        return f"{min(said):.2f} to {max(said):.2f}, {kept} of {len(said)}"
 
     rows = {metrics["labels"].get(method, method): {
         name: "-" if figure is None else f"{figure:.2f}{mark(name, figure)}"
         for name, figure in row.items()} for method, row in figures(metrics).items()}
-    rows[OTHERS] = {name: "{:.2f} to {:.2f}".format(*clip[name]) if name in clip else "-" for name in BOUNDS}
+    rows[OTHERS] = {name: range_of(name) if name in clip else "-" for name in BOUNDS}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index.name = video
     return frame
