@@ -64,7 +64,7 @@ def visit(browser, scenes, tmp_path, monkeypatch):
         write_page(films, tmp_path / "study.html", **build)
         contexts.append(browser.new_context(**context))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(120_000)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -436,8 +436,8 @@ def test_the_films_loop_muted_and_can_be_paused(visit):
     both = "[...document.querySelectorAll('video')]"
     assert page.evaluate(f"{both}.every(v => v.loop && v.muted && !v.paused && v.readyState === 4)")
     page.evaluate(f"window.rounds = 0; {both}[0].addEventListener('seeked', () => window.rounds++)")
-    page.wait_for_timeout(1700)  # a film lasts 0.75 s
-    assert page.evaluate(f"window.rounds > 0 && {both}.every(v => !v.ended && !v.paused)")
+    page.wait_for_function("window.rounds > 0")
+    assert page.evaluate(f"{both}.every(v => !v.ended && !v.paused)")
     page.get_by_role("button", name="Pause the films").click()
     assert page.evaluate(f"{both}.every(v => v.paused)")
     page.get_by_role("button", name="Play the films").click()

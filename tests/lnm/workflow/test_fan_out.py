@@ -152,7 +152,8 @@ def test_a_stage_ends_when_the_worker_that_is_followed_does(tmp_path):
     """Worker, dvc, shell, stage: only the worker is killed, the stage goes."""
     stage = tmp_path / "stage.py"
     stage.write_text("import os, time\nfrom pathlib import Path\nfrom lnm.workflow.guard import follow_dvc\n"
-                     "follow_dvc()\nPath('stage').write_text(str(os.getpid()))\ntime.sleep(60)\n")
+                     "follow_dvc()\nPath('part').write_text(str(os.getpid()))\nos.replace('part', 'stage')\n"
+                     "time.sleep(600)\n")
     inner = ("import os, subprocess, sys; subprocess.run(f'{sys.executable} stage.py; true', shell=True, "
              "env=os.environ | {'DVC_STAGE': 'x'})")
     worker = ("import os, subprocess, sys; "
@@ -160,7 +161,7 @@ def test_a_stage_ends_when_the_worker_that_is_followed_does(tmp_path):
               "env=os.environ | {'LNM_FOLLOWED': str(os.getpid())})")
     process = subprocess.Popen([sys.executable, "-c", worker], cwd=tmp_path,
                                env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (tmp_path / "stage").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     pid = int((tmp_path / "stage").read_text())

@@ -64,7 +64,7 @@ def test_a_command_that_runs_no_notebook_ends_with_its_dvc_too(project, shell):
     assert "resolve" in " ".join(below[-1].cmdline())
     process.kill()
     process.wait()
-    alive = psutil.wait_procs(below, timeout=20)[1]
+    alive = psutil.wait_procs(below, timeout=60)[1]
     for one in alive:
         one.kill()
     assert not alive

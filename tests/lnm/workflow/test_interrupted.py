@@ -86,7 +86,7 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(stage, told):
     else:
         (of(family, "notebook run") if "runner" in told else dvc if told == "dvc alone" else run).send_signal(
             signal.SIGINT)
-    left = psutil.wait_procs(family, timeout=8)[1]
+    left = psutil.wait_procs(family, timeout=60)[1]
     for process in left:
         process.kill()
     said = run.communicate(timeout=60)[0]
@@ -109,7 +109,7 @@ def test_a_second_run_is_refused_in_one_line_and_a_sigkill_of_the_first_leaves_n
     assert by_hand.returncode != 0 and "n.ipynb' is busy" in by_hand.stderr + by_hand.stdout, by_hand
     assert run.poll() is None and (stage / "steps").read_text() == "01", "the first knows nothing of it"
     run.kill()
-    alive = psutil.wait_procs(family, timeout=20)[1]
+    alive = psutil.wait_procs(family, timeout=60)[1]
     for process in alive:
         process.kill()
     run.communicate(timeout=60)
