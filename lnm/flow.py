@@ -19,6 +19,7 @@ FADE = 8     # frames over which the one gives way to the other
 MOST_GAIN = 1.25
 FEATHER = 1 / 64  # of the shorter side, beyond the still's border: where it gives way to what enters
 TINT = 1 / 16  # of the shorter side, the deviation with which what enters takes on the still's colours beside it
+FADES = 0.1  # of a neighbourhood that is all the still's: with less of it near, those colours fade away
 SAME_PLACE = 1.5  # the most that a still may be away from its nearest frame, times what the clip's frames are
 UNUSUAL = 3.0  # a step changes the picture so many times as much as the clip's median step: a flash, a cut
 
@@ -141,6 +142,6 @@ def _taken(still: np.ndarray, places: np.ndarray, beyond: np.ndarray | None) -> 
         return found
     blur = lambda x: cv2.GaussianBlur(x, (0, 0), TINT * min(height, width), borderType=cv2.BORDER_REPLICATE)  # noqa: E731
     known = (inside >= 0).astype(np.float32)
-    gap = blur((found.astype(np.float32) - beyond) * known[..., None]) / (blur(known) + 0.1)[..., None]
+    gap = blur((found.astype(np.float32) - beyond) * known[..., None]) / (blur(known) + FADES)[..., None]
     share = np.clip(1 + inside / (FEATHER * min(height, width)), 0, 1)[..., None]
     return np.clip(np.round(share * found + (1 - share) * (beyond + gap)), 0, 255).astype(np.uint8)
