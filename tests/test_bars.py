@@ -32,9 +32,10 @@ def window(still, **values):
     return {"part": "train", "beside": still} | values
 
 
-WINDOWS = METRICS | {"windows": [window(2, motion_ratio=1.2, flow_warp=0.02, detail_ratio=0.9, flow_direction_gap=3.0),
-                                 window(5, motion_ratio=1.6, flow_warp=0.02, detail_ratio=1.1, flow_direction_gap=90.0)],
-                     "methods": METRICS["methods"] | {"heldout": {"flow_warp": {"value": 0.03, "values": [0.04, 0.02]}}}}
+WINDOWS = METRICS | {
+    "windows": [window(2, motion_ratio=1.2, flow_warp=0.02, detail_ratio=0.9, flow_direction_gap=3.0),
+                window(5, motion_ratio=1.6, flow_warp=0.02, detail_ratio=1.1, flow_direction_gap=90.0)],
+    "methods": METRICS["methods"] | {"heldout": {"flow_warp": {"value": 0.03, "values": [0.04, 0.02]}}}}
 
 
 def test_the_last_row_is_how_far_the_clip_is_from_itself():

@@ -38,6 +38,7 @@ LABELS = {
     "tune_a_video_style": "Tune-A-Video-style",
     "dreamix_style": "Dreamix-style",
     "from_noise": "ours, begun from noise",
+    "carried_still": "ours without the model",
     "identity": "ours, from the identity",
     "frame_by_frame": "checkpoint, frame by frame",
     "flow_extrapolation": "flow extrapolation",
@@ -48,8 +49,8 @@ LABELS = {
 }
 CONTROLS = ("heldout", "heldout_vae", "static", "static_noise", "shuffled")
 TRAINED = ("animatediff_style", "tune_a_video_style", "dreamix_style")  # by our loop, on the same checkpoint and clip
-SHEET = ("heldout", "heldout_vae", "ours", "from_noise", *TRAINED, "identity", "frame_by_frame", "flow_extrapolation",
-         "static_noise")
+SHEET = ("heldout", "heldout_vae", "ours", "carried_still", "from_noise", *TRAINED, "identity", "frame_by_frame",
+         "flow_extrapolation", "static_noise")
 VECTORS = ("heldout", "heldout_vae", "ours", "identity")  # whose tracked points a figure shows
 SCHEMA = "latentmovies metrics 4"  # 4: films beside what follows their own still, controls through the autoencoder
 PARTS = {"heldout": "real", "shuffled": "real", "heldout_vae": "vae"}  # of which frames some sets are

@@ -1,4 +1,5 @@
-"""The sample stage: films by the fine-tuned model, by one tuned from the identity, and by the frozen checkpoint."""
+"""The sample stage: films by the fine-tuned model, by one tuned from the identity, by the frozen checkpoint, and what
+films are begun from."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from lnm.devices import pick_device, sampling_dtypes
 from lnm.files import sha256, still_files, write_json
 from lnm.flow import carried, played
 from lnm.hub import locate_decoder
-from lnm.latents import encode, load_latents, spare
+from lnm.latents import decode, encode, load_latents, spare
 from lnm.lora import fuse_lora
 from lnm.pipeline import LateNtMoviesPipeline
 from lnm.schedulers import make_scheduler
@@ -24,8 +25,9 @@ from lnm.settings import Sample
 from lnm.stages.kept import KeptFilms, weights
 from lnm.temporal_file import read_temporal
 
-METHODS = ("ours", "from_noise", "identity", "frame_by_frame")
+METHODS = ("ours", "from_noise", "carried_still", "identity", "frame_by_frame")
 LEARNED = ("ours", "from_noise")  # whose layers are those that the fine-tune leaves
+UNTUNED = ("carried_still", "frame_by_frame")
 
 
 def film_seed(seed: int, k: int) -> int:
@@ -39,9 +41,9 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                  about: dict | None = None, methods: tuple[str, ...] = METHODS,
                  last_still: Path | None = None, store: Path | None = None) -> dict:
     """Films of a prepared clip's still: `ours`; `from_noise`, the same layers begun from noise, where ours are begun
-    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `identity`
-    (layers tuned from the identity alone, if they lie beside `temporal`) and the frozen checkpoint; as many as
-    `settings.films` says.
+    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `carried_still`,
+    that film itself, through the autoencoder, which says what the layers add to it; `identity` (layers tuned from the
+    identity alone, if they lie beside `temporal`) and the frozen checkpoint; as many as `settings.films` says.
 
     prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
     temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
@@ -67,35 +69,34 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
     file = read_temporal(temporal)
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
-    methods = _those(methods, {"from_noise": settings.begin == "flow", "identity": identity.is_file()})
+    methods = _those(methods, dict.fromkeys(("from_noise", "carried_still"), settings.begin == "flow")
+                     | {"identity": identity.is_file()})
     decoders = _decoders(methods, settings)
     kept = KeptFilms(store, [prepared, *tuned, identity, *decoders.values(), last_still, weights(checkpoint), lora],
                      settings.model_dump(), checkpoint, revision, widen, lora_scale, seed, str(device), memory)
     encoded = inflated = None  # one U-Net: the checkpoint's own, inflated once the frozen checkpoint has had its turn
     for method in reversed(methods):
-        layers = file if method in LEARNED else read_temporal(identity) if method == "identity" else None
-        if layers is None:
-            pipe = LateNtMoviesPipeline.frame_by_frame(base, file.notes.mask_value)
-        elif inflated is None:
-            pipe = inflated = LateNtMoviesPipeline.from_checkpoint(base, layers, in_place=True)
-        else:
-            pipe = LateNtMoviesPipeline.from_pipe(inflated, scheduler=base.scheduler)
-            pipe.load_temporal(layers)
-        if memory == "low":
-            encoded = _sparing(pipe, base, list(dict.fromkeys([prompt, settings.negative_prompt])), encoded)
-        if method in LEARNED:
-            _decode_by(pipe, decoders.get(method))
-        # the untouched checkpoint keeps the noise levels that it was trained with
-        pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
+        if method != "carried_still":
+            layers = file if method in LEARNED else read_temporal(identity) if method == "identity" else None
+            pipe = _with_layers(base, layers, inflated, file.notes.mask_value)
+            inflated = inflated or (pipe if layers else None)
+            if memory == "low":
+                encoded = _sparing(pipe, base, list(dict.fromkeys([prompt, settings.negative_prompt])), encoded)
+            if method in LEARNED:
+                _decode_by(pipe, decoders.get(method))
+            # the untouched checkpoint keeps the noise levels that it was trained with
+            pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(films := settings.films(method)):
             tune, begins = made_from(k, len(tuned), len(stills))
-            if method in LEARNED and len(tuned) > 1:
-                pipe.load_temporal(tuned[tune])
-            pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, films))
-            if (film := kept.film(method, k)) is None:
-                last = _last(last_still, stills[begins], pipe)
+            if method == "carried_still":
+                film = decode(base.vae, _carried(base, prepared, settings, k)[0].movedim(0, 1))
+            elif (film := kept.film(method, k)) is None:
+                if method in LEARNED and len(tuned) > 1:
+                    pipe.load_temporal(tuned[tune])
+                pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, films))
                 begun = begin_from(pipe, prepared, settings, k) if method == "ours" else None
-                film = film_of(pipe, stills[begins], prompt, fps, settings, film_seed(seed, k), last, begun)
+                film = film_of(pipe, stills[begins], prompt, fps, settings, film_seed(seed, k),
+                               _last(last_still, stills[begins], pipe), begun)
                 kept.keep(method, k, film)
             write_film(out / method / f"seed_{k}", film, fps)
             video.contact_sheet([(f"{method}, film {k}", film)], path=out / f"{method}_seed_{k}.png")
@@ -120,6 +121,19 @@ def _base(base: Checkpoint, checkpoint: str, settings: Sample, about: dict | Non
     if base.unet.dtype != torch.float32:
         written["dtype"] = str(base.unet.dtype).removeprefix("torch.")
     return written
+
+
+def _with_layers(base: Checkpoint, layers: Any, inflated: LateNtMoviesPipeline | None,
+                 mask_value: float) -> LateNtMoviesPipeline:
+    """A pipeline of a checkpoint with these layers, a temporal file: its U-Net, or that of one that has it already.
+    Without any, the frozen checkpoint, which is told of a still by this mask value."""
+    if layers is None:
+        return LateNtMoviesPipeline.frame_by_frame(base, mask_value)
+    if inflated is None:
+        return LateNtMoviesPipeline.from_checkpoint(base, layers, in_place=True)
+    pipe = LateNtMoviesPipeline.from_pipe(inflated, scheduler=base.scheduler)
+    pipe.load_temporal(layers)
+    return pipe
 
 
 def _those(methods: tuple[str, ...], there: dict[str, bool]) -> tuple[str, ...]:
@@ -161,12 +175,12 @@ def origins(fine_tunes: dict[str, int], films: dict[str, int], stills: int) -> d
     from, and with several stills {"stills": [1, 2, ...]}, which film k of every method begins from.
 
     fine_tunes, films: of each method, how many take turns, and how many films there are. Without several stills none
-    are named, and the checkpoint frame by frame, which nothing was tuned for, has no names at all.
+    are named, and what nothing was tuned for has no names at all.
     """
     made: dict[str, list[str]] = {}
     for method, count in fine_tunes.items():
         pairs = [made_from(k, count, stills) for k in range(films[method])]
-        parts = [([] if method == "frame_by_frame" else [f"fine-tune {tune + 1}"])
+        parts = [([] if method in UNTUNED else [f"fine-tune {tune + 1}"])
                  + ([f"still {still + 1}"] if stills > 1 else []) for tune, still in pairs]
         if parts[0]:
             made[method] = [", ".join(part) for part in parts]
@@ -219,14 +233,16 @@ def begin_from(pipe: LateNtMoviesPipeline, prepared: Path, settings: Sample, k: 
     """Latents (1, C, F, h, w), scaled, of film k's still carried along by the flow of what is trained on of the first
     clip, as film k of ours begins; None where it begins from noise (`settings.begin`). prepared: the prepare stage's
     folder."""
-    if settings.begin != "flow":
-        return None
+    return _carried(pipe, prepared, settings, k) if settings.begin == "flow" else None
+
+
+def _carried(pipe: LateNtMoviesPipeline | Checkpoint, prepared: Path, settings: Sample, k: int) -> torch.Tensor:
     stills = [path for path, _ in still_files(prepared)]
     return carried_latents(pipe, video.read_image(stills[k % len(stills)]), video.read_frames(prepared / "train"),
                            settings.num_frames, k // len(stills))
 
 
-def carried_latents(pipe: LateNtMoviesPipeline, still: np.ndarray, clip: np.ndarray, num_frames: int,
+def carried_latents(pipe: LateNtMoviesPipeline | Checkpoint, still: np.ndarray, clip: np.ndarray, num_frames: int,
                     k: int = 0) -> torch.Tensor:
     """Latents (1, C, F, h, w), scaled, of still uint8 (H, W, 3), carried along by the flow of clip uint8 (N, H, W, 3)
     from the k-th nearest of its frames on."""

@@ -11,7 +11,7 @@ COLOURS = {  # Okabe and Ito (2008)
     "identity": "#F0E442", "static": "#009E73", "static_noise": "#CC79A7", "shuffled": "#E69F00",
     "flow_extrapolation": "#56B4E9",
     # Tol (2018), muted
-    "from_noise": "#88CCEE",
+    "from_noise": "#88CCEE", "carried_still": "#44AA99",
     "animatediff_style": "#332288", "tune_a_video_style": "#117733", "dreamix_style": "#AA4499",
 }
 OTHER = "#882255"  # a method of the user's

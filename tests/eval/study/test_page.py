@@ -436,7 +436,11 @@ def test_the_films_loop_muted_and_can_be_paused(visit):
     both = "[...document.querySelectorAll('video')]"
     assert page.evaluate(f"{both}.every(v => v.loop && v.muted && !v.paused && v.readyState === 4)")
     page.evaluate(f"window.rounds = 0; {both}[0].addEventListener('seeked', () => window.rounds++)")
-    page.wait_for_function("window.rounds > 0")
+    for _ in range(1200):  # the page forbids what wait_for_function does
+        if page.evaluate("window.rounds > 0"):
+            break
+        page.wait_for_timeout(100)
+    assert page.evaluate("window.rounds > 0")
     assert page.evaluate(f"{both}.every(v => !v.ended && !v.paused)")
     page.get_by_role("button", name="Pause the films").click()
     assert page.evaluate(f"{both}.every(v => v.paused)")

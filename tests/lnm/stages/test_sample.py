@@ -15,7 +15,7 @@ from lnm.decoder import save_decoder
 from lnm.errors import UserError
 from lnm.files import sha256
 from lnm.flow import carried, played
-from lnm.latents import encode, load_latents
+from lnm.latents import decode, encode, load_latents
 from lnm.pipeline import LateNtMoviesPipeline, to_uint8
 from lnm.schedulers import make_scheduler
 from lnm.settings import Sample
@@ -90,14 +90,15 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
     note = sample_films(prepared, temporal, tmp_path / "flow", settings=settings, checkpoint=str(checkpoint))
     plain = sample_films(prepared, temporal, tmp_path / "noise", checkpoint=str(checkpoint),
                          settings=settings.model_copy(update={"begin": "noise"}))
-    assert note["methods"] == ["ours", "from_noise", "frame_by_frame"]
+    assert note["methods"] == ["ours", "from_noise", "carried_still", "frame_by_frame"]
     assert [note[k] for k in ("begin", "strength", "condition", "steps_taken")] == ["flow", 0.5, "video", 2]
     assert plain["methods"] == ["ours", "frame_by_frame"] and "begin" not in plain
     assert note["clusters"] == {"ours": ["fine-tune 1"] * 2, "from_noise": ["fine-tune 1"] * 2}
-    assert note["films"] == {"ours": 2, "from_noise": 2, "frame_by_frame": 2}
+    assert note["films"] == {"ours": 2, "from_noise": 2, "carried_still": 2, "frame_by_frame": 2}
     fewer = sample_films(prepared, temporal, tmp_path / "fewer", checkpoint=str(checkpoint),
                          settings=settings.model_copy(update={"others": 1}))
-    assert fewer["films"] == {"ours": 2, "from_noise": 1, "frame_by_frame": 1} and fewer["seeds"] == [0, 1]
+    assert fewer["films"] == {"ours": 2, "from_noise": 1, "carried_still": 1,
+                              "frame_by_frame": 1} and fewer["seeds"] == [0, 1]
     assert fewer["clusters"] == {"ours": ["fine-tune 1"] * 2, "from_noise": ["fine-tune 1"]}
     assert sorted(folder.name for folder in (tmp_path / "fewer").glob("*/seed_1")) == ["seed_1"]
 
@@ -115,6 +116,7 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
                     video_latents=encode(pipe.vae, moved).movedim(0, 1)[None],
                     generator=torch.Generator().manual_seed(film_seed(0, k)), output_type="uint8",
                     **settings.film(begun=True))
+        assert np.array_equal(film("flow", "carried_still", k), decode(pipe.vae, encode(pipe.vae, moved)))
         assert np.array_equal(film("flow", "ours", k), want.frames[0]) and not np.array_equal(
             film("flow", "ours", k), film("flow", "from_noise", k))
 
@@ -163,7 +165,8 @@ def test_a_decoder_in_time_decodes_ours_alone_and_those_begun_from_noise(tiny, t
                             settings=flow.model_copy(update={"temporal_decoder": decoder}))
         assert note["decoded_in_time"] == (["from_noise"] if decoder else [])
         assert note["decoder_sha256"] == (sha256(file) if decoder else None)
-    for method, alike in (("ours", True), ("from_noise", False), ("identity", True), ("frame_by_frame", True)):
+    for method, alike in (("ours", True), ("from_noise", False), ("carried_still", True), ("identity", True),
+                          ("frame_by_frame", True)):
         films = [video.read_frames(tmp_path / name / method / "seed_0") for name in ("flow", "flow in time")]
         assert np.array_equal(*films) == alike, method
     pipe = LateNtMoviesPipeline.from_pretrained(checkpoint, temporal=temporal, temporal_decoder=file)
