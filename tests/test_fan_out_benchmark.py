@@ -49,7 +49,7 @@ def work(forgets):
         os.replace(cut, log)  # whole or not at all, as a fine-tune's: who watches never reads half of it
         whole(path, done)
         for step in range(done, 6):
-            wait(0.4)
+            wait(0.8)
             with log.open("a") as file:
                 file.write(f"{step}\n")
             if step % 2:
@@ -61,7 +61,7 @@ def work(forgets):
         if forgets or not (films / f"ours_{k}.safetensors").exists():
             whole(films / f"ours_{k}.safetensors", k)
         Path(f"results/ocean/sample/ours/seed_{k}").mkdir(parents=True, exist_ok=True)
-        wait(0.4)
+        wait(0.8)
     shutil.rmtree(films)
 
 if sys.argv[1] == "work":
