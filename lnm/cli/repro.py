@@ -27,7 +27,7 @@ def repro(
 ) -> None:
     """Run the pipeline: a line a stage and video with the time left, then Table 1, a verdict and the report's path.
 
-    8 to 25 minutes for the default's four videos on two CPU cores; nothing to do, 20 seconds. Logs are in build/logs.
+    8 to 30 minutes for the default's four videos on two CPU cores; nothing to do, 20 seconds. Logs are in build/logs.
     Interrupted, the same command goes on from the last checkpoints. dvc.lock stays as Git has it.
     """
     here = root()
