@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.publish.nearest import beside
 from eval.records.markdown import grid
 
 # name -> (metric, how it is read, least, most)
@@ -56,12 +57,10 @@ def figures(metrics: dict) -> dict[str, dict[str, float | None]]:
 def others(metrics: dict) -> dict[str, list[float]]:
     """{name: figures} of the clip's other windows, each beside each held-out one, without the autoencoder; what no
     window says is left out."""
-    windows = metrics.get("windows", [])
-    stills = list(dict.fromkeys(window.get("beside", 1) for window in windows))
     found = {}
     for name, metric in WINDOWS.items():
-        said = [window[metric] / (metrics["methods"]["heldout"][metric]["values"][stills.index(window.get("beside", 1))]
-                                  if name == "flow-warp" else 1) for window in windows if metric in window]
+        said = [window[metric] / (real if metric == "flow_warp" else 1)
+                for _, _, window, real in beside(metrics) if metric in window]
         if said:
             found[name] = said
     return found

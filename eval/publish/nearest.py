@@ -66,19 +66,26 @@ def distances(table: dict) -> dict[str, list[float]]:
     return found | ({WINDOWS: list(others.values())} if others else {})
 
 
+def beside(table: dict) -> list[tuple[int, int, dict, float]]:
+    """(k, still, its measures, the held-out window's flow-warp error) of the real clip's k-th other window, beside the
+    held-out one that films of that still are compared with. Both count from 1. Older numbers, which do not say beside
+    which it stands, are of the first; [] where the clip's flow-warp error was refused."""
+    clip = table["methods"].get(CLIP, {}).get("flow_warp", {}).get("values", [])  # one a held-out window
+    of = table.get("windows", []) if clip else []
+    stills = list(dict.fromkeys(window.get("beside", 1) for window in of))
+    return [(k // len(stills) + 1, still, window, clip[stills.index(still)])
+            for k, window in enumerate(of) for still in [window.get("beside", 1)]]
+
+
 def windows(table: dict) -> dict[tuple[int, int], float]:
-    """(k, still) -> the distance of the real clip's k-th other window to the held-out one that films of that still are
-    compared with, both as they are, without the autoencoder; those without all MEASURES left out. Both count from 1.
-    Older numbers, which do not say beside which it stands, are of the first."""
-    clip = table["methods"][CLIP].get("flow_warp", {}).get("values", [])  # one a held-out window, in the stills' order
-    stills = list(dict.fromkeys(window.get("beside", 1) for window in table.get("windows", [])))
+    """(k, still) -> the distance of the real clip's k-th other window to the held-out one of `beside`, both as they
+    are, without the autoencoder; those without all MEASURES left out."""
     found = {}
-    for k, window in enumerate(table.get("windows", [])):
-        still, values = window.get("beside", 1), [window.get(metric) for metric in MEASURES]
-        if clip and None not in values:
+    for k, still, window, real in beside(table):
+        values = [window.get(metric) for metric in MEASURES]
+        if None not in values:
             warp, *rest = values
-            real = clip[stills.index(still)]
-            found[k // len(stills) + 1, still] = float(np.mean(parts(warp, real, *rest)))
+            found[k, still] = float(np.mean(parts(warp, real, *rest)))
     return found
 
 
