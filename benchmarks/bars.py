@@ -1,9 +1,11 @@
-"""The films of a run against the real clip through the VAE, which no film can beat.
+"""The films of a run against the real clip through the VAE, which no film of latents can beat, or as it was filmed.
 
-    python -m benchmarks.bars [VIDEO ...] [--results results] [--json FILE]
+    python -m benchmarks.bars [VIDEO ...] [--filmed] [--results results] [--json FILE]
 
 Reads results/<video>/evaluate/metrics.json and prints, for every method, each figure as a multiple of the held-out
-clip's through the VAE, with the bounds that a film should keep; * marks one outside. The last row is the clip's other
+clip's through the VAE, with the bounds that a film should keep; * marks one outside. What holds detail that no latent
+does stands there as it was decoded. --filmed: films as they are, beside the clip as it was filmed; FID alone is over
+that of the clip through the VAE, for the clip's own is 0. The last row is the clip's other
 windows beside the held-out ones, least to most, and how many of them keep the bounds: how far the real clip is from
 itself. ~ marks a figure outside the bounds that is no further out than one of these. Nothing is computed anew.
 """
@@ -34,12 +36,19 @@ BOUNDS: dict[str, tuple[str, str, float, float]] = {
 WINDOWS = {"motion": "motion_ratio", "flow speed": "flow_speed_ratio", "flow-warp": "flow_warp",
            "detail": "detail_ratio", "turn, deg": "flow_direction_gap", "spectrum, dB": "spectrum_gap"}
 OTHERS = "the clip's other windows"
+GAPS = ("flow_direction_gap", "spectrum_gap")  # to the real clip, so another number through the VAE
 
 
-def figures(metrics: dict) -> dict[str, dict[str, float | None]]:
-    """{method: {name: figure}} of a metrics.json; None where a metric was refused, or the VAE's is 0."""
+def figures(metrics: dict, filmed: bool = False) -> dict[str, dict[str, float | None]]:
+    """{method: {name: figure}} of a metrics.json, beside the clip through the VAE or as it was filmed; None where a
+    metric was refused, or the real clip's is 0."""
+    of_methods = metrics["methods"] if filmed else metrics["methods"] | {
+        method: row for method, row in metrics.get("methods_vae", {}).items() if "value" in row.get("detail", {})}
+    gaps = of_methods if filmed else metrics.get("against_vae", {})
+
     def value(method: str, metric: str) -> float | None:
-        return metrics["methods"][method].get(metric, {}).get("value")
+        row = gaps if metric in GAPS else of_methods
+        return row.get(method, {}).get(metric, {}).get("value")
 
     found: dict[str, dict[str, float | None]] = {}
     for method in metrics["methods"]:
@@ -47,9 +56,9 @@ def figures(metrics: dict) -> dict[str, dict[str, float | None]]:
             continue
         found[method] = {}
         for name, (metric, kind, _, _) in BOUNDS.items():
-            own, through = value(method, metric), value("heldout_vae", metric)
+            own, real = value(method, metric), value("heldout" if filmed and name != "FID" else "heldout_vae", metric)
             if kind == "ratio":
-                own = own / through if own is not None and through else None
+                own = own / real if own is not None and real else None
             found[method][name] = own
     return found
 
@@ -72,8 +81,8 @@ def within(name: str, figure: float | None) -> bool:
     return figure is not None and least <= figure <= most
 
 
-def table(video: str, metrics: dict) -> pd.DataFrame:
-    """A row a method, and one of the clip's other windows, figures as text."""
+def table(video: str, metrics: dict, filmed: bool = False) -> pd.DataFrame:
+    """A row a method, and one of the clip's other windows, figures as text. filmed: as `figures` takes it."""
     clip = others(metrics)
 
     def mark(name: str, figure: float) -> str:
@@ -90,7 +99,7 @@ def table(video: str, metrics: dict) -> pd.DataFrame:
 
     rows = {metrics["labels"].get(method, method): {
         name: "-" if figure is None else f"{figure:.2f}{mark(name, figure)}"
-        for name, figure in row.items()} for method, row in figures(metrics).items()}
+        for name, figure in row.items()} for method, row in figures(metrics, filmed).items()}
     rows[OTHERS] = {name: range_of(name) if name in clip else "-" for name in BOUNDS}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index.name = video
@@ -100,6 +109,7 @@ def table(video: str, metrics: dict) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bars", description=__doc__.split("\n\n")[0])
     parser.add_argument("videos", nargs="*", metavar="VIDEO", help="default: every video with a metrics.json")
+    parser.add_argument("--filmed", action="store_true", help="films as they are, beside the clip as it was filmed")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON as well")
     args = parser.parse_args()
@@ -112,8 +122,8 @@ def main() -> None:
         if not path.is_file():
             parser.error(f"{path}: no such file; run `make repro` first")
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        found[video] = figures(metrics)
-        rows = table(video, metrics).reset_index()
+        found[video] = figures(metrics, args.filmed)
+        rows = table(video, metrics, args.filmed).reset_index()
         print(grid(list(rows.columns), rows.to_numpy().tolist()), end="\n\n")
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")

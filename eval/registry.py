@@ -122,6 +122,9 @@ METRICS = {
     "detail": Metric(
         "detail", f"mean square past a Gaussian blur of {DETAIL_SIGMA:g} px, 0 to 1", "real",
         "fine detail of the frames"),
+    "detail_ratio": Metric(
+        "detail, x real", "x held-out", 1.0, "that detail as a multiple of the real clip's", ("reference",),
+        compares=True),
     "detail_kept": Metric(
         "detail kept", "x the VAE reconstruction's of held-out", "high",
         "that detail as a multiple of what the autoencoder can hold of the real clip", ("reference", "VAE")),

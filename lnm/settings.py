@@ -193,6 +193,7 @@ class Sample(Section):
     begin: Literal["noise", "flow"] = "noise"  # flow: the still carried along by the clip's optical flow, noised
     strength: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.4  # of flow: share of the steps that is taken
     condition: Literal["still", "video"] = "still"  # of flow: what a frame is told of; video: what it is begun from
+    restore_detail: Flag = True  # of flow: what the autoencoder takes from the carried still is given back (lnm.detail)
     seeds: Positive = 2  # films of ours; film k starts from noise drawn by (seed, k)
     others: Positive | None = None  # of each arm beside it, whose film k starts as our film k does; null: as many
     dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"  # of all weights; auto: half where the device has it
@@ -224,13 +225,19 @@ class Sample(Section):
         return None if (self.begin == "flow" if begun is None else begun) else self.temporal_decoder
 
     @property
+    def restores(self) -> bool:
+        """Whether films of ours are given back the carried still's own detail."""
+        return self.begin == "flow" and self.restore_detail
+
+    @property
     def at_once(self) -> int:
         """Frames that the U-Net sees at once."""
         return self.num_frames if self.long == "whole" else min(self.num_frames, self.window)
 
     def film(self, begun: bool = False) -> dict[str, Any]:
         """What `lnm.pipeline.LateNtMoviesPipeline` takes of it, by name. begun: the film is begun from another."""
-        taken = self.model_dump(exclude={"scheduler", "seeds", "others", "dtype", "temporal_decoder", "begin"})
+        taken = self.model_dump(exclude={"scheduler", "seeds", "others", "dtype", "temporal_decoder", "begin",
+                                         "restore_detail"})
         return taken if begun else taken | {"condition": "still"}
 
 

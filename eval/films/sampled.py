@@ -21,6 +21,18 @@ def sampled(results: Path) -> dict[str, list[Path]]:
     own = {method: results / "sample" / method for method in films["methods"]}
     others = {method: results / "rivals" / method for method in rivals(results).get("methods", [])}
     folders = {method: own[method] for method in own if method == "ours"} | others | own
-    counts = films.get("films", {})  # a folder may hold more, of a run before
-    return {method: sorted(folder.glob("seed_*"), key=lambda path: int(path.name[5:]))[:counts.get(method)]
-            for method, folder in folders.items()}
+    return {method: _films(folder, films, method) for method, folder in folders.items()}
+
+
+def decoded(results: Path) -> dict[str, list[Path]]:
+    """The methods whose films were given detail that no latent holds -> the folders of these films without it, as they
+    were decoded. results: results/<video>."""
+    films = json.loads((results / "sample" / "films.json").read_text(encoding="utf-8"))
+    return {method: _films(results / "sample" / "decoded" / method, films, method)
+            for method in films.get("decoded", [])}
+
+
+def _films(folder: Path, films: dict, method: str) -> list[Path]:
+    """A method's films by their seeds, as many as films.json counts: the folder may hold more, of a run before."""
+    found = sorted(folder.glob("seed_*"), key=lambda path: int(path.name[5:]))
+    return found[:films.get("films", {}).get(method)]

@@ -37,13 +37,13 @@ def alone(frames: np.ndarray) -> Row:
 
 
 def beside(frames: np.ndarray, own: Row, real: np.ndarray | str, real_row: Row) -> Row:
-    """The metrics in time of a film beside the real clip's frames (R, H, W, 3) or the reason why there are none.
+    """What moves in a film, and its detail, beside the real clip's frames (R, H, W, 3) or the reason why there are none.
 
     own, real_row: what `alone` says of the two. The spectra are of the first frames of both, as many as both have.
     """
     if isinstance(real, str):
         return dict.fromkeys(("motion_ratio", "flow_warp_gap", "flow_speed_ratio", "flow_direction_gap",
-                              "spectrum_gap"), real)
+                              "spectrum_gap", "detail_ratio"), real)
     length = min(len(frames), len(real))
     spectra = [measured(motion.spectra, film[:length]) for film in (frames, real)]
     return {
@@ -57,6 +57,7 @@ def beside(frames: np.ndarray, own: Row, real: np.ndarray | str, real_row: Row) 
                           lambda a, b: motion.direction_gap(a.mean(0), b.mean(0))),
         "spectrum_gap": spectra[0] if isinstance(spectra[0], str) else single(
             motion.spectrum_gap(*(tiles.mean(0) for tiles in spectra))),
+        "detail_ratio": ratio(own["detail"], real_row["detail"], "the held-out clip has no detail"),
     }
 
 

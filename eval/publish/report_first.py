@@ -49,6 +49,7 @@ AMOUNTS = {  # what a film may have too little or too much of
     "motion_energy": "moves {} times as much", "flow_speed": "travels at {} times its speed",
     "flow_warp": "is {} times as unsteady", "detail": "has {} times its fine detail"}
 CEILING = "heldout_vae"
+BESIDE = {CLIP: "the real clip", CEILING: "the real clip through the autoencoder"}
 KINDS = {  # a kind of verdict in the middle of a sentence; one that is not here is said by its own name
     "result reproduced": "{n} {are} reproduced in {its} result", "differs": "{n} {differ}",
     "the paper contradicts itself": "in {n} the paper contradicts itself",
@@ -60,6 +61,11 @@ NUMBER = r"\d+(?:\.\d+)?(?:e-?\d+)?"
 def label(table: dict, name: str) -> tuple[str, str]:
     """(name, note) of a film as the first screen calls it; a user's method by its own label."""
     return SHORT.get(name, (table["labels"].get(name, name), "films of another program"))
+
+
+def detailed(table: dict) -> bool:
+    """Whether films of ours hold detail that no latent does, so that they stand beside the clip itself."""
+    return "ours" in table.get("methods_vae", {})
 
 
 def sentences(tables: dict[str, dict], ledger: dict | None, cells: Cells) -> list[tuple[str, list]]:
@@ -111,20 +117,21 @@ def _nearest(tables: dict[str, dict], found: Nearest | None, cells: Cells) -> li
 
 
 def _missing(tables: dict[str, dict], cells: Cells) -> list:
-    """Ours beside the ceiling, what is worst first. Ratios and means over videos are made here, by the cell that writes
+    """Ours beside the ceiling, or, where they hold detail that no latent does, beside the clip; what is worst first. Ratios and means over videos are made here, by the cell that writes
     the report; of one video FID is as its evaluation has it."""
     link = cells.of_paper("report")
     measured = cells.of_video(next(iter(tables)), "4_evaluate", "run") if len(tables) == 1 else link
+    real = CLIP if all(detailed(table) for table in tables.values()) else CEILING
     ratios = {}
     for metric in AMOUNTS:
-        pairs = [[table["methods"].get(name, {}).get(metric, {}).get("value") for name in ("ours", CEILING)]
+        pairs = [[table["methods"].get(name, {}).get(metric, {}).get("value") for name in ("ours", real)]
                  for table in tables.values()]
         if all(value for pair in pairs for value in pair):
             ratios[metric] = float(np.exp(np.mean([np.log(ours / ceiling) for ours, ceiling in pairs])))
     worst = sorted(ratios, key=lambda metric: -abs(np.log(ratios[metric])))
     if not worst:
-        return ["Nothing was measured of both our films and the real clip through the autoencoder."]
-    said: list = ["Beside the real clip through the autoencoder, our film "]
+        return [f"Nothing was measured of both our films and {BESIDE[real]}."]
+    said: list = [f"Beside {BESIDE[real]}, our film "]
     for position, metric in enumerate(worst):
         before, after = AMOUNTS[metric].split("{}")
         said += ["" if not position else " and " if position == len(worst) - 1 else ", ", before,
@@ -162,7 +169,7 @@ def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
     return {"rows": rows, "ticks": ticks, "href": cells.of_paper("report"), "answer": sure(found),
             "sure": _linked(f"{sure(found)[0].upper()}{sure(found)[1:]}", cells),
             "videos": [{"name": video, "mark": index % 6} for index, video in enumerate(tables)],
-            "windows": WINDOWS in found.distance}
+            "windows": WINDOWS in found.distance, "detailed": any(detailed(table) for table in tables.values())}
 
 
 def _dots(table: dict, name: str, count: int) -> list[str]:

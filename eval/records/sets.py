@@ -1,7 +1,8 @@
 """The films of one video that are scored: real frames, methods, baselines, controls, and what the user brought.
 
 What is made from a still without a model, or of the clip's own frames, is made of these and, to stand beside the real
-clip through the autoencoder, of these through it.
+clip through the autoencoder, of these through it. Films that were given detail back which no latent holds
+(`lnm.detail`) stand there as they were decoded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from eval.films import baselines, controls
 from eval.films.read import read_baseline
-from eval.films.sampled import sampled
+from eval.films.sampled import decoded, sampled
 from eval.metrics import motion
 from eval.records.material import Material
 from lnm.errors import UserError
@@ -57,9 +58,12 @@ def of_stills(material: Material, stills: list[np.ndarray], noise: list[float],
                                     for still, sigma in zip(stills, noise, strict=True)]}
 
 
-def through_vae(material: Material, settings: dict) -> dict[str, list[np.ndarray] | str]:
-    """What is made from the stills, or of the clip's own frames, made of them through the autoencoder: what stands
-    beside the ceiling as they do beside the clip. Or the reason why a still through it is not known."""
+def through_vae(material: Material, settings: dict, results: Path) -> dict[str, list[np.ndarray] | str]:
+    """What is made from the stills, or of the clip's own frames, made of them through the autoencoder, or the reason
+    why a still through it is not known; and films with detail that no latent holds as they were decoded: what stands
+    beside the ceiling as they do beside the clip. results: results/<video>."""
+    from lnm import video
+
     stills = [material.stills_vae[k] for k in material.used]
     known = [still for still in stills if not isinstance(still, str)]
     made: dict[str, list[np.ndarray] | str] = dict.fromkeys(
@@ -67,6 +71,7 @@ def through_vae(material: Material, settings: dict) -> dict[str, list[np.ndarray
     if len(known) == len(stills):
         noise = deviations(material, known, settings, material.heldout_vae)
         made |= of_stills(material, known, noise, settings["seed"])
+    made |= {method: list(map(video.read_frames, folders)) for method, folders in decoded(results).items()}
     return made | {"shuffled": [controls.shuffled(material.heldout_vae[begin:begin + material.length], settings["seed"])
                                 for begin in material.begins]}
 

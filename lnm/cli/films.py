@@ -201,10 +201,11 @@ def _sample(still: Path, temporal: Path, prompt: str, fps: float, settings, open
     """A film of a still, uint8 (F, H, W, 3); what the pipeline refuses becomes one line."""
     import torch
 
+    from lnm.detail import with_detail
     from lnm.devices import pick_device, sampling_dtypes
     from lnm.pipeline import LateNtMoviesPipeline
     from lnm.schedulers import make_scheduler
-    from lnm.stages.sample import carried_latents, film_seed
+    from lnm.stages.sample import carried_frames, ended, film_seed, latents_of
     from lnm.video import read, read_image, sides
 
     device = pick_device(opened.device)
@@ -216,19 +217,23 @@ def _sample(still: Path, temporal: Path, prompt: str, fps: float, settings, open
     pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
     pipe.set_progress_bar_config(desc="sampling")
     width, height = sides(opened.size)
-    begun = None
+    pictures = None
     if like is not None:
-        begun = carried_latents(pipe, read_image(still, opened.size), read(like, fps, opened.size).frames,
-                                settings.num_frames)
+        pictures = carried_frames(read_image(still, opened.size), read(like, fps, opened.size).frames,
+                                  settings.num_frames)
     elif settings.begin == "flow":
         print("begun from noise: --like CLIP begins from the still carried along by the clip's optical flow",
               file=sys.stderr)
     try:
-        return pipe(image=str(still), last_image=last, video_latents=begun, prompt=prompt, width=width,
-                    height=height, fps=fps, output_type="uint8", **settings.film(begun is not None),
+        film = pipe(image=str(still), last_image=last, prompt=prompt, width=width, height=height, fps=fps,
+                    video_latents=None if pictures is None else latents_of(pipe, pictures), output_type="uint8",
+                    **settings.film(pictures is not None),
                     generator=torch.Generator("cpu").manual_seed(film_seed(seed, 0))).frames[0]
     except ValueError as error:
         raise UserError(str(error)) from None
+    if pictures is None or not settings.restore_detail:
+        return film
+    return with_detail(pipe.vae, film, ended(pictures, None if last is None else read_image(last, opened.size)))
 
 
 @app.add("lnm check clip.mp4 photo.jpg")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from lnm import video
 from lnm.checkpoint import Checkpoint, open_checkpoint
+from lnm.detail import with_detail
 from lnm.devices import pick_device, sampling_dtypes
 from lnm.files import sha256, still_files, write_json
 from lnm.flow import carried, played
@@ -28,6 +30,7 @@ from lnm.temporal_file import read_temporal
 METHODS = ("ours", "from_noise", "carried_still", "identity", "frame_by_frame")
 LEARNED = ("ours", "from_noise")  # whose layers are those that the fine-tune leaves
 UNTUNED = ("carried_still", "frame_by_frame")
+CARRIED = ("ours", "carried_still")  # whose pixels come from the carried still, where films are begun from it
 
 
 def film_seed(seed: int, k: int) -> int:
@@ -42,8 +45,10 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                  last_still: Path | None = None, store: Path | None = None) -> dict:
     """Films of a prepared clip's still: `ours`; `from_noise`, the same layers begun from noise, where ours are begun
     from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `carried_still`,
-    that film itself, through the autoencoder, which says what the layers add to it; `identity` (layers tuned from the
-    identity alone, if they lie beside `temporal`) and the frozen checkpoint; as many as `settings.films` says.
+    that film itself, which says what the layers add to it; `identity` (layers tuned from the identity alone, if they
+    lie beside `temporal`) and the frozen checkpoint; as many as `settings.films` says. With `settings.restores` ours
+    are given back what the autoencoder takes from the carried still (`lnm.detail`), and `carried_still` is that still
+    as it is; as decoded, so in the autoencoder's own bounds, both stand in `decoded` as well. Without, both are so.
 
     prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
     temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
@@ -55,7 +60,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     in time does it. name: of the clip, in bars. about: names as the user wrote them (checkpoint, temporal_decoder), for
     the record. last_still: an image that each film ends on. store: where films are kept until all are made, so that the
     next run after an interruption makes the others alone. Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif),
-    a contact sheet of each and, last, <out>/films.json, whose content is returned.
+    <out>/decoded/<method>/seed_<k>/ (frames), a contact sheet of each and, last, <out>/films.json, whose content is
+    returned.
     Raises UserError for a checkpoint, temporal file or decoder that cannot be opened, or does not fit the others.
     """
     prepared, out = Path(prepared), Path(out)
@@ -65,13 +71,14 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
         fuse_lora(base, lora, lora_scale)
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
-    stills = load_latents(prepared)["still"].split(1)
+    stills, last = load_latents(prepared)["still"].split(1), _last(last_still, prepared)
     tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
     file = read_temporal(temporal)
     identity = Path(temporal).parent / "identity" / "temporal.safetensors"
     methods = _those(methods, dict.fromkeys(("from_noise", "carried_still"), settings.begin == "flow")
                      | {"identity": identity.is_file()})
-    decoders = _decoders(methods, settings)
+    decoders, detailed = _decoders(methods, settings), [m for m in methods if settings.restores and m in CARRIED]
+    shutil.rmtree(out / "decoded", ignore_errors=True)
     kept = KeptFilms(store, [prepared, *tuned, identity, *decoders.values(), last_still, weights(checkpoint), lora],
                      settings.model_dump(), checkpoint, revision, widen, lora_scale, seed, str(device), memory)
     encoded = inflated = None  # one U-Net: the checkpoint's own, inflated once the frozen checkpoint has had its turn
@@ -89,15 +96,17 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
         for k in range(films := settings.films(method)):
             tune, begins = made_from(k, len(tuned), len(stills))
             if method == "carried_still":
-                film = decode(base.vae, _carried(base, prepared, settings, k)[0].movedim(0, 1))
+                film = decode(base.vae, encode(base.vae, _pictures(prepared, settings, k)))
             elif (film := kept.film(method, k)) is None:
                 if method in LEARNED and len(tuned) > 1:
                     pipe.load_temporal(tuned[tune])
                 pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, films))
                 begun = begin_from(pipe, prepared, settings, k) if method == "ours" else None
-                film = film_of(pipe, stills[begins], prompt, fps, settings, film_seed(seed, k),
-                               _last(last_still, stills[begins], pipe), begun)
+                film = film_of(pipe, stills[begins], prompt, fps, settings, film_seed(seed, k), last, begun)
                 kept.keep(method, k, film)
+            if method in detailed:
+                video.write_frames(out / "decoded" / method / f"seed_{k}", film)
+                film = restored(base.vae, film, prepared, settings, k, last if method == "ours" else None)
             write_film(out / method / f"seed_{k}", film, fps)
             video.contact_sheet([(f"{method}, film {k}", film)], path=out / f"{method}_seed_{k}.png")
     counts = {method: settings.films(method) for method in methods}
@@ -108,7 +117,8 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
             **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, counts, len(stills)),
             "methods": list(methods), "films": counts, "temporal_sha256": sha256(Path(temporal)),
             "decoder_sha256": sha256(next(iter(decoders.values()))) if decoders else None,
-            **_length(settings, last_still), **_begun(settings), "decoded_in_time": list(decoders)}
+            **_length(settings, last_still), **_begun(settings), "decoded_in_time": list(decoders),
+            "decoded": detailed}
     write_json(out / "films.json", note)
     kept.done()
     return note
@@ -187,11 +197,11 @@ def origins(fine_tunes: dict[str, int], films: dict[str, int], stills: int) -> d
     return {"clusters": made} | ({"stills": [k % stills + 1 for k in range(max(films.values()))]} if stills > 1 else {})
 
 
-def _last(last_still: Path | None, still: torch.Tensor, pipe: LateNtMoviesPipeline) -> np.ndarray | None:
-    """The last still, cut to the size of what the first one's latents were encoded from."""
+def _last(last_still: Path | None, prepared: Path) -> np.ndarray | None:
+    """The last still, cut to the size of the first one."""
     if last_still is None:
         return None
-    height, width = (side * pipe.vae_scale_factor for side in still.shape[-2:])
+    height, width = video.read_image(next(iter(still_files(prepared)))[0]).shape[:2]
     return video.read_image(last_still, (width, height))
 
 
@@ -206,7 +216,8 @@ def _begun(settings: Sample) -> dict[str, Any]:
     """For the record: what films of ours are begun from, where it is not noise."""
     if settings.begin != "flow":
         return {}
-    return settings.model_dump(include={"begin", "strength", "condition"}) | {"steps_taken": settings.steps_taken}
+    return settings.model_dump(include={"begin", "strength", "condition", "restore_detail"}) | {
+        "steps_taken": settings.steps_taken}
 
 
 def _sparing(pipe: LateNtMoviesPipeline, base: Checkpoint, prompts: list[str],
@@ -233,21 +244,45 @@ def begin_from(pipe: LateNtMoviesPipeline, prepared: Path, settings: Sample, k: 
     """Latents (1, C, F, h, w), scaled, of film k's still carried along by the flow of what is trained on of the first
     clip, as film k of ours begins; None where it begins from noise (`settings.begin`). prepared: the prepare stage's
     folder."""
-    return _carried(pipe, prepared, settings, k) if settings.begin == "flow" else None
+    return latents_of(pipe, _pictures(prepared, settings, k)) if settings.begin == "flow" else None
 
 
-def _carried(pipe: LateNtMoviesPipeline | Checkpoint, prepared: Path, settings: Sample, k: int) -> torch.Tensor:
+def restored(vae: Any, film: np.ndarray, prepared: Path, settings: Sample, k: int,
+             last: np.ndarray | None = None) -> np.ndarray:
+    """Film k of ours, uint8 (F, H, W, 3), with the detail that the autoencoder takes from the carried still that it was
+    begun from (`begin_from`), and in its last frame, where that is held, from `last`; as it is without
+    `settings.restores`."""
+    if not settings.restores:
+        return film
+    return with_detail(vae, film, ended(_pictures(prepared, settings, k), last))
+
+
+def ended(pictures: np.ndarray, last: np.ndarray | None) -> np.ndarray:
+    """Pictures (F, H, W, 3), the last of them this one where there is one."""
+    return pictures if last is None else np.concatenate([pictures[:-1], last[None]])
+
+
+def _pictures(prepared: Path, settings: Sample, k: int) -> np.ndarray:
     stills = [path for path, _ in still_files(prepared)]
-    return carried_latents(pipe, video.read_image(stills[k % len(stills)]), video.read_frames(prepared / "train"),
-                           settings.num_frames, k // len(stills))
+    return carried_frames(video.read_image(stills[k % len(stills)]), video.read_frames(prepared / "train"),
+                          settings.num_frames, k // len(stills))
+
+
+def carried_frames(still: np.ndarray, clip: np.ndarray, num_frames: int, k: int = 0) -> np.ndarray:
+    """Still uint8 (H, W, 3), carried along by the flow of clip uint8 (N, H, W, 3) from the k-th nearest of its frames
+    on: uint8 (F, H, W, 3)."""
+    return np.stack(list(carried(still, *played(still, clip, num_frames, k))))
 
 
 def carried_latents(pipe: LateNtMoviesPipeline | Checkpoint, still: np.ndarray, clip: np.ndarray, num_frames: int,
                     k: int = 0) -> torch.Tensor:
-    """Latents (1, C, F, h, w), scaled, of still uint8 (H, W, 3), carried along by the flow of clip uint8 (N, H, W, 3)
-    from the k-th nearest of its frames on."""
-    film = np.stack(list(carried(still, *played(still, clip, num_frames, k))))
-    return encode(pipe.vae, film).movedim(0, 1)[None]
+    """Latents (1, C, F, h, w), scaled, of `carried_frames`."""
+    return latents_of(pipe, carried_frames(still, clip, num_frames, k))
+
+
+def latents_of(pipe: LateNtMoviesPipeline | Checkpoint, pictures: np.ndarray) -> torch.Tensor:
+    """Latents (1, C, F, h, w), scaled, of a film uint8 (F, H, W, 3) that another is begun from."""
+    return encode(pipe.vae, pictures).movedim(0, 1)[None]
 
 
 def write_film(folder: Path, frames: np.ndarray, fps: float) -> None:

@@ -22,7 +22,7 @@ from lnm.pipeline import LateNtMoviesPipeline
 from lnm.player import player
 from lnm.schedulers import make_scheduler
 from lnm.settings import Sample, validated
-from lnm.stages.sample import begin_from, film_of, film_seed
+from lnm.stages.sample import begin_from, film_of, film_seed, restored
 from lnm.temporal_file import read_temporal
 
 
@@ -56,8 +56,9 @@ class Studio:
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         prompt = json.loads((self.prepared / "prompts.json").read_text())["prompt"]
         latents = load_latents(self.prepared)["still"].split(1)[still]  # (1, C, h, w)
-        return film_of(pipe, latents, prompt, fps, settings, film_seed(seed, 0),
+        film = film_of(pipe, latents, prompt, fps, settings, film_seed(seed, 0),
                        begun=begin_from(pipe, self.prepared, settings, still))
+        return restored(pipe.vae, film, self.prepared, settings, still)
 
     def _open(self) -> LateNtMoviesPipeline:
         device = pick_device(self.device)

@@ -203,9 +203,9 @@ def verdict(root: Path, videos: list[str]) -> str:
     far = sum(MOVES[0] <= value <= MOVES[1] for value in motion)
     says = [f"{far} of {len(motion)} videos' films move about as far as the real clip through the autoencoder (they do "
             f"{span(moves)} times; {MOVES[0]} to {MOVES[1]} counts)"]
-    says += [f"keep {span('detail_kept')} of the detail that the autoencoder can hold"] if span("detail_kept") else []
-    if span("frame0_db_below_ceiling"):
-        says += [f"begin {span('frame0_db_below_ceiling', '.1f')} dB below the still as it can show it"]
+    says += [f"have {span('detail_ratio')} times the clip's fine detail"] if span("detail_ratio") else []
+    if span("frame0_db"):
+        says += [f"begin at a PSNR of {span('frame0_db', '.0f')} dB to the still"]
     if span("fid_heldout", ".0f"):
         says += [f"score an FID of {span('fid_heldout', '.0f')} to the held-out frames"]
     return "Verdict: " + (", ".join(says[:-1]) + " and " + says[-1] if len(says) > 1 else says[0]) + "."

@@ -37,7 +37,7 @@ def loss(results: Path, videos: list[str], path: Path) -> list[Path]:
     return save(figure, path)
 
 
-PANELS = ("motion_ratio", "flow_warp", "detail_kept", "frame0_db", "fid_train", "clipsim")
+PANELS = ("motion_ratio", "flow_warp", "detail_ratio", "frame0_db", "fid_train", "clipsim")
 
 
 @styled

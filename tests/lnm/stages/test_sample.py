@@ -6,12 +6,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import SIZE, tiny_finetune, write_tiny_checkpoint, write_tiny_finetuned
 from tiny_decoder import wake_decoder
 
+from eval.metrics.fidelity import psnr
 from lnm import devices, video
 from lnm.checkpoint import open_checkpoint
 from lnm.decoder import save_decoder
+from lnm.detail import added
 from lnm.errors import UserError
 from lnm.files import sha256
 from lnm.flow import carried, played
@@ -90,6 +93,8 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
     note = sample_films(prepared, temporal, tmp_path / "flow", settings=settings, checkpoint=str(checkpoint))
     plain = sample_films(prepared, temporal, tmp_path / "noise", checkpoint=str(checkpoint),
                          settings=settings.model_copy(update={"begin": "noise"}))
+    bare = sample_films(prepared, temporal, tmp_path / "bare", checkpoint=str(checkpoint),
+                        settings=settings.model_copy(update={"restore_detail": False}))
     assert note["methods"] == ["ours", "from_noise", "carried_still", "frame_by_frame"]
     assert [note[k] for k in ("begin", "strength", "condition", "steps_taken")] == ["flow", 0.5, "video", 2]
     assert plain["methods"] == ["ours", "frame_by_frame"] and "begin" not in plain
@@ -116,9 +121,30 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
                     video_latents=encode(pipe.vae, moved).movedim(0, 1)[None],
                     generator=torch.Generator().manual_seed(film_seed(0, k)), output_type="uint8",
                     **settings.film(begun=True))
-        assert np.array_equal(film("flow", "carried_still", k), decode(pipe.vae, encode(pipe.vae, moved)))
-        assert np.array_equal(film("flow", "ours", k), want.frames[0]) and not np.array_equal(
-            film("flow", "ours", k), film("flow", "from_noise", k))
+        through = decode(pipe.vae, encode(pipe.vae, moved))
+        assert np.array_equal(film("flow/decoded", "carried_still", k), through)
+        assert np.array_equal(film("flow", "carried_still", k), moved)
+        assert np.array_equal(film("flow/decoded", "ours", k), want.frames[0]) and not np.array_equal(
+            want.frames[0], film("flow", "from_noise", k))
+        assert np.array_equal(film("flow", "ours", k), added(want.frames[0], moved, through))
+        assert np.array_equal(film("bare", "ours", k), want.frames[0])
+        assert np.array_equal(film("bare", "carried_still", k), through)
+    assert note["decoded"] == ["ours", "carried_still"] and plain["decoded"] == bare["decoded"] == []
+    assert not (tmp_path / "bare" / "decoded").exists() and not bare["restore_detail"]
+
+
+def test_the_last_frame_of_a_film_that_ends_on_a_still_has_that_still_s_detail(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    settings = SETTINGS.model_copy(update={"num_inference_steps": 4, "begin": "flow", "strength": 0.5, "seeds": 1})
+    last = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(last).save(tmp_path / "last.png")
+    sample_films(prepared, temporal, tmp_path / "films", settings=settings, checkpoint=str(checkpoint),
+                 methods=("ours",), last_still=tmp_path / "last.png")
+    film, decoded = (video.read_frames(tmp_path / "films" / part / "seed_0") for part in ("ours", "decoded/ours"))
+    vae = open_checkpoint(str(checkpoint)).vae
+    through = decode(vae, encode(vae, last[None]))
+    assert np.array_equal(film[-1:], added(decoded[-1:], last[None], through))
+    assert psnr(film[-1], last) > psnr(decoded[-1], last) + 1
 
 
 def test_films_are_shared_out_among_the_fine_tunes_in_turn(tiny, tmp_path):

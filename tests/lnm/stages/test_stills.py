@@ -160,7 +160,8 @@ def test_a_film_is_that_of_its_fine_tune_and_its_still_alone(run, tiny, tmp_path
 
 
 def test_a_film_begun_from_flow_carries_its_own_still(run, monkeypatch):
-    monkeypatch.setattr(sample, "carried_latents", lambda pipe, still, clip, count, place: (still, clip, place))
+    monkeypatch.setattr(sample, "carried_frames", lambda still, clip, count, place: (still, clip, place))
+    monkeypatch.setattr(sample, "latents_of", lambda pipe, pictures: pictures)
     stills = [video.read_image(path) for path, _ in still_files(run / "prepare")]
     for k in range(4):
         still, clip, place = sample.begin_from(None, run / "prepare", Sample(begin="flow"), k)

@@ -147,14 +147,14 @@ def measured(project, video, **numbers):
 
 def test_the_verdict_is_one_sentence_of_the_run_s_numbers(project):
     """Motion is beside the clip through the autoencoder: beside the clip itself both of these would move too little."""
-    measured(project, "ocean", motion_ratio=0.5, motion_ratio_vae=1.1, detail_kept=0.894, frame0_db_below_ceiling=0.8,
+    measured(project, "ocean", motion_ratio=0.5, motion_ratio_vae=1.1, detail_ratio=0.894, frame0_db=24.8,
              fid_heldout=60.8)
-    measured(project, "rain", motion_ratio=0.7, motion_ratio_vae=2.0, detail_kept=0.5, frame0_db_below_ceiling=3.04,
+    measured(project, "rain", motion_ratio=0.7, motion_ratio_vae=2.0, detail_ratio=0.5, frame0_db=43.04,
              fid_heldout=None)
     assert verdict(project, ["ocean", "rain"]) == (
         "Verdict: 1 of 2 videos' films move about as far as the real clip through the autoencoder (they do 1.10 to "
-        "2.00 times; 0.75 to 1.33 counts), keep 0.50 to 0.89 of the detail that the autoencoder can hold, begin 0.8 to "
-        "3.0 dB below the still as it can show it and score an FID of 61 to the held-out frames.")
+        "2.00 times; 0.75 to 1.33 counts), have 0.50 to 0.89 times the clip's fine detail, begin at a PSNR of 25 to 43 "
+        "dB to the still and score an FID of 61 to the held-out frames.")
 
 
 def test_without_numbers_there_is_no_verdict(project):
