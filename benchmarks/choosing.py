@@ -1,6 +1,7 @@
 """Ways to fine-tune and to film, tried on the end of what a clip gives to train on, which no report looks at.
 
-    python -m benchmarks.choosing VIDEO ... [--steps 60 120] [--film scheduler=ddim,strength=0.6 ...] [--json FILE]
+    python -m benchmarks.choosing VIDEO ... [--steps 60 120] [--film scheduler=ddim,strength=0.6 ...] [--filmed]
+        [--json FILE]
 
 VIDEO: one of params.yaml, prepared (`dvc repro prepare@VIDEO`); the frames that are held out there are not read. The
 last 16 frames of its training part are set apart. The layers are tuned on what lies before them, as params.yaml says,
@@ -9,7 +10,9 @@ before. The first row is params.yaml's own way to film; each --film is one more,
 
 A row a way, means over films, as multiples of those 16 frames through the autoencoder: motion, flow speed, flow-warp
 error, detail; FID of the 16 frames as they are (--fid); turn in degrees; frame 0, dB below the still through the
-autoencoder; spectrum in dB; distance, as the report has it. What was tuned is kept in --cache.
+autoencoder; spectrum in dB; distance, as the report has it. Films stand there as they are decoded; --filmed: with the
+still's own detail (`sample.restore_detail`), beside the 16 frames as they were filmed. What was tuned is kept in
+--cache.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from eval.metrics.frechet import fid_from_features
 from eval.publish.nearest import parts
 from eval.records.markdown import grid
 from lnm import video
+from lnm.detail import with_detail
 from lnm.errors import UserError
 from lnm.hub import locate_temporal
 from lnm.latents import decode, load_latents
@@ -37,7 +41,7 @@ from lnm.project import read_yaml
 from lnm.runs import make_accelerator
 from lnm.schedulers import make_scheduler
 from lnm.settings import Finetune, Sample, validated
-from lnm.stages.sample import carried_latents, film_of, film_seed
+from lnm.stages.sample import carried_frames, film_of, film_seed, latents_of
 from lnm.temporal_file import load_temporal
 from lnm.training import train
 
@@ -61,16 +65,17 @@ def changes(text: str) -> dict:
 
 
 class Measures:
-    """What a film is beside a clip's last frames through the autoencoder."""
+    """What a film is beside a clip's last frames through the autoencoder, or, `filmed`, beside these as they are."""
 
-    def __init__(self, pipe: LateNtMoviesPipeline, clip: Material, inception: Inception | None):
+    def __init__(self, pipe: LateNtMoviesPipeline, clip: Material, inception: Inception | None, filmed: bool = False):
         self.clip, self.inception = clip, inception
-        self.real = decode(pipe.vae, clip.latents[-APART:])
+        through = decode(pipe.vae, clip.latents[-APART:])
+        self.real = clip.real if filmed else through
         self.row = alone(self.real)
-        self.ceiling = fidelity.psnr(self.real[0], clip.real[0])
+        self.ceiling = fidelity.psnr(through[0], clip.real[0])
         if inception:
             self.features = inception(clip.real)
-            self.fid = fid_from_features(inception(self.real), self.features)
+            self.fid = fid_from_features(inception(through), self.features)
 
     def __call__(self, film: np.ndarray) -> dict[str, float]:
         """A row of numbers by name."""
@@ -110,16 +115,18 @@ def tuned(clip: Material, checkpoint: str, settings: Finetune, seed: int, cache:
     return pipe
 
 
-def films(pipe: LateNtMoviesPipeline, clip: Material, settings: Sample, seed: int) -> list[np.ndarray]:
+def films(pipe: LateNtMoviesPipeline, clip: Material, settings: Sample, seed: int,
+          filmed: bool = False) -> list[np.ndarray]:
     """`settings.seeds` films of the first of the clip's last frames, each by its own noise and from its own place of
-    the clip's flow."""
+    the clip's flow, as decoded or, `filmed`, with the still's own detail where `settings.restores` it."""
     trained = pipe.scheduler
     pipe.scheduler = make_scheduler(trained, kind=settings.scheduler)
     still, made = clip.real[0], []
     for k in range(settings.seeds):
-        begun = carried_latents(pipe, still, clip.before, APART, k) if settings.begin == "flow" else None
-        made.append(film_of(pipe, clip.latents[-APART:-APART + 1], clip.prompt, clip.fps, settings, film_seed(seed, k),
-                            begun=begun))
+        pictures = carried_frames(still, clip.before, APART, k) if settings.begin == "flow" else None
+        film = film_of(pipe, clip.latents[-APART:-APART + 1], clip.prompt, clip.fps, settings, film_seed(seed, k),
+                       begun=None if pictures is None else latents_of(pipe, pictures))
+        made.append(with_detail(pipe.vae, film, pictures) if filmed and settings.restores else film)
     pipe.scheduler = trained
     return made
 
@@ -132,6 +139,7 @@ def main() -> None:
     parser.add_argument("--tune", default="", metavar="KEY=VALUE,...", help="changes of the section finetune")
     parser.add_argument("--film", action="append", default=[], metavar="KEY=VALUE,...")
     parser.add_argument("--films", type=int, default=2, help="of a way (default: 2)")
+    parser.add_argument("--filmed", action="store_true", help="with the still's detail, beside the clip as filmed")
     parser.add_argument("--fid", action="store_true", help="half a minute of a core more a way")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--cache", type=Path, default=Path("build/choosing"))
@@ -154,10 +162,10 @@ def main() -> None:
         for steps in args.steps or [tune.ceiling]:
             own = tune.model_copy(update={"steps": steps})
             pipe = tuned(clip, params["checkpoint"]["name"], own, seed, args.cache, f"{name}-{steps}")
-            measured = Measures(pipe, clip, inception)
-            sheet = [("real, through the autoencoder", measured.real)]
+            measured = Measures(pipe, clip, inception, args.filmed)
+            sheet = [("real" if args.filmed else "real, through the autoencoder", measured.real)]
             for way, sample in ways.items():
-                made = films(pipe, clip, sample, seed)
+                made = films(pipe, clip, sample, seed, args.filmed)
                 rows = [measured(film) for film in made]
                 found.append({"video": name, "steps": steps, "way": way or "params.yaml"}
                              | {key: float(np.mean([row[key] for row in rows])) for key in rows[0]})

@@ -72,3 +72,11 @@ def test_a_change_that_makes_no_sense_is_said_before_anything_is_trained(project
     with pytest.raises(SystemExit):
         choosing.main()
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_films_with_the_still_s_detail_stand_beside_the_clip_as_it_was_filmed(project, monkeypatch):
+    decoded, bare = run(monkeypatch, "--film", "begin=noise,condition=still")
+    filmed, plain = run(monkeypatch, "--film", "begin=noise,condition=still", "--filmed")
+    assert filmed["frame 0"] < decoded["frame 0"] - 0.5, "its first frame is nearer to the still than the VAE is"
+    assert plain["frame 0"] == pytest.approx(bare["frame 0"]), "begun from noise there is nothing to give back"
+    assert plain["motion"] != bare["motion"], "beside the clip as it was filmed"

@@ -37,7 +37,7 @@ def alone(frames: np.ndarray) -> Row:
 
 
 def beside(frames: np.ndarray, own: Row, real: np.ndarray | str, real_row: Row) -> Row:
-    """What moves in a film, and its detail, beside the real clip's frames (R, H, W, 3) or the reason why there are none.
+    """What moves in a film, and its detail, beside the real clip's frames (R, H, W, 3) or why there are none.
 
     own, real_row: what `alone` says of the two. The spectra are of the first frames of both, as many as both have.
     """

@@ -87,7 +87,8 @@ class Reference:
         """
         if is_real:
             return dict.fromkeys((*ADDED, "motion_ratio", "flow_warp_gap", "flow_speed_ratio", "flow_direction_gap",
-                                  "spectrum_gap", "detail_ratio", "image_image", "fid_heldout", "kid_heldout", "fvd_heldout"), OWN)
+                                  "spectrum_gap", "detail_ratio", "image_image", "fid_heldout", "kid_heldout",
+                                  "fvd_heldout"), OWN)
         row = beside(frames, own, self.real, {} if isinstance(self.real, str) else alone(self.real))
         row |= self.added(frames, label, some) | video(frames, label, some)
         real = self._features(some)

@@ -117,8 +117,9 @@ def _nearest(tables: dict[str, dict], found: Nearest | None, cells: Cells) -> li
 
 
 def _missing(tables: dict[str, dict], cells: Cells) -> list:
-    """Ours beside the ceiling, or, where they hold detail that no latent does, beside the clip; what is worst first. Ratios and means over videos are made here, by the cell that writes
-    the report; of one video FID is as its evaluation has it."""
+    """Ours beside the ceiling, or, where they hold detail that no latent does, beside the clip; what is worst first.
+    Ratios and means over videos are made here, by the cell that writes the report; of one video FID is as its
+    evaluation has it."""
     link = cells.of_paper("report")
     measured = cells.of_video(next(iter(tables)), "4_evaluate", "run") if len(tables) == 1 else link
     real = CLIP if all(detailed(table) for table in tables.values()) else CEILING

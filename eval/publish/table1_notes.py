@@ -30,7 +30,7 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         *_clip(tables), *_inception(tables),
         "Motion and flow-warp error are good when near the real clip's, not when low: a frozen film has none of either."
         f" Part of that motion no latent holds: '{LABELS['heldout_vae']}' is what the autoencoder leaves of it."
-        f" {heading('detail_ratio')}: noise counts as detail, and '{LABELS['heldout_vae']}' is what a latent can hold. "
+        f" {heading('detail_ratio')}: noise counts as detail; '{LABELS['heldout_vae']}' is what latents can hold. "
         f"{heading('detail_kept')} is 1 for that. {_detailed(tables)}"
         f"{heading('frame0_db')}: {METRICS['frame0_db'].unit}; the VAE itself reaches "
         f"{', '.join(map(_ceiling, tables, tables.values()))}.",
@@ -68,8 +68,8 @@ def _detailed(tables: dict[str, dict]) -> str:
     """That films of ours hold more than latents do, where they do."""
     if not any("ours" in table.get("methods_vae", {}) for table in tables.values()):
         return ""
-    return (f"'{LABELS['ours']}' are given back what the autoencoder takes from the still that they begin from, carried "
-            "along; beside the clip through the autoencoder they stand as they were decoded. ")
+    return (f"'{LABELS['ours']}' are given back what the autoencoder takes from the carried still that they begin from; "
+            "beside the clip through the autoencoder they stand as they were decoded. ")
 
 
 def _ours(tables: dict[str, dict]) -> str:

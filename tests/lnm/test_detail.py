@@ -49,7 +49,7 @@ def test_likeness_is_the_structure_term_of_ssim_cut_at_nothing():
     assert np.allclose(likeness(one, one), 1, atol=1e-5)
     assert likeness(one, 255 - one).min() == 0 and likeness(one, 255 - one).mean() < 0.2
     found = likeness(one, other)
-    assert found.shape == (48, 48) and 0 <= found.min() and found.max() <= 1 and found.mean() < 0.7
+    assert found.shape == (48, 48) and found.min() >= 0 and found.max() <= 1 and found.mean() < 0.7
     flat = np.full_like(one, 90)
     assert np.allclose(likeness(flat, flat + 5), 1)
 

@@ -1,6 +1,7 @@
 """What metrics.json says of a video's films: how many frames, what they share, what their unit is."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from eval.metrics import ceiling as ceilings
 from eval.metrics import dynamics, fidelity, frechet
 from eval.metrics.patches import Patches
 from eval.metrics.suite import Suite
-from eval.publish import ranking, table1
+from eval.publish import nearest, ranking, report_first, table1
 from eval.records.video import SCHEMA, evaluate_video, unit_of
 from eval.statistics.blocks import window_floor
 from eval.statistics.intervals import rounded
@@ -239,3 +240,36 @@ def test_where_a_still_through_the_autoencoder_is_not_known_what_is_made_of_it_i
     assert "value" in metrics["methods"]["static"]["motion_ratio"]
     one = ranking.rank(metrics, "flow_warp")
     assert "static" not in dict(one["order"]) and one["fools"] == one["by_clip"] == ["static"]
+
+
+def test_films_with_the_still_s_detail_stand_beside_the_clip_as_they_are_and_beside_the_ceiling_as_decoded(project):
+    sample = project / "results" / "ocean" / "sample"
+    decoded = video.read_frames(project / "results" / "ocean" / "prepare" / "heldout_vae")[:COUNT]
+    before = evaluated(project)
+    for k in range(2):
+        video.write_frames(sample / "decoded" / "ours" / f"seed_{k}", decoded)
+        video.write_frames(sample / "ours" / f"seed_{k}", clip_frames(0, 12 + HELDOUT)[12:12 + COUNT])
+    note = json.loads((sample / "films.json").read_text())
+    (sample / "films.json").write_text(json.dumps(note | {"decoded": ["ours"]}))
+    found = evaluated(project)
+    filmed, made, against = (found[table]["ours"] for table in ("methods", "methods_vae", "against_vae"))
+    assert filmed["detail_ratio"]["values"] == [1, 1] and filmed["frame0_db"]["value"] == 100
+    assert made["detail_kept"]["values"] == [1, 1] and made["frame0_db_below_ceiling"]["value"] == 0
+    assert against["motion_ratio"]["values"] == against["detail_ratio"]["values"] == [1, 1]
+    assert ceilings.entries("flow_warp", found)["ours"] == made["flow_warp"]
+    assert nearest.distances(found)["ours"] == [0, 0], "as decoded it is the clip through the autoencoder"
+    summary = json.loads((project / "out" / "summary.json").read_text())
+    assert summary["detail_ratio"] == 1 and summary["frame0_db"] == 100 and summary["motion_ratio_vae"] == 1
+    assert "ours" not in before["methods_vae"]
+
+    def missing(table):
+        cells = SimpleNamespace(of_paper=lambda cell: cell, of_video=lambda *cell: cell)
+        return "".join(part if isinstance(part, str) else part["text"]
+                       for part in dict(report_first.sentences({"ocean": table}, None, cells))["What is missing?"])
+
+    assert missing(found).startswith("Beside the real clip, our film ") and "has 1.00 times its fine detail" in missing(
+        found)
+    assert missing(before).startswith("Beside the real clip through the autoencoder, our film ")
+    note = " ".join(table1.notes({"ocean": found}))
+    assert "stand as they were decoded" in note and "stand as they were decoded" not in " ".join(
+        table1.notes({"ocean": before}))
