@@ -79,7 +79,8 @@ def test_a_fine_tune_told_of_the_still_is_that_which_carried_0_gives(tiny, tmp_p
     summary, both, _ = run(tiny, tmp_path / "both", steps=2, carried=1.0, noise_steps=4, **init)
     arm = tmp_path / "both" / "out" / "noise" / "temporal.safetensors"
     assert both == ours and arm.read_bytes() == alone
-    assert summary["steps"] == 2 and read_temporal(arm).notes.steps == 4 and not list((arm.parent / "previews").iterdir())
+    assert summary["steps"] == 2 and read_temporal(arm).notes.steps == 4
+    assert not list((arm.parent / "previews").iterdir())
     log = list(csv.DictReader((arm.parent / "log.csv").open()))
     assert len(log) == 4 and summary["noise_loss_last_tenth"] == pytest.approx(float(log[-1]["loss"]), rel=1e-4)
     run(tiny, tmp_path / "auto", steps="auto", most_steps=3, validate_every=3, carried=1.0, noise_steps=4, **init)

@@ -161,7 +161,8 @@ def test_layers_told_of_the_still_make_the_films_begun_from_noise_and_no_other(t
     in_turn = ["fine-tune 1", "fine-tune 2"]
     assert own["clusters"] == {"ours": in_turn, "from_noise": ["fine-tune 1"] * 2}
     assert shared["clusters"] == {"ours": in_turn, "from_noise": in_turn}
-    assert own["decoded_in_time"] == shared["decoded_in_time"] == ["from_noise"] and alone["decoded_in_time"] == ["ours"]
+    assert own["decoded_in_time"] == shared["decoded_in_time"] == ["from_noise"]
+    assert alone["decoded_in_time"] == ["ours"]
     assert same("own/from_noise", "alone/ours") == [True, True]
     assert same("own/from_noise", "shared/from_noise") == [False, False]
     for method in ("ours", "carried_still", "frame_by_frame"):
