@@ -35,7 +35,7 @@ DATA = ("data", "footage", "weights", "checkpoints")  # what `make data` fetches
 # of params.yaml, the rest as it is; the checkpoints are near enough that a kill leaves steps before it and behind it
 FEW: dict[str, dict[str, Any]] = {
     "finetune": {"steps": 24, "warmup_steps": 6, "preview_every": 12, "checkpoint_every": 8, "identity_steps": 6,
-                 "seeds": 1},
+                 "noise_steps": 6, "seeds": 1},
     "sample": {"num_frames": 8, "num_inference_steps": 4, "seeds": 2, "others": 1},
     "rivals": {"videos": []},
     "human_study": {"bootstrap": 50},

@@ -85,7 +85,7 @@ def run_identity(pipe: InflatedModel, clip: np.ndarray | Clips, prompt: str, fps
 def decided(pipe: InflatedModel, settings: Finetune, seed: int) -> dict:
     """The part of a run's identity that is not its data: settings, seed, noise schedule, first weights."""
     aside = WITHOUT_EFFECT - CHOOSING if settings.steps == "auto" else WITHOUT_EFFECT | CHOOSING
-    return {**settings.model_dump(exclude=aside | {"init", "identity_steps", "seeds"}), "seed": seed,
+    return {**settings.model_dump(exclude=aside | {"init", "identity_steps", "noise_steps", "seeds"}), "seed": seed,
             "mixed_precision": precision(settings, pipe.device), "weights": weights_of(pipe),
             "schedule": schedule_of(make_scheduler(pipe.scheduler, settings.beta_schedule))}
 

@@ -84,6 +84,9 @@ class Finetune(Section):
     checkpoint_every: Positive = 100
     init: Text | None = None  # a temporal.safetensors to start from, or lnm-mini-motion; null: the identity
     identity_steps: Count = 0  # of a second fine-tune, from the identity, to see what init gives; 0: none
+    # of one more fine-tune, told of the still alone, for the films begun from noise that stand beside ours; 0: these
+    # are by the same layers
+    noise_steps: Count = 0
     seeds: Positive = 1  # fine-tunes of a clip in the pipeline, a seed each; films are shared out among them in turn
 
     @field_validator("mixed_precision", mode="before")
@@ -110,11 +113,12 @@ def frames_needed(settings: Finetune, holdout: float) -> int:
         count += 1
 
 
-def finetune_of(checkpoint: str) -> Finetune:
-    """What a fine-tune of `checkpoint` takes where nothing is given: for `lnm-mini` there are layers of many clips."""
+def finetune_of(checkpoint: str, known: bool = True) -> Finetune:
+    """What a fine-tune of `checkpoint` takes where nothing is given: for `lnm-mini` there are layers of many clips.
+    known: its films begin as `sample_of` has them; else half of the steps are for films that begin from noise."""
     if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-motion"):
         return Finetune(init="lnm-mini-motion", steps="auto", most_steps=80, validate_every=40, patience=3,
-                        carried=0.5, mixed_precision="auto")
+                        carried=1.0 if known else 0.5, mixed_precision="auto")
     return Finetune()
 
 

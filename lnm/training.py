@@ -313,7 +313,8 @@ def finetune(pipe: InflatedModel, frames_or_path: Any, *, prompt: str, fps: floa
     a setting that is unknown or out of range.
     """
     if settings is None and isinstance(pipe.unet, UNetPseudo3DConditionModel) and untrained(pipe.unet):
-        suits = finetune_of(pipe.learned.get("checkpoint") or "")  # "3x3" and its like fit no layers of "all"
+        name = pipe.learned.get("checkpoint") or ""
+        suits = finetune_of(name, known=False)  # "3x3" and its like fit no layers of "all"
         settings = suits if suits.conv_placement == pipe.unet.config.conv_placement else None
     settings = _settings(pipe, settings, changes if steps is None else {**changes, "steps": steps})
     accelerator = make_accelerator(settings, pipe.device)

@@ -125,10 +125,11 @@ def memory_of(here: Defaults, given: str | None) -> str:
     return given or here.memory
 
 
-def finetune_choices(here: Defaults, opened: Model) -> Finetune:
-    """A fine-tune's choices: the project's for its own checkpoint, else what suits the one that was given."""
+def finetune_choices(here: Defaults, opened: Model, known: bool = True) -> Finetune:
+    """A fine-tune's choices: the project's for its own checkpoint, else what suits the one that was given. known: as
+    `finetune_of` takes it."""
     own = here.root is not None and opened.checkpoint == here.checkpoint
-    return here.finetune if own else finetune_of(opened.checkpoint)
+    return here.finetune if own else finetune_of(opened.checkpoint, known)
 
 
 def sample_choices(here: Defaults, opened: Model) -> Sample:

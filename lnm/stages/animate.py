@@ -24,6 +24,7 @@ from lnm.stages.prepare import prepare
 from lnm.stages.sample import sample_films
 
 FPS = 8.0  # of a film whose frame rate is not given: what a clip gives at most, so that its motion can be seen
+ONE = {"preview_every": 0, "identity_steps": 0, "noise_steps": 0, "seeds": 1}  # fine-tune, and nothing beside it
 
 
 @dataclass
@@ -63,7 +64,7 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     still, like, out = given_path(still, "still"), given_path(like, "like"), _film_path(out)
     last = None if last_still is None else given_path(last_still, "last_still")
     _check(still, like, prompt, fps, lora, last)
-    settings = _changed(settings or finetune_of(checkpoint), preview_every=0, identity_steps=0, seeds=1, steps=steps)
+    settings = _changed(settings or finetune_of(checkpoint), steps=steps, **ONE)
     sample = _changed(sample or sample_of(checkpoint), seeds=1, num_frames=num_frames)
     _check_last(last, sample.num_frames)
     decoder = sha256(locate_decoder(name)) if (name := sample.decoder()) else None

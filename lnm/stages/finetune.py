@@ -41,7 +41,9 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
     writes. `settings.seeds` above 1: further fine-tunes, by seeds drawn from (seed, k), in `out`/seeds/k; under
     `settings.steps: auto` of as many steps as the first was found to need. With `settings.init` and
     `settings.identity_steps` one more begins as the identity, is told of the first frame alone, as in the paper
-    (`settings.carried` 0), and is written to `out`/identity.
+    (`settings.carried` 0), and is written to `out`/identity. With `settings.carried` and `settings.noise_steps` one
+    more begins as the first does, is told of the first frame alone too, and is written to `out`/noise: layers for films
+    that begin from noise.
     Returns a summary (counts, first and last losses).
     Raises UserError for a clip that is too short, or while another run holds the store.
     """
@@ -54,7 +56,7 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
                            "low": memory == "low"}
     with together() as run["stores"]:
         summary = _train(prepared, out, store, settings, **run)
-        for arm in ("seeds", "identity"):
+        for arm in ("seeds", "identity", "noise"):
             shutil.rmtree(out / arm, ignore_errors=True)
             made(out / arm)
         for k in range(1, settings.seeds):
@@ -63,13 +65,23 @@ def finetune(prepared: Path, out: Path, store: Path, *, settings: Finetune, chec
                            "stop": summary["steps"] if settings.steps == "auto" else None}
             _train(prepared, out / "seeds" / str(k), store / "seeds" / str(k),
                    settings.model_copy(update={"preview_every": 0}), **again)
-        if settings.init and settings.identity_steps:
-            own = settings.model_copy(update={"init": None, "steps": settings.identity_steps, "preview_every": 0,
-                                              "carried": 0.0})
-            run["name"] = f"{name}, from the identity"
-            other = _train(prepared, out / "identity", store / "identity", own, **run)
-            summary["identity_loss_last_tenth"] = other["loss_last_tenth"]
+        for arm, (what, own) in _arms(settings).items():
+            other = _train(prepared, out / arm, store / arm, own, **run | {"name": f"{name}, {what}"})
+            summary[f"{arm}_loss_last_tenth"] = other["loss_last_tenth"]
     return summary
+
+
+def _arms(settings: Finetune) -> dict[str, tuple[str, Finetune]]:
+    """The fine-tunes of the arms beside ours, all told of the first frame alone: by folder what each is called in bars,
+    and its settings."""
+    arms: dict[str, tuple[str, Finetune]] = {}
+    told = {"preview_every": 0, "carried": 0.0}
+    if settings.init and settings.identity_steps:
+        arms["identity"] = "from the identity", settings.model_copy(
+            update=told | {"init": None, "steps": settings.identity_steps})
+    if settings.carried and settings.noise_steps:
+        arms["noise"] = "told of the still", settings.model_copy(update=told | {"steps": settings.noise_steps})
+    return arms
 
 
 def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, base: dict[str, Any], seed: int, device: str,
@@ -91,7 +103,7 @@ def _train(prepared: Path, out: Path, store: Path, settings: Finetune, *, base: 
         spare(pipe.vae)
         pipe.drop_text_encoder([prompt, ""] if prompt else [""])
     preview = previewer(pipe, cached["still"][:1], prompt, fps, max(8, settings.frames), seed,
-                        resume.folder / "previews")
+                        resume.folder / "previews", prepared if settings.carried else None)
     pictures = _pictures(prepared, len(clips)) if settings.carried else None
     trained = train(pipe, clips, prompt, fps, settings, accelerator, seed, resume, name, preview, stop=stop,
                     pictures=pictures)

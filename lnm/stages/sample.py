@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lnm.stages.kept import KeptFilms, weights
 from lnm.temporal_file import read_temporal
 
 METHODS = ("ours", "from_noise", "carried_still", "identity", "frame_by_frame")
-LEARNED = ("ours", "from_noise")  # whose layers are those that the fine-tune leaves
+LEARNED = ("ours", "from_noise")  # which a decoder in time may decode
 UNTUNED = ("carried_still", "frame_by_frame")
 CARRIED = ("ours", "carried_still")  # whose pixels come from the carried still, where films are begun from it
 
@@ -43,19 +44,21 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                  seed: int = 0, device: str = "auto", memory: str = "auto", name: str = "clip",
                  about: dict | None = None, methods: tuple[str, ...] = METHODS,
                  last_still: Path | None = None, store: Path | None = None) -> dict:
-    """Films of a prepared clip's still: `ours`; `from_noise`, the same layers begun from noise, where ours are begun
-    from a film (`settings.begin: flow`: the still carried along by the training part's optical flow); `carried_still`,
-    that film itself, which says what the layers add to it; `identity` (layers tuned from the identity alone, if they
-    lie beside `temporal`) and the frozen checkpoint; as many as `settings.films` says. With `settings.restores` ours
-    are given back what the autoencoder takes from the carried still (`lnm.detail`), and `carried_still` is that still
-    as it is; as decoded, so in the autoencoder's own bounds, both stand in `decoded` as well. Without, both are so.
+    """Films of a prepared clip's still: `ours`; `from_noise`, begun from noise, where ours are begun from a film
+    (`settings.begin: flow`: the still carried along by the training part's optical flow), by layers told of the still
+    alone, if they lie beside `temporal`, else by the same layers; `carried_still`, that film itself, which says what
+    the layers add to it; `identity` (layers tuned from the identity alone, if they lie beside `temporal`) and the
+    frozen checkpoint; as many as `settings.films` says. With `settings.restores` ours are given back what the
+    autoencoder takes from the carried still (`lnm.detail`), and `carried_still` is that still as it is; as decoded, so
+    in the autoencoder's own bounds, both stand in `decoded` as well. Without, both are so.
 
     prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
     temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
-    `seeds` beside it, take turns with it, and so do stills where there are several (`made_from`); films of `identity`
-    are by one fine-tune, and films.json says so under "clusters" and "stills". Film k of all methods starts from the
-    same noise and the same still. `ours` and `from_noise` are decoded by `settings.decoder`, the others, the paper's
-    own arm and the frozen checkpoint, by the checkpoint's own decoder.
+    `seeds` beside it, take turns with it, and so do stills where there are several (`made_from`); films of `identity`,
+    and of `from_noise` where it has layers of its own (in `noise` beside `temporal`), are by one fine-tune, and
+    films.json says so under "clusters" and "stills". Film k of all methods starts from the same noise and the same
+    still. `ours` and `from_noise` are decoded by `settings.decoder`, the others, the paper's own arm and the frozen
+    checkpoint, by the checkpoint's own decoder.
     memory: "low" drops the text encoder once the prompts are encoded, and decodes one frame at a time where no decoder
     in time does it. name: of the clip, in bars. about: names as the user wrote them (checkpoint, temporal_decoder), for
     the record. last_still: an image that each film ends on. store: where films are kept until all are made, so that the
@@ -72,20 +75,21 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     prompt = json.loads((prepared / "prompts.json").read_text())["prompt"]
     fps = json.loads((prepared / "clip.json").read_text())["fps"]
     stills, last = load_latents(prepared)["still"].split(1), _last(last_still, prepared)
-    tuned = [temporal, *sorted((Path(temporal).parent / "seeds").glob("*/temporal.safetensors"))]
-    file = read_temporal(temporal)
-    identity = Path(temporal).parent / "identity" / "temporal.safetensors"
+    tuned, mask_value = _tuned(Path(temporal)), read_temporal(temporal).notes.mask_value
     methods = _those(methods, dict.fromkeys(("from_noise", "carried_still"), settings.begin == "flow")
-                     | {"identity": identity.is_file()})
+                     | {"identity": "identity" in tuned})
+    tunes = {method: len(tuned[method]) if method in tuned else 1 for method in methods}  # that take turns
+    films = {method: settings.films(method) for method in methods}
     decoders, detailed = _decoders(methods, settings), [m for m in methods if settings.restores and m in CARRIED]
     shutil.rmtree(out / "decoded", ignore_errors=True)
-    kept = KeptFilms(store, [prepared, *tuned, identity, *decoders.values(), last_still, weights(checkpoint), lora],
-                     settings.model_dump(), checkpoint, revision, widen, lora_scale, seed, str(device), memory)
+    files = [prepared, *chain(*tuned.values()), *decoders.values(), last_still, weights(checkpoint), lora]
+    kept = KeptFilms(store, files, settings.model_dump(), checkpoint, revision, widen, lora_scale, seed, str(device),
+                     memory, tunes)
     encoded = inflated = None  # one U-Net: the checkpoint's own, inflated once the frozen checkpoint has had its turn
     for method in reversed(methods):
         if method != "carried_still":
-            layers = file if method in LEARNED else read_temporal(identity) if method == "identity" else None
-            pipe = _with_layers(base, layers, inflated, file.notes.mask_value)
+            layers = read_temporal(tuned[method][0]) if method in tuned else None
+            pipe = _with_layers(base, layers, inflated, mask_value)
             inflated = inflated or (pipe if layers else None)
             if memory == "low":
                 encoded = _sparing(pipe, base, list(dict.fromkeys([prompt, settings.negative_prompt])), encoded)
@@ -93,32 +97,28 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
                 _decode_by(pipe, decoders.get(method))
             # the untouched checkpoint keeps the noise levels that it was trained with
             pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
-        for k in range(films := settings.films(method)):
-            tune, begins = made_from(k, len(tuned), len(stills))
+        for k in range(films[method]):
+            tune, begins = made_from(k, tunes[method], len(stills))
             if method == "carried_still":
                 film = decode(base.vae, encode(base.vae, _pictures(prepared, settings, k)))
             elif (film := kept.film(method, k)) is None:
-                if method in LEARNED and len(tuned) > 1:
-                    pipe.load_temporal(tuned[tune])
-                pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, films))
+                if tunes[method] > 1:
+                    pipe.load_temporal(tuned[method][tune])
+                pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, films[method]))
                 begun = begin_from(pipe, prepared, settings, k) if method == "ours" else None
                 film = film_of(pipe, stills[begins], prompt, fps, settings, film_seed(seed, k), last, begun)
                 kept.keep(method, k, film)
             if method in detailed:
                 video.write_frames(out / "decoded" / method / f"seed_{k}", film)
                 film = restored(base.vae, film, prepared, settings, k, last if method == "ours" else None)
-            write_film(out / method / f"seed_{k}", film, fps)
-            video.contact_sheet([(f"{method}, film {k}", film)], path=out / f"{method}_seed_{k}.png")
-    counts = {method: settings.films(method) for method in methods}
+            _written(out, method, k, film, fps)
     note = {"video": name, "prompt": prompt, "fps": fps,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
-            **_base(base, checkpoint, settings, about), "mask_value": file.notes.mask_value,
-            "seed": seed, "seeds": list(range(settings.seeds)),
-            **origins({m: len(tuned) if m in LEARNED else 1 for m in methods}, counts, len(stills)),
-            "methods": list(methods), "films": counts, "temporal_sha256": sha256(Path(temporal)),
-            "decoder_sha256": sha256(next(iter(decoders.values()))) if decoders else None,
-            **_length(settings, last_still), **_begun(settings), "decoded_in_time": list(decoders),
-            "decoded": detailed}
+            **_base(base, checkpoint, settings, about), "mask_value": mask_value,
+            "seed": seed, "seeds": list(range(settings.seeds)), **origins(tunes, films, len(stills)),
+            "methods": list(methods), "films": films, "temporal_sha256": sha256(Path(temporal)),
+            "decoder_sha256": sha256(next(iter(decoders.values()))) if decoders else None, "decoded": detailed,
+            **_length(settings, last_still), **_begun(settings), "decoded_in_time": list(decoders)}
     write_json(out / "films.json", note)
     kept.done()
     return note
@@ -144,6 +144,14 @@ def _with_layers(base: Checkpoint, layers: Any, inflated: LateNtMoviesPipeline |
     pipe = LateNtMoviesPipeline.from_pipe(inflated, scheduler=base.scheduler)
     pipe.load_temporal(layers)
     return pipe
+
+
+def _tuned(temporal: Path) -> dict[str, list[Path]]:
+    """The temporal files of each method that has any, which take turns: those that lie beside that of the fine-tune."""
+    ours = [temporal, *sorted((temporal.parent / "seeds").glob("*/temporal.safetensors"))]
+    noise, identity = (temporal.parent / arm / "temporal.safetensors" for arm in ("noise", "identity"))
+    return {"ours": ours, "from_noise": [noise] if noise.is_file() else ours} | (
+        {"identity": [identity]} if identity.is_file() else {})
 
 
 def _those(methods: tuple[str, ...], there: dict[str, bool]) -> tuple[str, ...]:
@@ -283,6 +291,11 @@ def carried_latents(pipe: LateNtMoviesPipeline | Checkpoint, still: np.ndarray, 
 def latents_of(pipe: LateNtMoviesPipeline | Checkpoint, pictures: np.ndarray) -> torch.Tensor:
     """Latents (1, C, F, h, w), scaled, of a film uint8 (F, H, W, 3) that another is begun from."""
     return encode(pipe.vae, pictures).movedim(0, 1)[None]
+
+
+def _written(out: Path, method: str, k: int, film: np.ndarray, fps: float) -> None:
+    write_film(out / method / f"seed_{k}", film, fps)
+    video.contact_sheet([(f"{method}, film {k}", film)], path=out / f"{method}_seed_{k}.png")
 
 
 def write_film(folder: Path, frames: np.ndarray, fps: float) -> None:

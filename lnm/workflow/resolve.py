@@ -148,8 +148,8 @@ def _rivals(params: Params, video: str) -> dict[str, Any]:
         return {"methods": []}
     identity = params.finetune.identity_steps if params.finetune.init else 0  # else ours itself begins there
     own = identity or params.videos[video].steps or params.finetune.steps
-    tuned = {"steps": params.rivals.steps or own, "init": None, "identity_steps": 0, "seeds": 1, "preview_every": 0,
-             "carried": 0.0}
+    tuned = {"steps": params.rivals.steps or own, "init": None, "identity_steps": 0, "noise_steps": 0, "seeds": 1,
+             "preview_every": 0, "carried": 0.0}
     filmed = {"temporal_decoder": None, "begin": "noise", "seeds": params.rivals.films or params.sample.seeds,
               "others": None}
     return {**_checkpoint(params), **_lora(params), "seed": params.seed, "methods": params.rivals.methods,

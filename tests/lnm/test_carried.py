@@ -104,7 +104,7 @@ def test_what_is_held_apart_is_not_trained_on(pipe, monkeypatch):
                     for row in rows}) == 1
 
 
-def test_the_stage_shows_each_clips_own_pictures_and_the_identity_the_still_alone(base, tmp_path, monkeypatch):
+def test_the_stage_shows_each_clips_own_pictures_and_the_arms_the_still_alone(base, tmp_path, monkeypatch):
     prepared = write_tiny_prepared(tmp_path / "prepared", base)
     other = drift(7, 3)
     video.write_frames(prepared / "clips" / "2" / "train", other)
@@ -117,9 +117,10 @@ def test_the_stage_shows_each_clips_own_pictures_and_the_identity_the_still_alon
     first = tmp_path / "first"
     stage.finetune(prepared, first, tmp_path / "s", **tiny_finetune(base, steps=2))
     stage.finetune(prepared, tmp_path / "out", tmp_path / "store", **tiny_finetune(
-        base, steps=2, carried=0.5, seeds=2, identity_steps=2, init=str(first / "temporal.safetensors")))
+        base, steps=2, carried=0.5, seeds=2, identity_steps=2, noise_steps=2,
+        init=str(first / "temporal.safetensors")))
     shares, pictures = zip(*given, strict=True)
-    assert shares == (0.0, 0.5, 0.5, 0.0) and pictures[0] is None is pictures[3]
+    assert shares == (0.0, 0.5, 0.5, 0.0, 0.0) and pictures[0] is pictures[3] is pictures[4] is None
     for shown in pictures[1:3]:
         assert len(shown) == 2 and np.array_equal(shown[1], other)
         assert np.array_equal(shown[0], video.read_frames(prepared / "train"))

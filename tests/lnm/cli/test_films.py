@@ -279,6 +279,8 @@ def test_a_fine_tune_begins_from_many_clips_for_the_built_in_checkpoint_alone(pr
     weights = tmp_path / "lnm-mini-motion"
     monkeypatch.setattr(settings, "builtin", lambda name: weights)
     assert options.finetune_choices(options.Defaults(), mini).init == "lnm-mini-motion"
+    assert options.finetune_choices(options.Defaults(), mini).carried == 1
+    assert options.finetune_choices(options.Defaults(), mini, known=False).carried == 0.5, "they may begin from noise"
     assert options.finetune_choices(options.Defaults(), other) == settings.Finetune()
     assert options.finetune_choices(found, other) == settings.Finetune()
     alone = options.sample_choices(options.Defaults(), mini)  # outside of a project: as inside of the default one

@@ -70,6 +70,32 @@ def test_a_second_fine_tune_from_the_identity_is_that_without_init(tiny, tmp_pat
     assert not list(arm.parent.iterdir()), "without init ours is the same"
 
 
+def test_a_fine_tune_told_of_the_still_is_that_which_carried_0_gives(tiny, tmp_path):
+    checkpoint, prepared = tiny
+    run(tiny, tmp_path / "first", steps=2)
+    init = {"init": str(tmp_path / "first" / "out" / "temporal.safetensors")}
+    _, alone, _ = run(tiny, tmp_path / "alone", steps=4, carried=0.0, **init)
+    _, ours, _ = run(tiny, tmp_path / "ours", steps=2, carried=1.0, **init)
+    summary, both, _ = run(tiny, tmp_path / "both", steps=2, carried=1.0, noise_steps=4, **init)
+    arm = tmp_path / "both" / "out" / "noise" / "temporal.safetensors"
+    assert both == ours and arm.read_bytes() == alone
+    assert summary["steps"] == 2 and read_temporal(arm).notes.steps == 4
+    assert not list((arm.parent / "previews").iterdir())
+    log = list(csv.DictReader((arm.parent / "log.csv").open()))
+    assert len(log) == 4 and summary["noise_loss_last_tenth"] == pytest.approx(float(log[-1]["loss"]), rel=1e-4)
+    run(tiny, tmp_path / "auto", steps="auto", most_steps=3, validate_every=3, carried=1.0, noise_steps=4, **init)
+    assert (tmp_path / "auto" / "out" / "noise" / "temporal.safetensors").read_bytes() == alone
+
+
+@pytest.mark.parametrize("none", [{"carried": 0.0, "noise_steps": 4}, {"carried": 1.0, "noise_steps": 0}])
+def test_without_either_there_is_no_fine_tune_told_of_the_still(tiny, tmp_path, none):
+    run(tiny, tmp_path, steps=1, carried=1.0, noise_steps=1)
+    assert list((tmp_path / "out" / "noise").iterdir())
+    summary, _, _ = run(tiny, tmp_path, steps=2, **none)
+    assert not list((tmp_path / "out" / "noise").iterdir()), "what an earlier run left would be sampled"
+    assert "noise_loss_last_tenth" not in summary
+
+
 def test_further_fine_tunes_differ_by_their_seed_alone(tiny, tmp_path):
     run(tiny, tmp_path, steps=2, seeds=3)
     files = [tmp_path / "out" / "temporal.safetensors",

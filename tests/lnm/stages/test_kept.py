@@ -87,6 +87,10 @@ def other_fine_tune(tiny, patch):
     finetune(tiny[1], tiny[2].parent, tiny[2].parents[1] / "again", **tiny_finetune(tiny[0], seeds=2, steps=7))
 
 
+def layers_for_noise(tiny, patch):
+    finetune(tiny[1], tiny[2].parent / "noise", tiny[2].parents[1] / "again", **tiny_finetune(tiny[0], steps=1))
+
+
 def other_weights(tiny, patch):
     path = tiny[0] / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
@@ -98,7 +102,8 @@ def other_code(tiny, patch):
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"settings": SETTINGS.model_copy(update={"num_inference_steps": 4})},
-                                    {"memory": "low"}, other_prompt, other_fine_tune, other_weights, other_code])
+                                    {"memory": "low"}, other_prompt, other_fine_tune, layers_for_noise, other_weights,
+                                    other_code])
 def test_a_film_of_other_choices_files_or_code_is_not_taken(tiny, tmp_path, monkeypatch, change):
     tiny = [shutil.copytree(folder, tmp_path / folder.name) for folder in (*tiny[:2], tiny[2].parent)]
     tiny[2] /= "temporal.safetensors"

@@ -133,6 +133,42 @@ def test_ours_begin_from_the_still_carried_along_and_the_same_layers_from_noise_
     assert not (tmp_path / "bare" / "decoded").exists() and not bare["restore_detail"]
 
 
+def test_layers_told_of_the_still_make_the_films_begun_from_noise_and_no_other(tiny, tmp_path):
+    checkpoint, prepared, temporal = tiny
+    home, noise = tmp_path / "finetune", tmp_path / "finetune" / "noise" / "temporal.safetensors"
+    (home / "seeds" / "1").mkdir(parents=True)
+    shutil.copy(temporal, home / "temporal.safetensors")
+    for folder, steps in ((home / "seeds" / "1", 1), (home / "noise", 2)):
+        finetune(prepared, folder, tmp_path / f"store_{steps}", **tiny_finetune(
+            checkpoint, mask_value=1, steps=steps, learning_rate=3e-3))
+    save_decoder(wake_decoder(open_checkpoint(str(checkpoint)).vae, size=0.2), tmp_path / "decoder.safetensors")
+    flow = SETTINGS.model_copy(update={"num_inference_steps": 4, "begin": "flow", "strength": 0.5,
+                                       "temporal_decoder": str(tmp_path / "decoder.safetensors")})
+
+    def sampled(file, name, settings=flow):
+        return sample_films(prepared, file, tmp_path / name, settings=settings, checkpoint=str(checkpoint))
+
+    def same(one, other):
+        return [np.array_equal(*(video.read_frames(tmp_path / place / f"seed_{k}") for place in (one, other)))
+                for k in range(2)]
+
+    own = sampled(home / "temporal.safetensors", "own")
+    alone = sampled(shutil.copy(noise, tmp_path / "alone.safetensors"), "alone",
+                    flow.model_copy(update={"begin": "noise"}))
+    shutil.rmtree(home / "noise")
+    shared = sampled(home / "temporal.safetensors", "shared")
+    assert own["methods"] == shared["methods"] == ["ours", "from_noise", "carried_still", "frame_by_frame"]
+    in_turn = ["fine-tune 1", "fine-tune 2"]
+    assert own["clusters"] == {"ours": in_turn, "from_noise": ["fine-tune 1"] * 2}
+    assert shared["clusters"] == {"ours": in_turn, "from_noise": in_turn}
+    assert own["decoded_in_time"] == shared["decoded_in_time"] == ["from_noise"]
+    assert alone["decoded_in_time"] == ["ours"]
+    assert same("own/from_noise", "alone/ours") == [True, True]
+    assert same("own/from_noise", "shared/from_noise") == [False, False]
+    for method in ("ours", "carried_still", "frame_by_frame"):
+        assert same(f"own/{method}", f"shared/{method}") == [True, True], method
+
+
 def test_the_last_frame_of_a_film_that_ends_on_a_still_has_that_still_s_detail(tiny, tmp_path):
     checkpoint, prepared, temporal = tiny
     settings = SETTINGS.model_copy(update={"num_inference_steps": 4, "begin": "flow", "strength": 0.5, "seeds": 1})

@@ -85,6 +85,13 @@ def test_a_video_s_own_steps_count(project):
     assert seen.chains["ocean"].expected["finetune"] == pytest.approx(9.1)
 
 
+@pytest.mark.parametrize("more, steps", [("identity_steps: 2, noise_steps: 3", 8), ("identity_steps: 2, init: x", 10),
+                                         ("noise_steps: 3, carried: 1.0", 11)])
+def test_the_fine_tunes_of_the_arms_count_where_there_are_any(project, more, steps):
+    seen = start(project, f"finetune: {{steps: 4, seeds: 2, {more}}}\n")
+    assert seen.chains["ocean"].expected["finetune"] == pytest.approx(0.91 * steps)
+
+
 def test_a_failure_names_the_log_and_shows_its_end_even_when_quiet(project, clock):
     seen = start(project, quiet=True)
     seen.begin("sample@ocean")
