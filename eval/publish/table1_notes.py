@@ -68,8 +68,8 @@ def _detailed(tables: dict[str, dict]) -> str:
     """That films of ours hold more than latents do, where they do."""
     if not any("ours" in table.get("methods_vae", {}) for table in tables.values()):
         return ""
-    return (f"'{LABELS['ours']}' are given back what the autoencoder takes from the carried still that they begin from; "
-            "beside the clip through the autoencoder they stand as they were decoded. ")
+    return (f"'{LABELS['ours']}' are given back what the autoencoder takes from the carried still that they begin "
+            "from; beside the clip through the autoencoder they stand as they were decoded. ")
 
 
 def _ours(tables: dict[str, dict]) -> str:

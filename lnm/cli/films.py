@@ -127,8 +127,8 @@ def finetune(
     out = temporal_path(out)
     opened = model(here, checkpoint, revision, device, size, widen=widen, lora=lora, lora_scale=lora_scale,
                    any_base=any_base)
-    settings = changed(finetune_choices(here, opened, known=False), setting, steps=steps, preview_every=0, identity_steps=0,
-                       noise_steps=0)
+    settings = changed(finetune_choices(here, opened, known=False), setting, steps=steps, preview_every=0,
+                       identity_steps=0, noise_steps=0)
     film, _ = _read(clip, "CLIP", here.root, fps, opened.size, parse_crop(crop), start, end)
     from lnm.training import finetune as learn
 

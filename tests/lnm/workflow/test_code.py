@@ -54,18 +54,18 @@ PAPER = f"""{SCORES} {CLAIMS} {LOOK} eval.publish.figures.blocks eval.publish.fi
             eval.records.latex eval.records.markdown eval.records.published eval.study eval.study.form
             lnm.workflow.commit"""
 ARM = """lnm.ablations lnm.ablations.arms lnm.ablations.layers lnm.ablations.loss lnm.ablations.noise
-         lnm.ablations.trials lnm.stages.ablation lnm.stages.kept lnm.stages.sample"""
+         lnm.ablations.trials lnm.detail lnm.stages.ablation lnm.stages.kept lnm.stages.sample"""
 # What each notebook's code is made of. More than before here: a stage would run again for an edit that is not its own.
 BEHIND = {
     "1_prepare": f"{STAGE} lnm.camera lnm.flow lnm.likeness lnm.preflight lnm.prompts lnm.stages.prepare lnm.subject",
     "2_finetune": f"{STAGE} {MODEL} {TRAINING} lnm.stages.finetune",
-    "3_sample": f"{STAGE} {PIPELINE} lnm.flow lnm.player lnm.stages.kept lnm.stages.sample",
+    "3_sample": f"{STAGE} {PIPELINE} lnm.detail lnm.flow lnm.player lnm.stages.kept lnm.stages.sample",
     "4_evaluate": f"{SCORES} {LOOK} eval.publish.figures.motion eval.publish.figures.vectors eval.publish.formats "
                   "lnm.workflow.choices",
     "5_human_study": f"{VOTES} {LOOK} eval.publish.figures.study lnm.workflow.choices",
     "6_paper": f"{PAPER} {PIPELINE} lnm.describe lnm.workflow.choices",
     "audit": CLAIMS,
-    "rivals": f"{STAGE} {PIPELINE} {TRAINING} lnm.rivals lnm.rivals.animatediff lnm.rivals.dreamix lnm.rivals.methods "
+    "rivals": f"{STAGE} {PIPELINE} {TRAINING} lnm.detail lnm.rivals lnm.rivals.animatediff lnm.rivals.dreamix lnm.rivals.methods "
               "lnm.rivals.tune_a_video lnm.rivals.unet lnm.stages.kept lnm.stages.rivals lnm.stages.sample",
     "ablations": f"""{STAGE} {PIPELINE} {TRAINING} {ARM} {EVAL} {LOOK} lnm.ablations.plan eval.features
                  eval.features.flow eval.features.once eval.features.weights eval.metrics eval.metrics.motion
