@@ -30,7 +30,7 @@ from eval.registry import heading
 
 SHORT = {  # what a film is, in the words of somebody who has read nothing
     "heldout": ("The real clip", "a part that training never saw"),
-    "heldout_vae": ("Real, through the autoencoder", "the ceiling: a perfect film of this model"),
+    "heldout_vae": ("Real, through the autoencoder", "the ceiling: a perfect film of latents"),
     "ours": ("Ours", "layers in time, tuned on the clip"),
     "from_noise": ("Ours, begun from noise", "told of the still alone, without optical flow, as in the paper"),
     "carried_still": ("Ours without the model", "what ours begin from: the still carried by the clip's flow"),
