@@ -66,7 +66,8 @@ BEHIND = {
     "6_paper": f"{PAPER} {PIPELINE} lnm.describe lnm.workflow.choices",
     "audit": CLAIMS,
     "rivals": f"{STAGE} {PIPELINE} {TRAINING} lnm.detail lnm.rivals lnm.rivals.animatediff lnm.rivals.dreamix "
-              "lnm.rivals.methods lnm.rivals.tune_a_video lnm.rivals.unet lnm.stages.kept lnm.stages.rivals lnm.stages.sample",
+              "lnm.rivals.methods lnm.rivals.tune_a_video lnm.rivals.unet lnm.stages.kept lnm.stages.rivals "
+              "lnm.stages.sample",
     "ablations": f"""{STAGE} {PIPELINE} {TRAINING} {ARM} {EVAL} {LOOK} lnm.ablations.plan eval.features
                  eval.features.flow eval.features.once eval.features.weights eval.metrics eval.metrics.motion
                  eval.publish.figures.ablations eval.records eval.records.ablations eval.records.markdown eval.registry
