@@ -33,12 +33,14 @@ def main() -> None:
     prepared = root() / "results" / args.video / "prepare"
     real, through = (video.read_frames(prepared / name) for name in ("heldout", "heldout_vae"))
     training, sampling = (settings(stage, args.video).arguments() for stage in ("finetune", "sample"))
+    sampling["settings"] = sampling["settings"].model_copy(update={"restore_detail": False})  # within the ceiling
     n, seeds = min(sampling["settings"].num_frames, len(real)), sampling["settings"].seeds
     real, through = real[:n], through[:n]
     ceiling = fidelity.psnr(through[0], real[0])
     rows, table = [("held out, through the VAE", through)], []
     for mask, noise in CHOICES:
-        changes = {"mask_value": mask, "still_noise": noise, "steps": args.steps, "preview_every": 0}
+        changes = {"mask_value": mask, "still_noise": noise, "steps": args.steps, "preview_every": 0, "seeds": 1,
+                   "identity_steps": 0, "noise_steps": 0}
         training["settings"] = training["settings"].model_copy(update=changes)
         work = root() / "store" / "conditioning" / args.video / f"mask{mask}_noise{noise}_steps{args.steps}"
         temporal = work / "finetune" / "temporal.safetensors"

@@ -123,7 +123,8 @@ def figures(film: np.ndarray, still: np.ndarray, through: np.ndarray, clip: Clip
 def key(clip: Clip, still: Still, sample: Sample, seed: int, base: str) -> str:
     """Of what a film is made of; another one is made anew."""
     told = [sha256(clip.temporal), clip.prompt, clip.fps, hashlib.sha256(clip.train.tobytes()).hexdigest(),
-            hashlib.sha256(still.picture.tobytes()).hexdigest(), still.picture.shape, sample.model_dump(), seed, base]
+            hashlib.sha256(still.picture.tobytes()).hexdigest(), still.picture.shape,
+            sample.model_dump(exclude={"restore_detail"}), seed, base]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
@@ -136,7 +137,7 @@ class Studio:
 
     def film(self, clip: Clip, still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A film of a still by a clip's layers, uint8 (F, H, W, 3), and the still through the autoencoder; as
-        `lnm.stages.sample` makes film 0 of ours."""
+        `lnm.stages.sample` makes film 0 of ours, as decoded."""
         if self.pipe is None:
             device = pick_device(self.device)
             self.pipe = LateNtMoviesPipeline.from_pretrained(

@@ -8,8 +8,8 @@
 The first form animates the first frame of each CLIP, a file or a video of params.yaml, of which it takes the training
 part. Films are begun from noise, or from the still carried along by the clip's optical flow as the default makes them
 (`lnm.settings.sample_of`), by lnm-mini and the layers of many clips or those of --temporal, in every way that the
-options make together, a row each. Sheets and x-t slices go into --out. Rows that --json holds already are kept, and
-their films not made again.
+options make together, a row each; as decoded, without the still's own detail. Sheets and x-t slices go into --out. Rows
+that --json holds already are kept, and their films not made again.
 
 seam: change from frame to frame where a window begins or ends (a continuation: from its known frames to the new ones),
 over that elsewhere in the film. 1: no more than within. "of flow": the same of what optical flow leaves unexplained.
@@ -157,7 +157,7 @@ def source(clip: str, prompt: str | None, size: int) -> Source:
 
 
 def film(pipe: LateNtMoviesPipeline, of: Source, way: Way, args: argparse.Namespace) -> np.ndarray:
-    """One film uint8 (F, H, W, 3), as lnm.stages.sample makes it."""
+    """One film uint8 (F, H, W, 3), as lnm.stages.sample makes it, as decoded."""
     told = sample_of("lnm-mini").model_copy(update={
         "num_frames": args.frames, "window": args.window, "window_stride": way.stride, "long": way.long,
         "noise": way.noise or "independent", "num_inference_steps": args.steps, "begin": way.begin})

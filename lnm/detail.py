@@ -16,7 +16,7 @@ import numpy as np
 from lnm.latents import decode, encode
 
 SIGMA = 4.0  # pixels, of the Gaussian window: half a latent's cell, below which the two show only what is decoded
-STABLE = (0.03 * 255) ** 2 / 2  # the constant C3 of SSIM
+STABLE = (0.03 * 255) ** 2  # the constant C2 of SSIM
 
 
 def with_detail(vae: Any, film: np.ndarray, pictures: np.ndarray) -> np.ndarray:
@@ -40,8 +40,8 @@ def added(film: np.ndarray, pictures: np.ndarray, through: np.ndarray) -> np.nda
 
 
 def likeness(frame: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Whether two pictures uint8 (H, W, 3) show the same thing at each place: float32 (H, W) in [0, 1], the structure
-    term of SSIM (Wang et al. 2004, eq. 10) of their greys, cut at 0."""
+    """Whether two pictures uint8 (H, W, 3) show the same thing at each place: float32 (H, W) in [0, 1], the terms of
+    contrast and structure of SSIM (Wang et al. 2004, eq. 9 and 10) of their greys, cut at 0."""
     import cv2
 
     def mean(x: np.ndarray) -> np.ndarray:
@@ -49,5 +49,4 @@ def likeness(frame: np.ndarray, other: np.ndarray) -> np.ndarray:
 
     one, two = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) for picture in (frame, other))
     one, two = one - mean(one), two - mean(two)  # about their local means, so that no large numbers cancel
-    common, alone = mean(one * two), np.sqrt(mean(one * one) * mean(two * two))
-    return np.clip((common + STABLE) / (alone + STABLE), 0, 1)
+    return np.clip((2 * mean(one * two) + STABLE) / (mean(one * one) + mean(two * two) + STABLE), 0, 1)

@@ -31,6 +31,7 @@ Text = Annotated[str, Field(strict=True, min_length=1)]
 
 HELDOUT = "heldout"  # in the place of a still: the first held-out frame
 SUBJECT = "subject"  # in the place of a crop's x and y, or of all of it: where the subject is
+HALF = 0.5  # of a fine-tune's steps are told of the carried still, where its films may begin from it or from noise
 LEAST_TRAINED = 24  # frames, below which a clip is said to be short (lnm.preflight.SHORTEST)
 
 
@@ -118,7 +119,7 @@ def finetune_of(checkpoint: str, known: bool = True) -> Finetune:
     known: its films begin as `sample_of` has them; else half of the steps are for films that begin from noise."""
     if Path(checkpoint).name == "lnm-mini" and builtin("lnm-mini-motion"):
         return Finetune(init="lnm-mini-motion", steps="auto", most_steps=80, validate_every=40, patience=3,
-                        carried=1.0 if known else 0.5, mixed_precision="auto")
+                        carried=1.0 if known else HALF, mixed_precision="auto")
     return Finetune()
 
 

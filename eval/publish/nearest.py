@@ -8,7 +8,8 @@ outweighs the others (Lance and Williams, "Computer programs for hierarchical po
 Canberra metric). It knows how a film moves and not what it shows: whether a film looks right, people must say.
 
 What is made of the clip's own frames, such as a still that is carried along by flow, is made of these through the
-autoencoder, so that it has no detail more than a film can have. Beside the films stands what is no film: the clip
+autoencoder, so that it has no detail more than latents can have, and films that were given the still's own stand as
+they were decoded. Beside the films stands what is no film: the clip
 itself, which says what the autoencoder alone does, and other windows of it, each beside each held-out one that films
 are compared with, which say how far a clip is from itself.
 """

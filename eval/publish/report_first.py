@@ -125,7 +125,8 @@ def _missing(tables: dict[str, dict], cells: Cells) -> list:
     real = CLIP if all(detailed(table) for table in tables.values()) else CEILING
     ratios = {}
     for metric in AMOUNTS:
-        pairs = [[table["methods"].get(name, {}).get(metric, {}).get("value") for name in ("ours", real)]
+        pairs = [[row.get(metric, {}).get("value") for row in (
+            table["methods"]["ours"] if real == CLIP else own_of(table, "ours"), table["methods"].get(real, {}))]
                  for table in tables.values()]
         if all(value for pair in pairs for value in pair):
             ratios[metric] = float(np.exp(np.mean([np.log(ours / ceiling) for ours, ceiling in pairs])))

@@ -106,7 +106,8 @@ def animate(
                 **opened.keywords("checkpoint", "revision", "device", "size", "widen", "lora", "lora_scale",
                                   "any_base"))
     print(f"film: {write_film(out, called, film.frames, film.fps)}")
-    say(f"what was learned, for `lnm sample`: {film.temporal}")
+    like = f" --like {clip}" if sample.begin == "flow" else ""
+    say(f"what was learned, for `lnm sample{like}`: {film.temporal}")
 
 
 @app.add('lnm finetune clip.mp4 --prompt "waves at the beach" --out waves.safetensors')

@@ -16,7 +16,7 @@ from lnm.demo import footage
 from lnm.errors import UserError, shortened
 from lnm.files import builtin, cache_folder, given_path, writable
 from lnm.project import LARGEST, parse_yaml, root
-from lnm.settings import SUBJECT, Finetune, Prepare, Sample, Section, finetune_of, sample_of
+from lnm.settings import HALF, SUBJECT, Finetune, Prepare, Sample, Section, finetune_of, sample_of
 from lnm.workflow.params import Base as Checkpoint
 from lnm.workflow.params import load
 
@@ -128,8 +128,9 @@ def memory_of(here: Defaults, given: str | None) -> str:
 def finetune_choices(here: Defaults, opened: Model, known: bool = True) -> Finetune:
     """A fine-tune's choices: the project's for its own checkpoint, else what suits the one that was given. known: as
     `finetune_of` takes it."""
-    own = here.root is not None and opened.checkpoint == here.checkpoint
-    return here.finetune if own else finetune_of(opened.checkpoint, known)
+    if here.root is None or opened.checkpoint != here.checkpoint:
+        return finetune_of(opened.checkpoint, known)
+    return here.finetune if known else here.finetune.model_copy(update={"carried": min(here.finetune.carried, HALF)})
 
 
 def sample_choices(here: Defaults, opened: Model) -> Sample:

@@ -64,8 +64,8 @@ def animate(still: str | Path, *, like: str | Path, prompt: str, out: str | Path
     still, like, out = given_path(still, "still"), given_path(like, "like"), _film_path(out)
     last = None if last_still is None else given_path(last_still, "last_still")
     _check(still, like, prompt, fps, lora, last)
-    settings = _changed(settings or finetune_of(checkpoint), steps=steps, **ONE)
     sample = _changed(sample or sample_of(checkpoint), seeds=1, num_frames=num_frames)
+    settings = _told(_changed(settings or finetune_of(checkpoint), steps=steps, **ONE), sample, say)
     _check_last(last, sample.num_frames)
     decoder = sha256(locate_decoder(name)) if (name := sample.decoder()) else None
     if fps is None:
@@ -176,6 +176,14 @@ def _check_last(last: Path | None, num_frames: int) -> None:
 def _changed(section: Any, **changes: Any) -> Any:
     """A section of settings with those of the changes that are not None."""
     return validated(type(section), {**section.model_dump(), **{k: v for k, v in changes.items() if v is not None}})
+
+
+def _told(settings: Finetune, sample: Sample, say: Callable[[str], None]) -> Finetune:
+    """The fine-tune's choices, told of the still alone where films begin from noise: other layers cannot."""
+    if sample.begin == "flow" or not settings.carried:
+        return settings
+    say("carried: 0, for films begin from noise")
+    return _changed(settings, carried=0.0)
 
 
 def _found(folder: Path) -> bool:

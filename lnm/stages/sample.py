@@ -50,20 +50,20 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     the layers add to it; `identity` (layers tuned from the identity alone, if they lie beside `temporal`) and the
     frozen checkpoint; as many as `settings.films` says. With `settings.restores` ours are given back what the
     autoencoder takes from the carried still (`lnm.detail`), and `carried_still` is that still as it is; as decoded, so
-    in the autoencoder's own bounds, both stand in `decoded` as well. Without, both are so.
+    in the autoencoder's own bounds, both are in `decoded` too. Else both are as decoded, and there is no `decoded`.
 
     prepared: the prepare stage's folder. widen, lora, lora_scale: as the fine-tune was told. temporal: the fine-tune's
     temporal.safetensors, which says with which noise schedule and mask value films are made. Further fine-tunes, in
     `seeds` beside it, take turns with it, and so do stills where there are several (`made_from`); films of `identity`,
     and of `from_noise` where it has layers of its own (in `noise` beside `temporal`), are by one fine-tune, and
     films.json says so under "clusters" and "stills". Film k of all methods starts from the same noise and the same
-    still. `ours` and `from_noise` are decoded by `settings.decoder`, the others, the paper's own arm and the frozen
-    checkpoint, by the checkpoint's own decoder.
+    still. `ours` is decoded by `settings.decoder`, `from_noise` by `settings.temporal_decoder`, the others, the paper's
+    own arm and the frozen checkpoint, by the checkpoint's own decoder.
     memory: "low" drops the text encoder once the prompts are encoded, and decodes one frame at a time where no decoder
     in time does it. name: of the clip, in bars. about: names as the user wrote them (checkpoint, temporal_decoder), for
     the record. last_still: an image that each film ends on. store: where films are kept until all are made, so that the
     next run after an interruption makes the others alone. Writes <out>/<method>/seed_<k>/ (frames, film.mp4, film.gif),
-    <out>/decoded/<method>/seed_<k>/ (frames), a contact sheet of each and, last, <out>/films.json, whose content is
+    a contact sheet of each, <out>/decoded/<method>/seed_<k>/ (frames) and, last, <out>/films.json, whose content is
     returned.
     Raises UserError for a checkpoint, temporal file or decoder that cannot be opened, or does not fit the others.
     """
@@ -78,7 +78,7 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
     tuned, mask_value = _tuned(Path(temporal)), read_temporal(temporal).notes.mask_value
     methods = _those(methods, dict.fromkeys(("from_noise", "carried_still"), settings.begin == "flow")
                      | {"identity": "identity" in tuned})
-    tunes = {method: len(tuned[method]) if method in tuned else 1 for method in methods}  # that take turns
+    tunes = {method: len(tuned.get(method, [temporal])) for method in methods}  # that take turns
     films = {method: settings.films(method) for method in methods}
     decoders, detailed = _decoders(methods, settings), [m for m in methods if settings.restores and m in CARRIED]
     shutil.rmtree(out / "decoded", ignore_errors=True)
@@ -99,24 +99,24 @@ def sample_films(prepared: Path, temporal: Path, out: Path, *, settings: Sample,
             pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         for k in range(films[method]):
             tune, begins = made_from(k, tunes[method], len(stills))
-            if method == "carried_still":
-                film = decode(base.vae, encode(base.vae, _pictures(prepared, settings, k)))
+            pictures = pictures_of(prepared, settings, k) if method in CARRIED else None
+            if pictures is not None and method == "carried_still":
+                film = decode(base.vae, encode(base.vae, pictures))
             elif (film := kept.film(method, k)) is None:
                 if tunes[method] > 1:
                     pipe.load_temporal(tuned[method][tune])
                 pipe.set_progress_bar_config(desc=_bar(name, method if len(methods) > 1 else None, k, films[method]))
-                begun = begin_from(pipe, prepared, settings, k) if method == "ours" else None
+                begun = None if pictures is None else latents_of(pipe, pictures)
                 film = film_of(pipe, stills[begins], prompt, fps, settings, film_seed(seed, k), last, begun)
                 kept.keep(method, k, film)
-            if method in detailed:
+            if pictures is not None and method in detailed:
                 video.write_frames(out / "decoded" / method / f"seed_{k}", film)
-                film = restored(base.vae, film, prepared, settings, k, last if method == "ours" else None)
+                film = with_detail(base.vae, film, ended(pictures, last)) if method == "ours" else pictures
             _written(out, method, k, film, fps)
-    note = {"video": name, "prompt": prompt, "fps": fps,
+    note = {"video": name, "prompt": prompt, "fps": fps, "mask_value": mask_value, "seed": seed,
             **settings.model_dump(include={"num_frames", "num_inference_steps", "guidance_scale", "first_frame"}),
-            **_base(base, checkpoint, settings, about), "mask_value": mask_value,
-            "seed": seed, "seeds": list(range(settings.seeds)), **origins(tunes, films, len(stills)),
-            "methods": list(methods), "films": films, "temporal_sha256": sha256(Path(temporal)),
+            **_base(base, checkpoint, settings, about), "seeds": list(range(settings.seeds)), "methods": list(methods),
+            **origins(tunes, films, len(stills)), "films": films, "temporal_sha256": sha256(Path(temporal)),
             "decoder_sha256": sha256(next(iter(decoders.values()))) if decoders else None, "decoded": detailed,
             **_length(settings, last_still), **_begun(settings), "decoded_in_time": list(decoders)}
     write_json(out / "films.json", note)
@@ -248,29 +248,16 @@ def film_of(pipe: LateNtMoviesPipeline, still: torch.Tensor, prompt: str, fps: f
                 **settings.film(begun is not None), generator=torch.Generator("cpu").manual_seed(seed)).frames[0]
 
 
-def begin_from(pipe: LateNtMoviesPipeline, prepared: Path, settings: Sample, k: int) -> torch.Tensor | None:
-    """Latents (1, C, F, h, w), scaled, of film k's still carried along by the flow of what is trained on of the first
-    clip, as film k of ours begins; None where it begins from noise (`settings.begin`). prepared: the prepare stage's
-    folder."""
-    return latents_of(pipe, _pictures(prepared, settings, k)) if settings.begin == "flow" else None
-
-
-def restored(vae: Any, film: np.ndarray, prepared: Path, settings: Sample, k: int,
-             last: np.ndarray | None = None) -> np.ndarray:
-    """Film k of ours, uint8 (F, H, W, 3), with the detail that the autoencoder takes from the carried still that it was
-    begun from (`begin_from`), and in its last frame, where that is held, from `last`; as it is without
-    `settings.restores`."""
-    if not settings.restores:
-        return film
-    return with_detail(vae, film, ended(_pictures(prepared, settings, k), last))
-
-
 def ended(pictures: np.ndarray, last: np.ndarray | None) -> np.ndarray:
     """Pictures (F, H, W, 3), the last of them this one where there is one."""
     return pictures if last is None else np.concatenate([pictures[:-1], last[None]])
 
 
-def _pictures(prepared: Path, settings: Sample, k: int) -> np.ndarray:
+def pictures_of(prepared: Path, settings: Sample, k: int) -> np.ndarray | None:
+    """What film k of ours begins from, uint8 (F, H, W, 3): its still, carried along by the flow of what is trained on
+    of the first clip; None where it begins from noise (`settings.begin`). prepared: the prepare stage's folder."""
+    if settings.begin != "flow":
+        return None
     stills = [path for path, _ in still_files(prepared)]
     return carried_frames(video.read_image(stills[k % len(stills)]), video.read_frames(prepared / "train"),
                           settings.num_frames, k // len(stills))

@@ -12,6 +12,7 @@ import ipywidgets
 import numpy as np
 
 from lnm.checkpoint import open_checkpoint
+from lnm.detail import with_detail
 from lnm.devices import pick_device, sampling_dtypes
 from lnm.errors import UserError
 from lnm.files import still_files
@@ -22,7 +23,7 @@ from lnm.pipeline import LateNtMoviesPipeline
 from lnm.player import player
 from lnm.schedulers import make_scheduler
 from lnm.settings import Sample, validated
-from lnm.stages.sample import begin_from, film_of, film_seed, restored
+from lnm.stages.sample import film_of, film_seed, latents_of, pictures_of
 from lnm.temporal_file import read_temporal
 
 
@@ -56,9 +57,10 @@ class Studio:
         pipe.scheduler = make_scheduler(pipe.scheduler, kind=settings.scheduler)
         prompt = json.loads((self.prepared / "prompts.json").read_text())["prompt"]
         latents = load_latents(self.prepared)["still"].split(1)[still]  # (1, C, h, w)
+        pictures = pictures_of(self.prepared, settings, still)
         film = film_of(pipe, latents, prompt, fps, settings, film_seed(seed, 0),
-                       begun=begin_from(pipe, self.prepared, settings, still))
-        return restored(pipe.vae, film, self.prepared, settings, still)
+                       begun=None if pictures is None else latents_of(pipe, pictures))
+        return film if pictures is None or not settings.restores else with_detail(pipe.vae, film, pictures)
 
     def _open(self) -> LateNtMoviesPipeline:
         device = pick_device(self.device)

@@ -17,6 +17,7 @@ from lnm.errors import UserError, shortened
 from lnm.files import given_path
 from lnm.project import LARGEST, NAME, NAME_SAYS, read_yaml, root
 from lnm.settings import (
+    HALF,
     HELDOUT,
     SUBJECT,
     Count,
@@ -245,6 +246,9 @@ class Params(Section):
         for name in self.rivals.videos if isinstance(self.rivals.videos, list) else ():
             if name not in self.videos:
                 raise ValueError(f"rivals.videos: there is no video {name}; there is {', '.join(self.videos)}")
+        if self.sample.begin == "noise" and self.finetune.carried > HALF:
+            raise ValueError(f"finetune.carried: {self.finetune.carried:g} leaves layers that cannot begin from noise, "
+                             "as sample.begin says; set it to 0")
         return self
 
     @property

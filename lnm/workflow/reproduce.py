@@ -201,8 +201,8 @@ def verdict(root: Path, videos: list[str]) -> str:
     if not motion:
         raise UserError("results/: no video has been measured; run `lnm repro`")
     far = sum(MOVES[0] <= value <= MOVES[1] for value in motion)
-    says = [f"{far} of {len(motion)} videos' films move about as far as the real clip through the autoencoder (they do "
-            f"{span(moves)} times; {MOVES[0]} to {MOVES[1]} counts)"]
+    says = [f"{far} of {len(motion)} videos' films move about as far as the real clip (they do {span(moves)} times, "
+            f"both through the autoencoder; {MOVES[0]} to {MOVES[1]} counts)"]
     says += [f"have {span('detail_ratio')} times the clip's fine detail"] if span("detail_ratio") else []
     if span("frame0_db"):
         says += [f"begin at a PSNR of {span('frame0_db', '.0f')} dB to the still"]

@@ -44,7 +44,7 @@ def test_a_change_of_the_model_stays_in_the_film():
     assert np.array_equal(made, fine + 20)
 
 
-def test_likeness_is_the_structure_term_of_ssim_cut_at_nothing():
+def test_likeness_is_ssim_s_terms_of_contrast_and_structure_cut_at_nothing():
     one, other = (picture(seed)[1] for seed in (0, 1))
     assert np.allclose(likeness(one, one), 1, atol=1e-5)
     assert likeness(one, 255 - one).min() == 0 and likeness(one, 255 - one).mean() < 0.2
@@ -52,6 +52,8 @@ def test_likeness_is_the_structure_term_of_ssim_cut_at_nothing():
     assert found.shape == (48, 48) and found.min() >= 0 and found.max() <= 1 and found.mean() < 0.7
     flat = np.full_like(one, 90)
     assert np.allclose(likeness(flat, flat + 5), 1)
+    strong = np.clip(3 * (one.astype(int) - 128) + 128, 0, 255).astype(np.uint8)
+    assert likeness(strong, flat).mean() < 0.3, "what the model has smoothed away is no longer there"
 
 
 @pytest.mark.parametrize("vae", [tiny_kl, tiny_dc])

@@ -161,10 +161,9 @@ def test_a_film_is_that_of_its_fine_tune_and_its_still_alone(run, tiny, tmp_path
 
 def test_a_film_begun_from_flow_carries_its_own_still(run, monkeypatch):
     monkeypatch.setattr(sample, "carried_frames", lambda still, clip, count, place: (still, clip, place))
-    monkeypatch.setattr(sample, "latents_of", lambda pipe, pictures: pictures)
     stills = [video.read_image(path) for path, _ in still_files(run / "prepare")]
     for k in range(4):
-        still, clip, place = sample.begin_from(None, run / "prepare", Sample(begin="flow"), k)
+        still, clip, place = sample.pictures_of(run / "prepare", Sample(begin="flow"), k)
         assert np.array_equal(still, stills[k % 2]) and place == k // 2 and len(clip) == 18
 
 

@@ -152,9 +152,9 @@ def test_the_verdict_is_one_sentence_of_the_run_s_numbers(project):
     measured(project, "rain", motion_ratio=0.7, motion_ratio_vae=2.0, detail_ratio=0.5, frame0_db=43.04,
              fid_heldout=None)
     assert verdict(project, ["ocean", "rain"]) == (
-        "Verdict: 1 of 2 videos' films move about as far as the real clip through the autoencoder (they do 1.10 to "
-        "2.00 times; 0.75 to 1.33 counts), have 0.50 to 0.89 times the clip's fine detail, begin at a PSNR of 25 to 43 "
-        "dB to the still and score an FID of 61 to the held-out frames.")
+        "Verdict: 1 of 2 videos' films move about as far as the real clip (they do 1.10 to 2.00 times, both through "
+        "the autoencoder; 0.75 to 1.33 counts), have 0.50 to 0.89 times the clip's fine detail, begin at a PSNR of 25 "
+        "to 43 dB to the still and score an FID of 61 to the held-out frames.")
 
 
 def test_without_numbers_there_is_no_verdict(project):
