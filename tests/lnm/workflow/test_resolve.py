@@ -107,7 +107,7 @@ def test_no_stage_sees_another_s_choices(project):
 def test_rivals_are_told_as_ours_from_the_identity_but_for_what_they_say_themselves(project):
     assert told("rivals", "ocean") == {"video": "ocean", "size": 128, "device": "auto", "methods": []}
     edit(project, "videos:", "rivals: {videos: first, methods: [dreamix]}\nfinetune: {learning_rate: 0.1, steps: 9, "
-                             "identity_steps: 5, noise_steps: 6, carried: 1.0, seeds: 3, init: lnm-mini-motion}\n"
+                             "identity_steps: 5, noise_steps: 6, carried: 0.5, seeds: 3, init: lnm-mini-motion}\n"
                              "sample: {seeds: 4, temporal_decoder: null}\nvideos:")
     ocean = settings("rivals", "ocean")
     assert ocean.methods == ["dreamix"] and settings("rivals", "rain").methods == []
