@@ -28,7 +28,7 @@ PAGES = ["README.md", "CONTRIBUTING.md", "inputs/README.md", "checkpoints/README
          *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
 # what makes a snippet or a command small: fewer steps, the tiny checkpoint's size
-SMALLER = [(r"\bsteps=\d+", "steps=2"), (r"\b(height|width)=\d+", rf"\1={SIZE}"),
+SMALLER = [(r"\bsteps=\d+", "steps=2"), (r"\b(height|width|size)=\d+", rf"\1={SIZE}"),
            (r'"(height|width)": \d+', rf'"\1": {SIZE}'),
            (r'(out="film.mp4")', rf"\1, size={SIZE}, num_frames=3, steps=2"),
            (r'(finetune\(pipe, "clip.mp4"[^)]*)\)', r"\1, steps=2)")]

@@ -77,6 +77,22 @@ def test_what_decides_what_is_learned_trains_anew(folder, monkeypatch, changes):
     assert trained and (made.frames.shape[1:3] == (32, 48) or "size" not in changes)
 
 
+def test_layers_for_films_that_begin_from_noise_are_told_of_the_still_alone(folder):
+    """Those that are told of the carried still alone cannot begin from noise."""
+    said, told = [], {"settings": SMALL["settings"].model_copy(update={"carried": 1.0})}
+    plain = lnm.animate("still0.png", like="clip.mp4", fps=8, say=said.append, **SMALL | told)
+    assert "carried: 0, for films begin from noise" in said
+    assert plain.temporal == lnm.animate("still0.png", like="clip.mp4", fps=8, **SMALL).temporal
+    flow, said = SMALL["sample"].model_copy(update={"begin": "flow", "strength": 1.0}), []
+    made = lnm.animate("still0.png", like="clip.mp4", fps=8, say=said.append, **SMALL | told | {"sample": flow})
+    assert made.temporal != plain.temporal and not any("carried" in line for line in said)
+    assert (made.temporal.parent / "temporal.safetensors").is_file()
+    sharp = lnm.animate("still0.png", like="clip.mp4", fps=8, **SMALL | told | {"sample": flow}).frames[0]
+    soft = lnm.animate("still0.png", like="clip.mp4", fps=8, **SMALL | told | {
+        "sample": flow.model_copy(update={"restore_detail": False})}).frames[0]
+    assert not np.array_equal(sharp, soft), "with the still's own detail, and without"
+
+
 def test_another_checkpoint_under_the_same_name_trains_anew(folder):
     mine = {"checkpoint": str(folder / "mine")}
     write_tiny_checkpoint(folder / "mine")

@@ -65,6 +65,16 @@ def test_prompts_of_any_length_and_writing_arrive_as_they_were_written(project):
     assert settings("prepare", "ocean").prompts == UNUSUAL
 
 
+def test_films_from_noise_by_layers_that_cannot_begin_there_are_refused(project):
+    edited = PARAMS + "finetune: {carried: 1.0}\nsample: {begin: %s}\n"
+    (project / "params.yaml").write_text(edited % "noise")
+    with pytest.raises(UserError, match="carried: 1 leaves layers that cannot begin from noise, as sample.begin "
+                                        "says; set it to 0"):
+        load(project / "params.yaml")
+    (project / "params.yaml").write_text(edited % "flow")
+    assert load(project / "params.yaml").finetune.carried == 1
+
+
 @pytest.mark.parametrize("name", ["params.yaml", "params.paper.yaml"])
 def test_the_files_in_the_repository_are_valid(name):
     assert load(REPOSITORY / name).videos
