@@ -232,7 +232,8 @@ class Forecast:
         chunks = -(-sample.num_frames // CHUNK) if self.in_time else singly
         stride = stride_of(sample.long, sample.window, sample.window_stride)
         windows = len(starts(sample.num_frames, sample.at_once, stride))
-        return windows * step * sample.steps_taken + chunks * decoded + singly * encoded, peak.bytes
+        again = singly * (encoded + decoded) if sample.restores else 0.0  # what it is begun from, for its detail
+        return windows * step * sample.steps_taken + chunks * decoded + singly * encoded + again, peak.bytes
 
     def _take_training(self) -> tuple[float, int | None]:
         """Seconds of a fine-tune, and bytes held at most, text encoder and autoencoder left out."""

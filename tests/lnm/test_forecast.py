@@ -90,15 +90,18 @@ def test_a_film_begun_from_another_is_encoded_first_and_decoded_frame_by_frame(b
         ahead.memory()
         monkeypatch.undo()
     assert seen == [8 + 2 * CONTEXT, 8]
-    for ahead, seconds in ((noise, 2 * 15 * 2.0 + 3 * 2.0), (begun, 2 * 6 * 2.0 + 3 * 2.0 + 3 * 2.0)):
+    for ahead, seconds in ((noise, 2 * 15 * 2.0 + 3 * 2.0), (begun, 2 * 6 * 2.0 + 2 * (3 * 2.0 + 3 * 2.0))):
         monkeypatch.setattr(ahead, "_time", lambda run, times=2: [run(), 2.0][1])
-        assert ahead.take().film_seconds == seconds, "two windows a step; three chunks decoded, and encoded if begun"
+        assert ahead.take().film_seconds == seconds, "two windows a step; three chunks decoded, if begun encoded, and both again"
     half = forecast(base, sample=Sample(begin="flow", strength=0.4, dtype="bf16", **timed))
     monkeypatch.setattr(half, "_time", lambda run, times=2: [run(), 2.0][1])
-    assert half.take().film_seconds == 2 * 6 * 2.0 + 3 * 2.0 + 3 * 2.0
+    assert half.take().film_seconds == 2 * 6 * 2.0 + 2 * (3 * 2.0 + 3 * 2.0)
+    bare = forecast(base, sample=Sample(begin="flow", strength=0.4, restore_detail=False, **timed))
+    monkeypatch.setattr(bare, "_time", lambda run, times=2: [run(), 2.0][1])
+    assert bare.take().film_seconds == 2 * 6 * 2.0 + 3 * 2.0 + 3 * 2.0, "without the still's detail"
     low = forecast(base, low=True, sample=Sample(begin="flow", strength=0.4, **timed))
     monkeypatch.setattr(low, "_time", lambda run, times=2: 1.0)
-    assert low.take().film_seconds == 2 * 6 + 20 + 20, "a frame at a time"
+    assert low.take().film_seconds == 2 * 6 + 2 * (20 + 20), "a frame at a time"
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process its highest mark")
