@@ -92,7 +92,7 @@ def test_a_film_begun_from_another_is_encoded_first_and_decoded_frame_by_frame(b
     assert seen == [8 + 2 * CONTEXT, 8]
     for ahead, seconds in ((noise, 2 * 15 * 2.0 + 3 * 2.0), (begun, 2 * 6 * 2.0 + 2 * (3 * 2.0 + 3 * 2.0))):
         monkeypatch.setattr(ahead, "_time", lambda run, times=2: [run(), 2.0][1])
-        assert ahead.take().film_seconds == seconds, "two windows a step; three chunks decoded, if begun encoded, and both again"
+        assert ahead.take().film_seconds == seconds, "three chunks decoded; if begun encoded too, and both again"
     half = forecast(base, sample=Sample(begin="flow", strength=0.4, dtype="bf16", **timed))
     monkeypatch.setattr(half, "_time", lambda run, times=2: [run(), 2.0][1])
     assert half.take().film_seconds == 2 * 6 * 2.0 + 2 * (3 * 2.0 + 3 * 2.0)
