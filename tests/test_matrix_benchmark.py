@@ -85,7 +85,7 @@ def test_a_cell_of_a_clip_and_its_own_still_is_the_film_of_its_run(runs, tmp_pat
     sample_films(results / "sea" / "prepare", results / "sea" / "finetune" / "temporal.safetensors", tmp_path / "run",
                  settings=SAMPLE, checkpoint=str(checkpoint), seed=5, device="cpu", methods=("ours",))
     film, row = made["sea", "sea"]
-    assert np.array_equal(film, video.read_frames(tmp_path / "run" / "ours" / "seed_0"))
+    assert np.array_equal(film, video.read_frames(tmp_path / "run" / "decoded" / "ours" / "seed_0")), "as decoded"
     assert not np.array_equal(made["sky", "sea"][0], film), "by other layers"
     assert row["distance"] < made["sky", "sea"][1]["distance"] + 1 and set(matrix.FIGURES) < set(row)
 
