@@ -5,9 +5,9 @@
 Reads results/<video>/evaluate/metrics.json and prints, for every method, each figure as a multiple of the held-out
 clip's through the VAE, with the bounds that a film should keep; * marks one outside. What holds detail that no latent
 does stands there as it was decoded. --filmed: films as they are, beside the clip as it was filmed; FID alone is over
-that of the clip through the VAE, for the clip's own is 0. The last row is the clip's other
-windows beside the held-out ones, least to most, and how many of them keep the bounds: how far the real clip is from
-itself. ~ marks a figure outside the bounds that is no further out than one of these. Nothing is computed anew.
+that of the clip through the VAE, for the clip's own is 0. The last row is the clip's other windows beside the held-out
+ones, least to most, and how many of them keep the bounds: how far the real clip is from itself. ~ marks a figure
+outside the bounds that is no further out than one of these. Nothing is computed anew.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.publish.nearest import beside
+from eval.publish.nearest import beside, own_of
 from eval.records.markdown import grid
 
 # name -> (metric, how it is read, least, most)
@@ -42,13 +42,10 @@ GAPS = ("flow_direction_gap", "spectrum_gap")  # to the real clip, so another nu
 def figures(metrics: dict, filmed: bool = False) -> dict[str, dict[str, float | None]]:
     """{method: {name: figure}} of a metrics.json, beside the clip through the VAE or as it was filmed; None where a
     metric was refused, or the real clip's is 0."""
-    of_methods = metrics["methods"] if filmed else metrics["methods"] | {
-        method: row for method, row in metrics.get("methods_vae", {}).items() if "value" in row.get("detail", {})}
-    gaps = of_methods if filmed else metrics.get("against_vae", {})
-
     def value(method: str, metric: str) -> float | None:
-        row = gaps if metric in GAPS else of_methods
-        return row.get(method, {}).get(metric, {}).get("value")
+        row = (metrics["methods"][method] if filmed
+               else metrics.get("against_vae", {}).get(method, {}) if metric in GAPS else own_of(metrics, method))
+        return row.get(metric, {}).get("value")
 
     found: dict[str, dict[str, float | None]] = {}
     for method in metrics["methods"]:

@@ -9,13 +9,14 @@ Canberra metric). It knows how a film moves and not what it shows: whether a fil
 
 What is made of the clip's own frames, such as a still that is carried along by flow, is made of these through the
 autoencoder, so that it has no detail more than latents can have, and films that were given the still's own stand as
-they were decoded. Beside the films stands what is no film: the clip
-itself, which says what the autoencoder alone does, and other windows of it, each beside each held-out one that films
-are compared with, which say how far a clip is from itself.
+they were decoded. Beside the films stands what is no film: the clip itself, which says what the autoencoder alone does,
+and other windows of it, each beside each held-out one that films are compared with, which say how far a clip is from
+itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,9 +92,15 @@ def windows(table: dict) -> dict[tuple[int, int], float]:
 
 
 def own_of(table: dict, name: str) -> dict:
-    """A method's own entries; of what is made of the clip's frames, where that was recorded, as made of these through
-    the autoencoder, as beside it its entries in `against_vae` are."""
+    """A method's own entries, as beside the autoencoder its entries in `against_vae` are: of what is made of the clip's
+    frames as made of these through it, and of films with detail that no latent holds as decoded, where recorded."""
     return table.get("methods_vae", {}).get(name) or table["methods"][name]
+
+
+def detailed(tables: Iterable[dict]) -> bool:
+    """Whether films of ours hold detail in all of these metrics.json that no latent does, so that they stand beside the
+    clip itself."""
+    return all("ours" in table.get("methods_vae", {}) for table in tables)
 
 
 def values_of(own: dict, beside: dict) -> list[list[float | None]]:

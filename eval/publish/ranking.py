@@ -14,7 +14,7 @@ from eval.statistics.paired import badness
 from eval.statistics.permutation import LEVEL, holm, pairs_needed
 
 REAL = ("heldout", "heldout_vae")  # real frames, and the best that this VAE can give: no counterfeits
-VIEWS = ("motion_energy", "flow_speed", "detail", "detail_kept", "frame0_db_below_ceiling", "clipscore",
+VIEWS = ("motion_energy", "flow_speed", "detail_ratio", "frame0_db_below_ceiling", "clipscore",
          "rm")  # another's on another scale
 ALIKE, ALIKE_LABEL = "alike", "other real frames"  # stand for real where a metric compares with the held-out frames
 MISMATCHED_LABEL = "the real clip with the prompt of another"

@@ -15,6 +15,7 @@ from eval.publish.nearest import (
     REFERENCES,
     WINDOWS,
     Nearest,
+    detailed,
     distances,
     nearest,
     own_of,
@@ -61,11 +62,6 @@ NUMBER = r"\d+(?:\.\d+)?(?:e-?\d+)?"
 def label(table: dict, name: str) -> tuple[str, str]:
     """(name, note) of a film as the first screen calls it; a user's method by its own label."""
     return SHORT.get(name, (table["labels"].get(name, name), "films of another program"))
-
-
-def detailed(table: dict) -> bool:
-    """Whether films of ours hold detail that no latent does, so that they stand beside the clip itself."""
-    return "ours" in table.get("methods_vae", {})
 
 
 def sentences(tables: dict[str, dict], ledger: dict | None, cells: Cells) -> list[tuple[str, list]]:
@@ -122,7 +118,7 @@ def _missing(tables: dict[str, dict], cells: Cells) -> list:
     evaluation has it."""
     link = cells.of_paper("report")
     measured = cells.of_video(next(iter(tables)), "4_evaluate", "run") if len(tables) == 1 else link
-    real = CLIP if all(detailed(table) for table in tables.values()) else CEILING
+    real = CLIP if detailed(tables.values()) else CEILING
     ratios = {}
     for metric in AMOUNTS:
         pairs = [[row.get(metric, {}).get("value") for row in (
@@ -171,7 +167,7 @@ def chart(tables: dict[str, dict], cells: Cells) -> dict | None:
     return {"rows": rows, "ticks": ticks, "href": cells.of_paper("report"), "answer": sure(found),
             "sure": _linked(f"{sure(found)[0].upper()}{sure(found)[1:]}", cells),
             "videos": [{"name": video, "mark": index % 6} for index, video in enumerate(tables)],
-            "windows": WINDOWS in found.distance, "detailed": any(detailed(table) for table in tables.values())}
+            "windows": WINDOWS in found.distance, "detailed": detailed(tables.values())}
 
 
 def _dots(table: dict, name: str, count: int) -> list[str]:

@@ -23,7 +23,7 @@ from eval.statistics.permutation import LEVEL, holm
 from lnm.files import for_spreadsheet, whole
 
 SCORED = ("clipsim", "clipscore", "fid_train")  # of Table 1
-MEASURED = ("motion_ratio", "flow_warp", "detail_ratio", "frame0_db", "fid_train", "fid_heldout", "clipsim")  # of 1b
+MEASURED = ("motion_ratio", "flow_warp", "detail_kept", "frame0_db", "fid_train", "fid_heldout", "clipsim")  # of 1b
 COMPARED = ("flow_warp_gap", "spectrum_gap", "detail_kept", "frame0_db", "fid_heldout", "clipsim")  # of Table 1c
 ENDS = ("low", "high", "least", "most")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eval.publish.formats import counted
+from eval.publish.nearest import detailed
 from eval.records.video import LABELS
 from eval.registry import METRICS, MISMATCHED, heading
 from eval.statistics.permutation import LEVEL, least_p, pairs_needed
@@ -30,8 +31,7 @@ def notes(tables: dict[str, dict], comparisons: int, pairs: int) -> list[str]:
         *_clip(tables), *_inception(tables),
         "Motion and flow-warp error are good when near the real clip's, not when low: a frozen film has none of either."
         f" Part of that motion no latent holds: '{LABELS['heldout_vae']}' is what the autoencoder leaves of it."
-        f" {heading('detail_ratio')}: noise counts as detail; '{LABELS['heldout_vae']}' is what latents can hold. "
-        f"{heading('detail_kept')} is 1 for that. {_detailed(tables)}"
+        f" Detail kept is 1 for the VAE's reconstruction of the real clip; noise counts as detail. {_detailed(tables)}"
         f"{heading('frame0_db')}: {METRICS['frame0_db'].unit}; the VAE itself reaches "
         f"{', '.join(map(_ceiling, tables, tables.values()))}.",
         "( ) is the least and the largest of the films (in a mean: videos), where what is counted, "
@@ -66,7 +66,7 @@ def _trained(tables: dict[str, dict]) -> list[str]:
 
 def _detailed(tables: dict[str, dict]) -> str:
     """That films of ours hold more than latents do, where they do."""
-    if not any("ours" in table.get("methods_vae", {}) for table in tables.values()):
+    if not detailed(tables.values()):
         return ""
     return (f"'{LABELS['ours']}' are given back what the autoencoder takes from the carried still that they begin "
             "from; beside the clip through the autoencoder they stand as they were decoded. ")

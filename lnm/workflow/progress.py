@@ -64,7 +64,7 @@ class Progress:
         steps = settings.model_copy(update={"steps": params.videos[video].steps or settings.steps}).ceiling
         steps *= settings.seeds
         steps += settings.identity_steps if settings.init else 0
-        steps += settings.noise_steps if settings.carried else 0
+        steps += settings.noise_steps if settings.carried and params.sample.begin == "flow" else 0
         guess = GUESS | {"finetune": GUESS["finetune"] * steps}
         if video in params.rivalled:
             trained = params.rivals.steps or (settings.init and settings.identity_steps) or settings.ceiling

@@ -131,7 +131,8 @@ def _still(video: str, name: str) -> tuple[str, str | None]:
 
 def _finetune(params: Params, video: str) -> dict[str, Any]:
     any_base = {"any_base": True} if params.checkpoint.any_base and params.finetune.init else {}
-    return {**_checkpoint(params), **_lora(params), **any_base, "seed": params.seed,
+    alone = {"noise_steps": 0} if params.sample.begin == "noise" else {}  # ours begin there themselves
+    return {**_checkpoint(params), **_lora(params), **any_base, **alone, "seed": params.seed,
             "steps": params.videos[video].steps or params.finetune.steps,
             "init_sha256": _weights_hash("finetune.init", params.finetune.init)}
 

@@ -173,7 +173,7 @@ def test_beside_what_is_said_and_where_the_autoencoder_is_not_recorded_it_is_the
     for name in table["methods"]:
         for metric in ("flow_warp", "clipsim"):
             table["methods"][name][metric] = {"refused": "not here"}
-    assert ranking.paragraph(table).startswith("Ranked beside the real clip through the autoencoder. Of 1 metric, ")
+    assert ranking.paragraph(table).startswith("Ranked beside the real clip through the autoencoder. Of 2 metrics")
 
 
 def test_to_be_nearer_to_the_clip_than_other_frames_of_it_is_no_fault_of_the_metric():

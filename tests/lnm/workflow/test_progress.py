@@ -86,7 +86,8 @@ def test_a_video_s_own_steps_count(project):
 
 
 @pytest.mark.parametrize("more, steps", [("identity_steps: 2, noise_steps: 3", 8), ("identity_steps: 2, init: x", 10),
-                                         ("noise_steps: 3, carried: 0.5", 11)])
+                                         ("noise_steps: 3, carried: 0.5", 8),
+                                         ("noise_steps: 3, carried: 1.0}\nsample: {begin: flow", 11)])
 def test_the_fine_tunes_of_the_arms_count_where_there_are_any(project, more, steps):
     seen = start(project, f"finetune: {{steps: 4, seeds: 2, {more}}}\n")
     assert seen.chains["ocean"].expected["finetune"] == pytest.approx(0.91 * steps)

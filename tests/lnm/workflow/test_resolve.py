@@ -111,6 +111,7 @@ def test_rivals_are_told_as_ours_from_the_identity_but_for_what_they_say_themsel
                              "sample: {seeds: 4, temporal_decoder: null}\nvideos:")
     ocean = settings("rivals", "ocean")
     assert ocean.methods == ["dreamix"] and settings("rivals", "rain").methods == []
+    assert settings("finetune", "ocean").arguments()["settings"].noise_steps == 0, "ours begin from noise themselves"
     tuned = ocean.finetune
     assert (tuned.steps, tuned.learning_rate, tuned.init, tuned.seeds, ocean.sample.seeds) == (5, 0.1, None, 1, 4)
     assert (tuned.identity_steps, tuned.noise_steps, tuned.carried) == (0, 0, 0.0)
